@@ -1,0 +1,566 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""One experiment: its configuration, and what every program builds from it.
+
+The trainer saves the configuration whole as `model_flags.json` in the train
+dir; the other programs load it, so that nothing is typed, or built, twice.
+"""
+
+import dataclasses
+import inspect
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from absl import flags
+
+import losses
+import models
+import readers
+import utils
+from program import UserError
+
+CONFIG_FILE = "model_flags.json"
+
+# Flags that say what the model is: a train dir has one value of each.
+MODEL_FLAGS = (
+  "model",
+  "model_kwargs",
+  "num_classes",
+  "feature_names",
+  "feature_sizes",
+  "frame_features",
+  "max_frames",
+)
+# A stranger's model_flags.json must not make us allocate without bounds.
+_MAX_SIZE = 10_000_000
+_MAX_WEIGHTS = 2**33
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+  """Everything that decides what is trained and how.
+
+  Raises:
+    UserError: a value is of the wrong type or out of range; the message names
+      the flag.
+  """
+
+  model: str = "LogisticModel"
+  model_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
+  num_classes: int = 3862  # The vocabulary of 2018 and later.
+  feature_names: tuple[str, ...] = ()
+  feature_sizes: tuple[int, ...] = ()
+  frame_features: bool = False
+  max_frames: int = readers.MAX_FRAMES
+  label_loss: str = "CrossEntropyLoss"
+  batch_size: int = 1024
+  num_epochs: int = 5
+  max_steps: int | None = None
+  base_learning_rate: float = 0.01
+  learning_rate_decay: float = 0.95
+  learning_rate_decay_examples: int = 4_000_000
+  regularization_penalty: float = 1.0
+  optimizer: str = "AdamOptimizer"
+  clip_gradient_norm: float = 1.0
+  seed: int | None = None
+
+  def __post_init__(self):
+    _check_types(self)
+    for name in ("num_classes", "max_frames", "batch_size"):
+      _check_range(name, getattr(self, name), 1, _MAX_SIZE)
+    for size in self.feature_sizes:
+      _check_range("feature_sizes", size, 1, _MAX_SIZE)
+    if len(self.feature_names) != len(self.feature_sizes):
+      raise UserError(
+        f"--feature_names has {len(self.feature_names)} names "
+        f"({','.join(self.feature_names)}), --feature_sizes has "
+        f"{len(self.feature_sizes)} sizes; give one size for each name."
+      )
+    weights = sum(self.feature_sizes) * self.num_classes
+    if weights > _MAX_WEIGHTS:
+      raise UserError(
+        f"--num_classes={self.num_classes} times --feature_sizes="
+        f"{','.join(map(str, self.feature_sizes))} makes {weights:,} weights, "
+        f"more than {_MAX_WEIGHTS:,}. One of them must be wrong."
+      )
+
+  def save(self, train_dir: str):
+    """Writes `model_flags.json`."""
+    path = os.path.join(train_dir, CONFIG_FILE)
+    utils.write_json(path, dataclasses.asdict(self))
+
+  @classmethod
+  def load(cls, train_dir: str) -> "ExperimentConfig":
+    """Reads `model_flags.json`.
+
+    Raises:
+      UserError: there is none, or it is not one of ours.
+    """
+    path = os.path.join(train_dir, CONFIG_FILE)
+    values = utils.read_json(path)
+    known = {field.name for field in dataclasses.fields(cls)}
+    if not isinstance(values, dict) or not values.keys() <= known:
+      raise UserError(
+        f"{path!r} was not written by this trainer: expected an object with "
+        f"the keys {', '.join(sorted(known))}."
+      )
+    for name in ("feature_names", "feature_sizes"):
+      if isinstance(values.get(name), list):
+        values[name] = tuple(values[name])
+    try:
+      return cls(**values)
+    except UserError as error:
+      raise UserError(f"{path!r}: {error}") from error
+
+
+def _check_types(config: ExperimentConfig):
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    default = getattr(ExperimentConfig, field.name, {})
+    optional = field.name in ("max_steps", "seed")
+    expected = int if optional else type(default)
+    accepted = (int, float) if expected is float else expected
+    is_bool = isinstance(value, bool) and expected is not bool
+    if optional and value is None:
+      continue
+    if is_bool or not isinstance(value, accepted):
+      raise UserError(
+        f"--{field.name}={value!r} should be of type {expected.__name__}."
+      )
+
+
+def _check_range(name: str, value: int, lowest: int, highest: int):
+  if not lowest <= value <= highest:
+    raise UserError(
+      f"--{name}={value} should be from {lowest} to {highest:,}."
+    )
+
+
+def define_train_dir_flags():
+  """Flags of every program: where the model is and how data is read."""
+  flags.DEFINE_string(
+    "train_dir",
+    "/tmp/yt8m_model/",  # noqa: S108 The starter code's default.
+    "Folder of the model: checkpoints, model_flags.json, TensorBoard events. "
+    "Local or gs://.",
+    module_name="Model folder",
+  )
+  flags.DEFINE_integer(
+    "num_readers",
+    None,
+    "Shards read at the same time. Found from the machine when not given.",
+    lower_bound=1,
+    upper_bound=1024,
+    module_name="Data",
+  )
+  flags.DEFINE_boolean(
+    "jit_compile",
+    True,
+    "Compile the model's computation with XLA.",
+    module_name="Machine",
+  )
+
+
+def define_model_flags(defaults: ExperimentConfig | None):
+  """Flags that say what the model is.
+
+  Args:
+    defaults: the values shown as defaults, for the trainer; None for programs
+      that take them from the train dir and only compare what is given.
+  """
+  from_dir = "Read from the train dir; an error if it disagrees. "
+  note = "" if defaults else from_dir
+
+  def default(name):
+    return getattr(defaults, name) if defaults else None
+
+  def define(kind, name, text, value=None, **kwargs):
+    kind(name, value, note + text, module_name="Model", **kwargs)
+
+  define(
+    flags.DEFINE_string,
+    "model",
+    "Class name of the model, one of those in models.py.",
+    default("model"),
+  )
+  define(
+    flags.DEFINE_string,
+    "model_kwargs",
+    'The model\'s arguments as JSON, for instance \'{"l2_penalty": 1e-6}\'.',
+    "{}" if defaults else None,
+  )
+  define(
+    flags.DEFINE_integer,
+    "num_classes",
+    "Number of classes: 3862 (2018 and later), 4716 (2017), 4800 (2016), 527 "
+    "(AudioSet).",
+    default("num_classes"),
+    lower_bound=1,
+  )
+  define(
+    flags.DEFINE_string,
+    "feature_names",
+    "Features, separated by commas. Found from the data when not given.",
+  )
+  define(
+    flags.DEFINE_string,
+    "feature_sizes",
+    "Sizes of the features, separated by commas. Found from the data when not "
+    "given.",
+  )
+  define(
+    flags.DEFINE_boolean,
+    "frame_features",
+    "Whether the shards hold frame-level features. Found from the data when "
+    "not given.",
+  )
+  define(
+    flags.DEFINE_integer,
+    "max_frames",
+    "Frames of a video; longer ones are cut. When not given: 300, or 10 for "
+    "AudioSet.",
+    lower_bound=1,
+  )
+
+
+def given_flags(names: Sequence[str]) -> dict[str, Any]:
+  """Values of those flags that were typed, as `ExperimentConfig` holds them.
+
+  Raises:
+    UserError: a list or a JSON value cannot be parsed.
+  """
+  values = {}
+  for name in names:
+    if flags.FLAGS[name].present and flags.FLAGS[name].value is not None:
+      values[name] = _parse_flag(name, flags.FLAGS[name].value)
+  return values
+
+
+def _parse_flag(name: str, value):
+  try:
+    if name == "feature_names":
+      return tuple(part.strip() for part in value.split(",") if part.strip())
+    if name == "feature_sizes":
+      return tuple(int(part) for part in value.split(",") if part.strip())
+    if name == "model_kwargs":
+      kwargs = json.loads(value)
+      if not isinstance(kwargs, dict):
+        raise ValueError("it should be an object")
+      return kwargs
+  except ValueError as error:
+    raise UserError(f"--{name}={value!r} cannot be parsed: {error}.") from error
+  return value
+
+
+def resolve_config(
+  given: Mapping[str, Any],
+  saved: ExperimentConfig | None,
+  schema: readers.Schema,
+) -> ExperimentConfig:
+  """The trainer's configuration.
+
+  A flag that was typed wins; then the train dir's value, where a run is
+  resumed; then what the data shows; then the default. What the model is
+  cannot change in a train dir.
+
+  Raises:
+    UserError: a flag contradicts the train dir or the data.
+  """
+  if saved:
+    check_agreement(given, saved, (*MODEL_FLAGS, "optimizer"))
+    config = dataclasses.replace(saved, **given)
+    check_schema(config, schema)
+    return config
+  if "feature_sizes" in given and "feature_names" not in given:
+    given = {**given, "feature_names": schema.feature_names}
+  found = {
+    "feature_names": schema.feature_names,
+    "feature_sizes": schema.feature_sizes,
+    "frame_features": schema.frame_features,
+    "max_frames": schema.max_frames,
+  }
+  config = ExperimentConfig(**{**found, **given})
+  check_schema(config, schema)
+  return config
+
+
+def check_agreement(
+  given: Mapping[str, Any],
+  saved: ExperimentConfig,
+  names: Sequence[str] = MODEL_FLAGS,
+):
+  """Raises a UserError if a typed flag differs from the train dir's value."""
+  for name in names:
+    if name in given and given[name] != getattr(saved, name):
+      raise UserError(
+        f"--{name}={_shown(given[name])} contradicts the train dir, whose "
+        f"model has {name}={_shown(getattr(saved, name))}. Leave the flag out, "
+        "or use another --train_dir."
+      )
+
+
+def _shown(value) -> str:
+  return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def check_schema(config: ExperimentConfig, schema: readers.Schema):
+  """Raises a UserError if shards are not what the configuration says."""
+  if config.frame_features != schema.frame_features:
+    level = {True: "frame-level", False: "video-level"}
+    raise UserError(
+      f"{schema.shard!r} holds {level[schema.frame_features]} features, but "
+      f"the model reads {level[config.frame_features]} ones "
+      f"(--frame_features={config.frame_features})."
+    )
+  found = dict(zip(schema.feature_names, schema.feature_sizes, strict=True))
+  asked = zip(config.feature_names, config.feature_sizes, strict=True)
+  for name, size in asked:
+    if found.get(name) != size:
+      raise UserError(
+        f"Feature {name!r} should have size {size} (--feature_sizes), but in "
+        f"{schema.shard!r} it has size {found.get(name)}."
+      )
+
+
+def build_reader(
+  config: ExperimentConfig,
+  schema: readers.Schema,
+  num_readers: int | None = None,
+) -> readers.BaseReader:
+  """The reader for shards laid out as `schema` says."""
+  arguments: dict[str, Any] = {
+    "num_classes": config.num_classes,
+    "feature_sizes": config.feature_sizes,
+    "feature_names": config.feature_names,
+    "id_key": schema.id_key,
+    "num_readers": num_readers,
+  }
+  if config.frame_features:
+    return readers.YT8MFrameFeatureReader(
+      max_frames=config.max_frames, **arguments
+    )
+  return readers.YT8MAggregatedFeatureReader(**arguments)
+
+
+def open_shards(
+  config: ExperimentConfig,
+  pattern: str,
+  flag_name: str,
+  num_readers: int | None = None,
+  need_labels: bool = True,
+) -> tuple[list[str], readers.BaseReader]:
+  """Lists shards, checks that the model can read them, builds their reader.
+
+  Args:
+    config: the train dir's configuration.
+    pattern: comma-separated globs.
+    flag_name: the flag the pattern came from.
+    num_readers: as in `readers.BaseReader`.
+    need_labels: whether shards without labels are an error.
+
+  Returns:
+    The shards and their reader.
+
+  Raises:
+    UserError: no shards, or shards of another kind.
+  """
+  shards = utils.list_shards(pattern, flag_name)
+  schema = readers.detect_schema(shards, config.feature_names)
+  check_schema(config, schema)
+  if need_labels:
+    check_labels(schema, flag_name)
+  return shards, build_reader(config, schema, num_readers)
+
+
+def check_labels(schema: readers.Schema, flag_name: str):
+  """Raises a UserError if the shards have no labels."""
+  if not schema.has_labels:
+    raise UserError(
+      f"--{flag_name}: {schema.shard!r} has no labels; test shards are only "
+      "for inference.py."
+    )
+
+
+def build_model(config: ExperimentConfig) -> keras.Model:
+  """The model, from a batch's raw features to its dict of outputs.
+
+  Returns:
+    A Keras model called with {"features", "num_frames"} of a batch.
+
+  Raises:
+    UserError: unknown model or argument, or a model for the other kind of
+      features.
+  """
+  model_class = utils.find_class_by_name(
+    config.model, [models], models.BaseModel, "model"
+  )
+  constructor, call = _split_kwargs(model_class, config.model_kwargs)
+  shape = (config.max_frames,) if config.frame_features else ()
+  dtype = "uint8" if config.frame_features else "float32"
+  features = {
+    name: keras.Input((*shape, size), dtype=dtype, name=name)
+    for name, size in zip(
+      config.feature_names, config.feature_sizes, strict=True
+    )
+  }
+  num_frames = keras.Input((), dtype="int32", name="num_frames")
+  model_input = models.NormalizedInput(
+    utils.DEQUANTIZE_SCALE, utils.DEQUANTIZE_OFFSET, name="input"
+  )(list(features.values()), num_frames if config.frame_features else None)
+  try:
+    outputs = model_class(**constructor).create_model(
+      model_input, config.num_classes, num_frames=num_frames, **call
+    )
+  except (TypeError, ValueError) as error:
+    if not config.model_kwargs:
+      raise
+    raise UserError(
+      f"--model_kwargs={json.dumps(config.model_kwargs)} does not suit "
+      f"{config.model}: {error}"
+    ) from error
+  _check_outputs(config, outputs)
+  inputs = {"features": features, "num_frames": num_frames}
+  return keras.Model(inputs, outputs, name=config.model)
+
+
+def _split_kwargs(model_class: type, kwargs: Mapping[str, Any]):
+  """Sorts arguments into the constructor's and `create_model`'s."""
+  fixed = ("self", "model_input", "vocab_size", "num_frames")
+  in_call = _keyword_names(model_class.create_model, fixed)
+  in_constructor = _keyword_names(model_class.__init__, fixed)
+  for name in kwargs:
+    if name not in in_call | in_constructor:
+      available = ", ".join(sorted(in_call | in_constructor)) or "none"
+      raise UserError(
+        f"--model_kwargs: {model_class.__name__} has no argument {name!r}. "
+        f"Available: {available}."
+      )
+  return (
+    {name: kwargs[name] for name in kwargs if name in in_constructor},
+    {name: kwargs[name] for name in kwargs if name not in in_constructor},
+  )
+
+
+def _keyword_names(function, fixed) -> set[str]:
+  variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+  return {
+    name
+    for name, parameter in inspect.signature(function).parameters.items()
+    if name not in fixed and parameter.kind not in variadic
+  }
+
+
+def _check_outputs(config: ExperimentConfig, outputs):
+  level = "frame-level" if config.frame_features else "video-level"
+  if not isinstance(outputs, dict) or "predictions" not in outputs:
+    raise UserError(
+      f"{config.model}.create_model should return a dict with 'predictions', "
+      f"but returned {outputs!r}."
+    )
+  shape = tuple(outputs["predictions"].shape)
+  if shape != (None, config.num_classes):
+    raise UserError(
+      f"--model={config.model} gives predictions of shape {shape} on {level} "
+      f"features; (None, {config.num_classes}) was expected. Is it a model "
+      "for the other kind of features?"
+    )
+
+
+def build_loss(config: ExperimentConfig) -> losses.BaseLoss:
+  """The label loss.
+
+  Raises:
+    UserError: unknown name.
+  """
+  loss_class = utils.find_class_by_name(
+    config.label_loss, [losses], losses.BaseLoss, "label_loss"
+  )
+  return loss_class()
+
+
+def label_losses(loss: losses.BaseLoss, outputs, labels):
+  """[batch] float32, each example's loss from a model's outputs.
+
+  Args:
+    loss: the label loss, for models that do not compute their own.
+    outputs: the dict that a model returns.
+    labels: [batch, num_classes] float32 in {0, 1}.
+  """
+  if "loss" in outputs:
+    return outputs["loss"] + tf.zeros(tf.shape(labels)[0])
+  return loss.per_example_loss(
+    outputs["predictions"], labels, outputs.get("logits")
+  )
+
+
+def regularization_loss(model: keras.Model, outputs):
+  """Scalar float32: the layers' own penalties plus the model's output."""
+  extra = outputs.get("regularization_loss", tf.zeros([]))
+  return tf.add_n([tf.reduce_sum(extra), *model.losses])
+
+
+def build_optimizer(config: ExperimentConfig) -> keras.optimizers.Optimizer:
+  """A Keras optimizer by its name, or its name in TensorFlow 1.
+
+  Raises:
+    UserError: unknown name; the message lists those there are.
+  """
+  choices = _optimizer_classes()
+  key = re.sub(r"optimizer$", "", config.optimizer.lower())
+  if key not in choices:
+    names = sorted({choice.__name__ for choice in choices.values()})
+    raise UserError(
+      f"--optimizer: unknown {config.optimizer!r}. "
+      f"Available: {', '.join(names)}."
+    )
+  return choices[key](learning_rate=config.base_learning_rate)
+
+
+def _optimizer_classes() -> dict[str, type[keras.optimizers.Optimizer]]:
+  base = keras.optimizers.Optimizer
+  wrappers = (base, keras.optimizers.LossScaleOptimizer)
+  choices = {
+    name.lower(): member
+    for name, member in inspect.getmembers(keras.optimizers, inspect.isclass)
+    if issubclass(member, base) and member not in wrappers
+  }
+  return {**choices, "gradientdescent": keras.optimizers.SGD}
+
+
+def learning_rate(config: ExperimentConfig, num_examples):
+  """Scalar float32: decayed once every `learning_rate_decay_examples`.
+
+  Args:
+    config: base rate and decay.
+    num_examples: scalar int64, examples trained on so far.
+  """
+  num_decays = num_examples // config.learning_rate_decay_examples
+  decay = tf.pow(config.learning_rate_decay, tf.cast(num_decays, tf.float32))
+  return config.base_learning_rate * decay
+
+
+def has_model(train_dir: str) -> bool:
+  """Whether a trainer has begun a model in this folder."""
+  return tf.io.gfile.exists(os.path.join(train_dir, CONFIG_FILE))
+
+
+def load_config(train_dir: str) -> ExperimentConfig:
+  """The train dir's configuration, for programs that use a trained model.
+
+  Raises:
+    UserError: there is no model, or a model flag was typed that contradicts
+      the train dir.
+  """
+  if not has_model(train_dir):
+    raise UserError(
+      f"--train_dir={train_dir!r} has no {CONFIG_FILE}: no model was trained "
+      "there."
+    )
+  config = ExperimentConfig.load(train_dir)
+  check_agreement(given_flags(MODEL_FLAGS), config)
+  return config

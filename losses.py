@@ -1,0 +1,106 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Label losses: one value per example, reduced and weighted in one place.
+
+To add a loss, subclass `BaseLoss`, give it `per_example_loss`, and name the
+class in `--label_loss`.
+"""
+
+from keras import ops
+
+# Keeps log(p) finite for probabilities of exactly 0 or 1.
+EPSILON = 1e-7
+
+
+class BaseLoss:
+  """A loss between a model's output and the labels."""
+
+  def per_example_loss(self, predictions, labels, logits=None):
+    """The loss of each example.
+
+    Args:
+      predictions: [batch, num_classes] float probabilities in [0, 1].
+      labels: [batch, num_classes] float32 in {0, 1}.
+      logits: [batch, num_classes] float scores before the sigmoid, or None
+        where a model has none.
+
+    Returns:
+      [batch] float32.
+    """
+    raise NotImplementedError
+
+  def calculate_loss(self, predictions, labels, logits=None, weights=None):
+    """The weighted mean of the examples' losses, a float32 scalar.
+
+    Args:
+      predictions: as in `per_example_loss`.
+      labels: as in `per_example_loss`.
+      logits: as in `per_example_loss`.
+      weights: [batch] float32, 0 for rows that only pad a batch; None means
+        that every row counts. If all are 0, so is the loss.
+    """
+    losses = self.per_example_loss(predictions, labels, logits)
+    if weights is None:
+      return ops.mean(losses)
+    return ops.divide_no_nan(ops.sum(losses * weights), ops.sum(weights))
+
+
+class CrossEntropyLoss(BaseLoss):
+  """Sigmoid cross entropy, summed over the classes.
+
+  Computed from logits where the model gives them, which is exact however far
+  from 0 they are; else from probabilities clipped to [1e-7, 1 - 1e-7].
+  """
+
+  def per_example_loss(self, predictions, labels, logits=None):
+    """See `BaseLoss`."""
+    if logits is None:
+      logits = _logits_of(predictions)
+    logits = ops.cast(logits, "float32")
+    # max(x, 0) - x * y + log(1 + exp(-|x|)) never takes exp of a large number.
+    losses = ops.maximum(logits, 0.0) - logits * labels
+    losses = losses + ops.log1p(ops.exp(-ops.abs(logits)))
+    return ops.sum(losses, axis=-1)
+
+
+class HingeLoss(BaseLoss):
+  """max(0, 1 - y * score), y in {-1, 1}, summed over the classes.
+
+  The score is the logit: a margin needs scores on both sides of 0, which
+  probabilities are not. Where a model has no logits, the probabilities'
+  log-odds are used.
+  """
+
+  def per_example_loss(self, predictions, labels, logits=None):
+    """See `BaseLoss`."""
+    if logits is None:
+      logits = _logits_of(predictions)
+    logits = ops.cast(logits, "float32")
+    signs = 2.0 * labels - 1.0
+    return ops.sum(ops.relu(1.0 - signs * logits), axis=-1)
+
+
+class SoftmaxLoss(BaseLoss):
+  """Cross entropy between softmax(logits) and the labels spread evenly.
+
+  A video with n labels has a target of 1/n for each; one without labels has a
+  loss of 0. The softmax is taken over logits (log-odds where a model has
+  none), never over probabilities, whose softmax is nearly flat.
+  """
+
+  def per_example_loss(self, predictions, labels, logits=None):
+    """See `BaseLoss`."""
+    if logits is None:
+      logits = _logits_of(predictions)
+    log_probabilities = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+    num_labels = ops.sum(labels, axis=-1, keepdims=True)
+    targets = ops.divide_no_nan(labels, num_labels)
+    return -ops.sum(targets * log_probabilities, axis=-1)
+
+
+def _logits_of(probabilities):
+  """Log-odds of probabilities clipped to [EPSILON, 1 - EPSILON]."""
+  clipped = ops.clip(
+    ops.cast(probabilities, "float32"), EPSILON, 1.0 - EPSILON
+  )
+  return ops.log(clipped) - ops.log1p(-clipped)

@@ -1,0 +1,215 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How every program starts and ends; imported before TensorFlow.
+
+TensorFlow and Keras read some environment variables once, when they are
+imported, so programs import this module first and everything else after it.
+
+`run` parses the flags, calls a program's `main`, and turns a user's mistake
+into one line and an exit code. Only our own bugs show a stack trace.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+
+_IGNORED_BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
+
+# C++ start-up notes would bury the one line that an error message is; what
+# matters arrives as a Python exception. Set it to 0 to see everything.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Also overrides ~/.keras/keras.json: the models here need TensorFlow's ops.
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+  """Drops what C++ code writes to file descriptor 2, unless asked to show."""
+  if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":
+    yield
+    return
+  saved = os.dup(2)
+  null = os.open(os.devnull, os.O_WRONLY)
+  try:
+    os.dup2(null, 2)
+    yield
+  finally:
+    os.dup2(saved, 2)
+    os.close(saved)
+    os.close(null)
+
+
+# TensorFlow's static initialisers log before any setting can stop them.
+with _quiet_stderr():
+  import tensorflow as tf  # noqa: F401
+
+from absl import app, flags, logging  # noqa: E402
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+
+
+class UserError(ValueError):
+  """A mistake in flags, files or data, explained well enough to mend it."""
+
+
+def run(main: Callable[[], int | None], define_flags: Callable[[], None]):
+  """Runs a program and exits with its code.
+
+  Args:
+    main: takes no arguments, reads `flags.FLAGS`, and returns the exit code
+      (None means 0). A `UserError` from it is printed as one line.
+    define_flags: defines the program's flags; `module_name` groups them in
+      `--help`.
+  """
+  define_flags()
+  app.run(lambda _: _main_with_clear_errors(main), flags_parser=_parse_flags)
+
+
+def _main_with_clear_errors(main) -> int:
+  logging.set_verbosity(logging.INFO)
+  if _IGNORED_BACKEND != "tensorflow":
+    logging.warning(
+      "KERAS_BACKEND=%s is ignored: this suite runs on TensorFlow.",
+      _IGNORED_BACKEND,
+    )
+  signal.signal(signal.SIGTERM, _exit_on_signal)
+  try:
+    return main() or 0
+  except UserError as error:
+    _print_error(error)
+    return EXIT_FAILURE
+  except KeyboardInterrupt:
+    return exit_code(signal.SIGINT)
+
+
+def _exit_on_signal(signum, frame):
+  del frame
+  # An exception, so that half-written files are removed on the way out.
+  sys.exit(exit_code(signum))
+
+
+def exit_code(signum: int) -> int:
+  """The exit code of a program that a signal ended, as shells have it."""
+  return 128 + signum
+
+
+class StopSignals:
+  """Notes SIGTERM and SIGINT while in its context, so a loop can end well.
+
+  A second signal ends the program at once.
+
+  Attributes:
+    received: the signal's number, or None.
+  """
+
+  def __init__(self):
+    self.received: int | None = None
+    self._previous = {}
+
+  def __enter__(self):
+    for signum in (signal.SIGTERM, signal.SIGINT):
+      self._previous[signum] = signal.signal(signum, self._note)
+    return self
+
+  def __exit__(self, *unused_error):
+    for signum, handler in self._previous.items():
+      signal.signal(signum, handler)
+
+  def _note(self, signum, frame):
+    del frame
+    if self.received:
+      os._exit(exit_code(signum))
+    self.received = signum
+
+
+class ProgressDisplay:
+  """A bar under a terminal, log lines elsewhere.
+
+  Args:
+    unit: what is counted, for instance "step".
+    total: how many there will be, or None.
+    initial: how many have been done before.
+  """
+
+  def __init__(self, unit: str, total: int | None = None, initial: int = 0):
+    self._bar = None
+    if sys.stderr.isatty():
+      import tqdm  # Only a terminal needs it.
+
+      self._bar = tqdm.tqdm(
+        unit=unit, total=total, initial=initial, dynamic_ncols=True
+      )
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused_error):
+    self.close()
+
+  def close(self):
+    """Leaves the terminal as it was."""
+    if self._bar is not None:
+      self._bar.close()
+
+  def show(self, position: int, line: str, **figures):
+    """Shows how far a program has come.
+
+    Args:
+      position: units done, counted from the very first.
+      line: what to log where there is no bar.
+      **figures: names and values shown behind the bar.
+    """
+    if self._bar is None:
+      logging.info(line)
+      return
+    self._bar.set_postfix(figures, refresh=False)
+    self._bar.update(position - self._bar.n)
+
+  def note(self, line: str):
+    """Shows a line that stays."""
+    if self._bar is None:
+      logging.info(line)
+    else:
+      self._bar.write(line, file=sys.stderr)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+  """Parses flags; ends the program on `--help` and on usage errors."""
+  if {"--help", "-help", "-h"} & set(argv[1:]):
+    sys.stdout.write(_help_text())
+    sys.exit(0)
+  try:
+    stray = flags.FLAGS(argv)[1:]
+  except flags.Error as error:
+    _print_error(f"{error} See --help.")
+    sys.exit(EXIT_USAGE)
+  if stray:
+    _print_error(
+      f"unexpected argument {stray[0]!r}. Flags are written --name=value; "
+      "quote a pattern that contains * so that the shell leaves it alone."
+    )
+    sys.exit(EXIT_USAGE)
+  return argv[:1]
+
+
+def _help_text() -> str:
+  """The program's docstring and its own flags, group by group."""
+  groups = flags.FLAGS.flags_by_module_dict()
+  ours = [name for name in groups if name[:1].isupper()]
+  lines = [(sys.modules["__main__"].__doc__ or "").strip()]
+  for group in ours:
+    lines.append(f"\n{group}:")
+    for flag in groups[group]:
+      default = "" if flag.default is None else f" Default: {flag.default}."
+      text = f"--{flag.name}: {flag.help}{default}"
+      lines.append(flags.text_wrap(text, indent="    ", firstline_indent="  "))
+  return "\n".join(lines) + "\n\n--helpfull lists the libraries' flags too.\n"
+
+
+def _print_error(message):
+  name = os.path.basename(sys.argv[0])
+  one_line = " ".join(str(message).split())
+  sys.stderr.write(f"{name}: error: {one_line}\n")

@@ -1,0 +1,925 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Writes made-up TFRecord shards that look like YouTube-8M's or AudioSet's.
+
+For trying the suite without downloading anything, for tests and for
+benchmarks. Keys, types, sizes, ids, label frequencies and value ranges are
+those of the real shards; the contents are random, but can be learned: a video
+is the sum of a random direction for each of its classes, and noise. Partitions
+of one seed (train, validate, test) share these directions and no video.
+
+  python sample_data.py --output_dir=/tmp/sample --dialect=v2_video
+"""
+
+import contextlib
+import csv
+import dataclasses
+import functools
+import io
+import itertools
+import os
+import re
+import uuid
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import program
+from program import UserError
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+from tqdm import tqdm
+
+import utils
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+  """One feature of a dialect.
+
+  Attributes:
+    name: its key in the records.
+    size: values per video or per frame.
+    spread: standard deviation of a video's values, about that of real v2
+      shards.
+    frame_spread: standard deviation of frames around their video's mean. With
+      1.0, audio codes spread like AudioSet's; the others are a guess.
+  """
+
+  name: str
+  size: int
+  spread: float
+  frame_spread: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dialect:
+  """How one release of the data sets writes its records.
+
+  Attributes:
+    id_key: the key of the video's id.
+    id_length: characters of an id.
+    num_classes: size of the release's vocabulary.
+    labels_per_video: mean number of labels.
+    features: in the records' order; frame features are one byte a value.
+    frames: least and most frames of a video, one a second. None: tf.Examples
+      with one float vector per video and feature instead of SequenceExamples.
+    has_times: records say where in its video the clip starts and ends.
+  """
+
+  id_key: str
+  id_length: int
+  num_classes: int
+  labels_per_video: float
+  features: tuple[Feature, ...]
+  frames: tuple[int, int] | None = None
+  has_times: bool = False
+
+
+_INC3 = Feature("inc3", 1024, spread=0.46, frame_spread=0.6)
+_RGB = Feature("rgb", 1024, spread=0.46, frame_spread=0.6)
+_AUDIO = Feature("audio", 128, spread=0.69, frame_spread=1.0)
+
+
+def _mean(feature: Feature) -> Feature:
+  return dataclasses.replace(feature, name=f"mean_{feature.name}")
+
+
+_V0 = Dialect(
+  id_key="video_id",
+  id_length=11,
+  num_classes=4800,
+  labels_per_video=1.8,
+  features=(_INC3,),
+  frames=(120, 300),
+)
+_V1 = Dialect(
+  id_key="video_id",
+  id_length=11,
+  num_classes=4716,
+  labels_per_video=3.4,
+  features=(_RGB, _AUDIO),
+  frames=(120, 300),
+)
+_V2 = Dialect(
+  id_key="id",
+  id_length=4,
+  num_classes=3862,
+  labels_per_video=3.0,
+  features=(_RGB, _AUDIO),
+  frames=(120, 300),
+)
+_AUDIOSET = Dialect(
+  id_key="video_id",
+  id_length=11,
+  num_classes=527,
+  labels_per_video=2.4,
+  features=(dataclasses.replace(_AUDIO, name="audio_embedding"),),
+  frames=(10, 10),
+  has_times=True,
+)
+
+
+def _video_level(dialect: Dialect) -> Dialect:
+  features = tuple(_mean(feature) for feature in dialect.features)
+  return dataclasses.replace(dialect, features=features, frames=None)
+
+
+DIALECTS = {
+  "v0_video": _video_level(_V0),
+  "v1_video": _video_level(_V1),
+  "v2_video": _video_level(_V2),
+  "v0_frame": _V0,
+  "v1_frame": _V1,
+  "v2_frame": _V2,
+  "audioset": _AUDIOSET,
+}
+
+# What code 0 and code 255 stand for; real values never leave this span.
+_LOWEST = utils.DEQUANTIZE_OFFSET
+_HIGHEST = 255 * utils.DEQUANTIZE_SCALE + utils.DEQUANTIZE_OFFSET
+
+# Share of class number k among all labels, k = 1 for the most frequent:
+# (k + shift) ** exponent. Follows TrainVideoCount in v2's vocabulary.csv.
+_SHARE_SHIFT = 1.5
+_SHARE_EXPONENT = -1.05
+
+# As in the real data, labels are incomplete: a class that a video shows is left
+# out with this probability, so no model can reach a perfect score.
+_HIDDEN_SHARE = 0.1
+# A class shows in a video with a strength between this and 1.
+_LEAST_STRENGTH = 0.3
+# Of the variance of a video's values, about the part its classes explain.
+_CLASSES_VARIANCE = 0.8
+
+# Frame counts are Beta(a, b) over [min_frames, max_frames]: the mean of 120 to
+# 300 is then the data set's 225.
+_FRAMES_BETA = (2.1, 1.5)
+# Frames of noise made once. A video takes a run of them at a random place,
+# which is about fifty times faster than noise of its own.
+_NOISE_FRAMES = 2048
+
+# Videos made at a time; bounds the memory and stays in the CPU's cache.
+_CHUNK_SIZE = 256
+
+_ID_LETTERS = np.frombuffer(
+  b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", np.uint8
+)
+# Four letters tell the videos of a dialect apart, as v2's ids have no more.
+_UNIQUE_LETTERS = 4
+# First and number of the letters with which a partition's ids begin. Each has
+# room for its real size (5.8M, 1.7M and 1.1M videos at most).
+_ID_REGIONS = {"train": (0, 31), "validate": (31, 11), "test": (42, 11)}
+_OTHER_ID_REGION = (53, 9)
+# Successive ids are this far apart, so that they look random. A prime that
+# divides no region's size visits every id of the region once.
+_ID_STEP = 1_000_003
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SampleConfig:
+  """What the shards of one partition hold; equal configs give equal bytes.
+
+  (With the same version of numpy, whose random streams may change.)
+
+  Attributes:
+    dialect: a key of `DIALECTS`.
+    num_videos: in all shards together; may be 0.
+    num_shards: files; those that are left without a video are written empty.
+    num_classes: None: the dialect's. Class 0 is the most frequent.
+    feature_sizes: values of each feature, in the dialect's order. None: the
+      dialect's.
+    min_frames: frames of the shortest video possible; may be 0. None: the
+      dialect's, or `max_frames` if that is less. Frame level only.
+    max_frames: frames of the longest video possible. None: the dialect's, or
+      `min_frames` if that is more. Frame level only.
+    seed: of everything random.
+    labels: False leaves out the labels and changes nothing else, as in shards
+      of the data sets' test partitions.
+    prefix: how the files' names begin. Partitions of one seed differ in it.
+
+  Raises:
+    UserError: a value is out of range.
+  """
+
+  dialect: str = "v2_video"
+  num_videos: int = 1000
+  num_shards: int = 4
+  num_classes: int | None = None
+  feature_sizes: Sequence[int] | None = None
+  min_frames: int | None = None
+  max_frames: int | None = None
+  seed: int = 0
+  labels: bool = True
+  prefix: str = "train"
+
+  def __post_init__(self):
+    if self.dialect not in DIALECTS:
+      raise UserError(
+        f"dialect: unknown {self.dialect!r}. Available: {', '.join(DIALECTS)}."
+      )
+    if not re.fullmatch(r"[A-Za-z]([\w-]*[A-Za-z_-])?", self.prefix, re.ASCII):
+      raise UserError(
+        "prefix must be letters, digits, _ and -, begin with a letter and not "
+        f"end in a digit, after which the shards' numbers come. Received: "
+        f"{self.prefix!r}."
+      )
+    _check_at_least("num_shards", self.num_shards, 1)
+    _check_at_least("num_classes", self.total_classes, 1)
+    _check_at_least("seed", self.seed, 0)
+    self._check_num_videos()
+    self._check_feature_sizes()
+    self._check_frames()
+
+  def _check_num_videos(self):
+    _check_at_least("num_videos", self.num_videos, 0)
+    _, num_ids = _id_region(self.prefix)
+    if self.num_videos > num_ids:
+      raise UserError(
+        f"num_videos must be at most {num_ids} for prefix {self.prefix!r}: "
+        f"there are no more ids. Received: {self.num_videos}."
+      )
+
+  def _check_feature_sizes(self):
+    if self.feature_sizes is None:
+      return
+    names = [feature.name for feature in self.layout.features]
+    if len(self.feature_sizes) != len(names):
+      raise UserError(
+        f"feature_sizes must give {len(names)} size(s), for "
+        f"{', '.join(names)}. Received: {list(self.feature_sizes)}."
+      )
+    for size in self.feature_sizes:
+      _check_at_least("feature_sizes", size, 1)
+
+  def _check_frames(self):
+    for name in ("min_frames", "max_frames"):
+      if getattr(self, name) is not None:
+        if self.layout.frames is None:
+          raise UserError(
+            f"{name} has no meaning for dialect {self.dialect!r}, which is "
+            "video level. Leave it out, or choose a frame-level dialect."
+          )
+        _check_at_least(name, getattr(self, name), 0)
+    low, high = self.frame_range
+    if low > high:
+      raise UserError(f"min_frames ({low}) is more than max_frames ({high}).")
+
+  @property
+  def layout(self) -> Dialect:
+    """The dialect's row of `DIALECTS`."""
+    return DIALECTS[self.dialect]
+
+  @property
+  def total_classes(self) -> int:
+    """The number of classes, also when it is the dialect's."""
+    if self.num_classes is None:
+      return self.layout.num_classes
+    return self.num_classes
+
+  @property
+  def features(self) -> tuple[Feature, ...]:
+    """The features, with the sizes they have in the shards."""
+    if self.feature_sizes is None:
+      return self.layout.features
+    return tuple(
+      dataclasses.replace(feature, size=size)
+      for feature, size in zip(
+        self.layout.features, self.feature_sizes, strict=True
+      )
+    )
+
+  @property
+  def frame_range(self) -> tuple[int, int]:
+    """Least and most frames of a video; (0, 0) at video level."""
+    low, high = self.layout.frames or (0, 0)
+    if self.min_frames is not None:
+      low, high = self.min_frames, max(high, self.min_frames)
+    if self.max_frames is not None:
+      high = self.max_frames
+      low = low if self.min_frames is not None else min(low, high)
+    return low, high
+
+
+def _check_at_least(name: str, value: int, lowest: int):
+  if value < lowest:
+    raise UserError(f"{name} must be at least {lowest}. Received: {value}.")
+
+
+def write_shards(
+  output_dir: str,
+  dialect: str = SampleConfig.dialect,
+  *,
+  overwrite: bool = False,
+  show_progress: bool = False,
+  **options: Any,
+) -> list[str]:
+  """Writes the shards of one partition.
+
+  A shard appears under its name when it is complete. Files are called
+  `train0000.tfrecord` and so on.
+
+  Args:
+    output_dir: a folder, made when it does not exist.
+    dialect: a key of `DIALECTS`.
+    overwrite: replace shards of the same names.
+    show_progress: show a progress bar if standard error is a terminal.
+    **options: the other fields of `SampleConfig`, with its defaults.
+
+  Returns:
+    The shards' paths, in order.
+
+  Raises:
+    UserError: a value is out of range, a shard exists already, or the folder
+      has other shards of this prefix, which a pattern such as
+      `train*.tfrecord` would mix with the new ones.
+    TypeError: `SampleConfig` has no such field.
+  """
+  config = SampleConfig(dialect=dialect, **options)
+  output_dir = os.fspath(output_dir)
+  names = _shard_names(config)
+  _check_no_other_shards(output_dir, config, names, overwrite)
+  _make_dir(output_dir)
+  shared = _make_shared(config)
+  paths = [os.path.join(output_dir, name) for name in names]
+  with tqdm(
+    total=config.num_videos,
+    unit="video",
+    disable=None if show_progress else True,  # None: only under a terminal.
+  ) as progress:
+    for shard, path in enumerate(paths):
+      with _replacing_shard(path) as writer:
+        for record in _shard_records(config, shared, shard):
+          writer.write(record)
+          progress.update()
+  return paths
+
+
+def _shard_names(config: SampleConfig) -> list[str]:
+  digits = max(4, len(str(config.num_shards - 1)))
+  return [
+    f"{config.prefix}{shard:0{digits}d}.tfrecord"
+    for shard in range(config.num_shards)
+  ]
+
+
+def _check_no_other_shards(
+  output_dir: str, config: SampleConfig, names: list[str], overwrite: bool
+):
+  """Refuses a folder that has shards of the prefix, unless all get replaced."""
+  if not tf.io.gfile.isdir(output_dir):
+    return
+  pattern = re.compile(rf"{re.escape(config.prefix)}\d+\.tfrecord")
+  existing = set(filter(pattern.fullmatch, tf.io.gfile.listdir(output_dir)))
+  others = sorted(existing.difference(names))
+  if existing and not overwrite:
+    raise UserError(
+      f"output_dir: {output_dir!r} has {min(existing)!r} already. Choose "
+      "another folder or --prefix, or replace shards with --overwrite."
+    )
+  if others:
+    raise UserError(
+      f"output_dir: {output_dir!r} has {len(others)} other shard(s) of prefix "
+      f"{config.prefix!r}, such as {others[0]!r}, which would mix with the "
+      "new ones. Remove them, or choose another folder or --prefix."
+    )
+
+
+def _make_dir(path: str):
+  try:
+    tf.io.gfile.makedirs(path)
+  except (tf.errors.OpError, OSError) as error:
+    raise UserError(
+      f"output_dir: {path!r} cannot be made: {utils.error_text(error)}"
+    ) from error
+
+
+@contextlib.contextmanager
+def _replacing_shard(path: str) -> Iterator[tf.io.TFRecordWriter]:
+  """Like `utils.replacing`, for TFRecords."""
+  temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+  try:
+    with tf.io.TFRecordWriter(temporary) as writer:
+      yield writer
+    tf.io.gfile.rename(temporary, path, overwrite=True)
+  except (tf.errors.OpError, OSError) as error:
+    _remove_quietly(temporary)
+    raise UserError(
+      f"{path!r} cannot be written: {utils.error_text(error)}"
+    ) from error
+  except BaseException:
+    _remove_quietly(temporary)
+    raise
+
+
+def _remove_quietly(path: str):
+  with contextlib.suppress(tf.errors.OpError, OSError):
+    tf.io.gfile.remove(path)
+
+
+def _generator(seed: int, *purpose: str | int) -> np.random.Generator:
+  """A random stream of its own for each purpose."""
+  key = [zlib.crc32(str(part).encode()) for part in purpose]
+  sequence = np.random.SeedSequence(seed, spawn_key=key)
+  return np.random.Generator(np.random.PCG64(sequence))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shared:
+  """What all videos of one seed have in common, whatever their partition.
+
+  Attributes:
+    cumulative_shares: [C] float64, of the classes among all labels.
+    prototypes: [C, D] float32, what a class adds to a video's values; D is
+      the size of all features together.
+    noise_spread: [D] float32, standard deviation of a video's own noise.
+    frame_noise: [_NOISE_FRAMES + max_frames, D] int16, in codes; without rows
+      at video level.
+  """
+
+  cumulative_shares: np.ndarray
+  prototypes: np.ndarray
+  noise_spread: np.ndarray
+  frame_noise: np.ndarray
+
+
+def _make_shared(config: SampleConfig) -> _Shared:
+  noise_share = np.sqrt(1 - _CLASSES_VARIANCE)
+  spreads = [
+    np.full(feature.size, noise_share * feature.spread, np.float32)
+    for feature in config.features
+  ]
+  prototypes = [_prototypes(config, feature) for feature in config.features]
+  frame_noise = [_frame_noise(config, feature) for feature in config.features]
+  return _Shared(
+    cumulative_shares=np.cumsum(_label_shares(config.total_classes)),
+    prototypes=np.concatenate(prototypes, axis=1),
+    noise_spread=np.concatenate(spreads),
+    frame_noise=np.concatenate(frame_noise, axis=1),
+  )
+
+
+def _prototypes(config: SampleConfig, feature: Feature) -> np.ndarray:
+  """[C, feature.size] float32: what a class adds to a video's values."""
+  # The mean of a feature has its frames' prototypes.
+  name = feature.name.removeprefix("mean_")
+  rng = _generator(config.seed, "prototypes", name)
+  shape = (config.total_classes, feature.size)
+  # The classes of a mean video, each times its strength, add up to values of
+  # variance _CLASSES_VARIANCE * spread ** 2 (hidden ones left aside).
+  low = _LEAST_STRENGTH
+  mean_square_strength = (1 + low + low**2) / 3
+  variance = _CLASSES_VARIANCE / mean_square_strength
+  scale = feature.spread * np.sqrt(variance / config.layout.labels_per_video)
+  return rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)
+
+
+def _frame_noise(config: SampleConfig, feature: Feature) -> np.ndarray:
+  """[_NOISE_FRAMES + max_frames, feature.size] int16, in codes."""
+  num_frames = 0
+  if config.layout.frames is not None:
+    num_frames = _NOISE_FRAMES + config.frame_range[1]
+  noise = _generator(config.seed, "frame noise", feature.name).standard_normal(
+    (num_frames, feature.size), dtype=np.float32
+  )
+  scale = np.float32(feature.frame_spread / utils.DEQUANTIZE_SCALE)
+  return np.rint(noise * scale).astype(np.int16)
+
+
+def _label_shares(num_classes: int) -> np.ndarray:
+  """[num_classes] float64: each class's share of all labels, falling."""
+  rank = np.arange(1, num_classes + 1)
+  shares = (rank + _SHARE_SHIFT) ** _SHARE_EXPONENT
+  return shares / shares.sum()
+
+
+def _shard_records(
+  config: SampleConfig, shared: _Shared, shard: int
+) -> Iterator[bytes]:
+  """One shard's serialised records."""
+  rng = _generator(config.seed, "videos", config.prefix, shard)
+  first = config.num_videos * shard // config.num_shards
+  end = config.num_videos * (shard + 1) // config.num_shards
+  for start in range(first, end, _CHUNK_SIZE):
+    videos = np.arange(start, min(start + _CHUNK_SIZE, end))
+    ids = _make_ids(config, rng, videos)
+    labels, values = _draw_videos(config, shared, rng, len(videos))
+    if config.layout.frames is None:
+      yield from _video_records(config, ids, labels, values)
+    else:
+      yield from _frame_records(config, shared, rng, ids, labels, values)
+
+
+def _id_region(prefix: str) -> tuple[int, int]:
+  """First and number of the unique parts of a partition's ids."""
+  first_letter, num_letters = _ID_REGIONS.get(prefix, _OTHER_ID_REGION)
+  below = len(_ID_LETTERS) ** (_UNIQUE_LETTERS - 1)
+  return first_letter * below, num_letters * below
+
+
+def _make_ids(
+  config: SampleConfig, rng: np.random.Generator, videos: np.ndarray
+) -> list[bytes]:
+  """Ids of the partition's videos with these numbers.
+
+  Distinct within a partition and among train, validate and test. Partitions
+  of other prefixes may share ids with each other, not with these three.
+  """
+  first, num_ids = _id_region(config.prefix)
+  offset = zlib.crc32(f"{config.seed} {config.prefix}".encode())
+  unique = first + (offset + videos.astype(np.int64) * _ID_STEP) % num_ids
+  base = len(_ID_LETTERS)
+  powers = base ** np.arange(_UNIQUE_LETTERS - 1, -1, -1)
+  digits = unique[:, np.newaxis] // powers % base
+  num_free = config.layout.id_length - _UNIQUE_LETTERS
+  free = rng.integers(base, size=(len(videos), num_free))
+  letters = _ID_LETTERS[np.concatenate([digits, free], axis=1)]
+  return [row.tobytes() for row in letters]
+
+
+def _draw_videos(
+  config: SampleConfig, shared: _Shared, rng: np.random.Generator, count: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+  """Labels of `count` videos, each sorted, and values [count, D] float32."""
+  owners, classes = _draw_classes(config, shared, rng, count)
+  starts = np.searchsorted(owners, np.arange(count))
+  strength = rng.uniform(_LEAST_STRENGTH, 1, size=(len(classes), 1))
+  values = np.add.reduceat(
+    shared.prototypes[classes] * strength.astype(np.float32), starts, axis=0
+  )
+  noise = rng.standard_normal(values.shape, dtype=np.float32)
+  is_label = rng.random(len(classes)) >= _HIDDEN_SHARE
+  is_label[starts] = True  # Every video has a label.
+  ends_of_labels = np.cumsum(np.bincount(owners[is_label], minlength=count))
+  labels = np.split(classes[is_label], ends_of_labels[:-1])
+  return labels, values + noise * shared.noise_spread
+
+
+def _draw_classes(
+  config: SampleConfig, shared: _Shared, rng: np.random.Generator, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Pairs of a video, below `count`, and a class that it shows, sorted."""
+  num_classes = config.total_classes
+  # All but a video's first class may be hidden; so many remain as labels.
+  more_labels = config.layout.labels_per_video - 1
+  num_shown = 1 + rng.poisson(more_labels / (1 - _HIDDEN_SHARE), size=count)
+  num_shown = np.minimum(num_shown, num_classes)
+  # A pair in one number, so that one sort finds repeated draws.
+  pairs = np.empty(0, np.int64)
+  while len(pairs) < num_shown.sum():
+    missing = num_shown - np.bincount(pairs // num_classes, minlength=count)
+    owners = np.repeat(np.arange(count), missing)
+    drawn = np.searchsorted(
+      shared.cumulative_shares[:-1], rng.random(len(owners)), side="right"
+    )
+    pairs = np.unique(np.concatenate([pairs, owners * num_classes + drawn]))
+  return np.divmod(pairs, num_classes)
+
+
+def _fill_features(
+  features: tf.train.Features,
+  config: SampleConfig,
+  video_id: bytes,
+  labels: np.ndarray,
+):
+  """Adds what the records of all dialects have."""
+  feature = features.feature
+  feature[config.layout.id_key].bytes_list.value.append(video_id)
+  if config.labels:
+    feature["labels"].int64_list.value.extend(labels.tolist())
+
+
+def _video_records(
+  config: SampleConfig,
+  ids: list[bytes],
+  labels: list[np.ndarray],
+  values: np.ndarray,
+) -> Iterator[bytes]:
+  """Serialised tf.Examples."""
+  values = np.clip(values, _LOWEST, _HIGHEST).astype("<f4")
+  ends = list(itertools.accumulate(feature.size for feature in config.features))
+  for video_id, video_labels, row in zip(ids, labels, values, strict=True):
+    example = tf.train.Example()
+    _fill_features(example.features, config, video_id, video_labels)
+    for feature, end in zip(config.features, ends, strict=True):
+      part = row[end - feature.size : end]
+      example.features.feature[feature.name].MergeFromString(
+        _floats_header(feature.size) + part.tobytes()
+      )
+    yield example.SerializeToString(deterministic=True)
+
+
+def _frame_records(
+  config: SampleConfig,
+  shared: _Shared,
+  rng: np.random.Generator,
+  ids: list[bytes],
+  labels: list[np.ndarray],
+  values: np.ndarray,
+) -> Iterator[bytes]:
+  """Serialised tf.SequenceExamples."""
+  codes = (values - utils.DEQUANTIZE_OFFSET) / utils.DEQUANTIZE_SCALE
+  codes = np.rint(codes).astype(np.int16)
+  low, high = config.frame_range
+  num_frames = rng.beta(*_FRAMES_BETA, size=len(ids)) * (high - low) + low
+  num_frames = np.rint(num_frames).astype(np.int64)
+  noise_starts = rng.integers(_NOISE_FRAMES, size=len(ids))
+  times = 10.0 * rng.integers(60, size=len(ids))
+  for i, video_id in enumerate(ids):
+    example = tf.train.SequenceExample()
+    _fill_features(example.context, config, video_id, labels[i])
+    if config.layout.has_times:
+      context = example.context.feature
+      end_time = times[i] + num_frames[i]
+      context["start_time_seconds"].float_list.value.append(times[i])
+      context["end_time_seconds"].float_list.value.append(end_time)
+    window = slice(noise_starts[i], noise_starts[i] + num_frames[i])
+    frames = shared.frame_noise[window] + codes[i]
+    np.clip(frames, 0, 255, out=frames)
+    _fill_frames(example.feature_lists, config, frames)
+    yield example.SerializeToString(deterministic=True)
+
+
+def _fill_frames(
+  feature_lists: tf.train.FeatureLists,
+  config: SampleConfig,
+  frames: np.ndarray,
+):
+  """Adds frames, [T, D] integers from 0 to 255, feature by feature."""
+  start = 0
+  for feature in config.features:
+    header = _frame_header(feature.size)
+    encoded = np.empty((len(frames), len(header) + feature.size), np.uint8)
+    encoded[:, : len(header)] = np.frombuffer(header, np.uint8)
+    encoded[:, len(header) :] = frames[:, start : start + feature.size]
+    feature_lists.feature_list[feature.name].MergeFromString(encoded.tobytes())
+    start += feature.size
+
+
+# Assigning each value or frame to a message costs about ten times as much as
+# merging bytes that are encoded already. The only bytes beside the payload
+# come from encoding a payload of zeros once.
+
+
+@functools.lru_cache
+def _floats_header(size: int) -> bytes:
+  """What precedes `size` float32 values in an encoded tf.train.Feature."""
+  values = tf.train.FloatList(value=[0.0] * size)
+  encoded = tf.train.Feature(float_list=values).SerializeToString()
+  return encoded[: -4 * size]
+
+
+@functools.lru_cache
+def _frame_header(size: int) -> bytes:
+  """What precedes each frame of `size` bytes in an encoded FeatureList."""
+  frame = tf.train.Feature(bytes_list=tf.train.BytesList(value=[bytes(size)]))
+  encoded = tf.train.FeatureList(feature=[frame]).SerializeToString()
+  return encoded[:-size]
+
+
+VOCABULARY_COLUMNS = (
+  "Index",
+  "TrainVideoCount",
+  "KnowledgeGraphId",
+  "Name",
+  "WikiUrl",
+  "Vertical1",
+  "Vertical2",
+  "Vertical3",
+  "WikiDescription",
+)
+_VERTICALS = ("Games", "Music", "Sports", "Travel", "Food & Drink", "(Unknown)")
+_SYLLABLES = (
+  *("ba", "de", "fi", "go", "hu", "ka", "le", "mi"),
+  *("no", "pu", "ra", "se", "ti", "vo", "zu", "la"),
+)
+# About one class in this many has no name, as in v2's vocabulary.
+_CLASSES_PER_UNNAMED = 69
+
+
+def write_vocabulary(
+  path: str, num_classes: int, *, seed: int = 0, overwrite: bool = False
+):
+  """Writes made-up class names in the format of the data set's vocabulary.csv.
+
+  As in the real file, rows are not in the order of Index, some classes have
+  no name, and fields may hold commas, quotes and line breaks.
+
+  Args:
+    path: the CSV file.
+    num_classes: rows.
+    seed: of the names and the rows' order.
+    overwrite: replace an existing file.
+
+  Raises:
+    UserError: the file exists already or cannot be written.
+  """
+  _check_at_least("num_classes", num_classes, 1)
+  _check_may_write(path, overwrite)
+  rng = _generator(seed, "vocabulary")
+  # Class 0 goes last, so the order is never Index's.
+  order = [*(rng.permutation(num_classes - 1) + 1), 0]
+  num_unnamed = num_classes // _CLASSES_PER_UNNAMED or min(1, num_classes - 1)
+  unnamed = set(rng.choice(num_classes, num_unnamed, replace=False))
+  numbers = rng.permutation(num_classes)
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator="\n")
+  writer.writerow(VOCABULARY_COLUMNS)
+  counts = np.ceil(1e7 * _label_shares(num_classes)).astype(int)
+  for index in order:
+    name = "" if index in unnamed else _made_up_name(index, numbers[index])
+    writer.writerow(_vocabulary_row(index, counts[index], name))
+  with utils.replacing(path) as file:
+    file.write(text.getvalue().encode())
+
+
+def _check_may_write(path: str, overwrite: bool):
+  if tf.io.gfile.exists(path) and not overwrite:
+    raise UserError(
+      f"vocabulary_file: {path!r} exists already. Choose another name, or "
+      "replace it with --overwrite."
+    )
+
+
+def _made_up_name(index: int, number: int) -> str:
+  """A name that no other number has."""
+  number += len(_SYLLABLES) ** 2  # At least three syllables.
+  name = ""
+  while number:
+    number, digit = divmod(number, len(_SYLLABLES))
+    name += _SYLLABLES[digit]
+  kind = _VERTICALS[index % len(_VERTICALS)].strip("()")
+  endings = {3: f", {kind}", 7: f" ({kind})"}
+  return name.capitalize() + endings.get(index % 10, "")
+
+
+def _vocabulary_row(index: int, count: int, name: str) -> list[Any]:
+  url = description = ""
+  if name:
+    url = f"https://example.org/wiki/{name.replace(' ', '_')}"
+    description = f'{name} is made up.\nNothing is called "{name}".'
+  vertical = _VERTICALS[index % len(_VERTICALS)]
+  graph_id = f"/m/0{index:05x}"
+  return [index, count, graph_id, name, url, vertical, "", "", description]
+
+
+def define_flags():
+  """Defines the program's flags, those of `SampleConfig` and its own."""
+  defaults = SampleConfig
+  group = "Output"
+  flags.DEFINE_string(
+    "output_dir",
+    None,
+    "Folder for the shards; local or gs://. Made when it does not exist.",
+    required=True,
+    module_name=group,
+  )
+  flags.DEFINE_string(
+    "prefix",
+    defaults.prefix,
+    "How the shards' names begin, and which partition they are: train, "
+    "validate and test of one seed share what is to be learned but no video.",
+    module_name=group,
+  )
+  flags.DEFINE_integer(
+    "num_shards",
+    defaults.num_shards,
+    "Number of files; may be more than there are videos.",
+    module_name=group,
+  )
+  flags.DEFINE_string(
+    "vocabulary_file",
+    None,
+    "CSV file for made-up class names, in the format of the data set's "
+    "vocabulary.csv. Without it, none is written.",
+    module_name=group,
+  )
+  flags.DEFINE_boolean(
+    "overwrite",
+    False,
+    "Replace files of the same names instead of refusing to.",
+    module_name=group,
+  )
+  _define_content_flags()
+  _define_size_flags()
+
+
+def _define_content_flags():
+  defaults = SampleConfig
+  group = "Content"
+  flags.DEFINE_enum(
+    "dialect",
+    defaults.dialect,
+    list(DIALECTS),
+    "Release of the data set and level to imitate: video is one vector a "
+    "video; frame and audioset are one a second.",
+    module_name=group,
+  )
+  flags.DEFINE_integer(
+    "num_videos",
+    defaults.num_videos,
+    "Videos in all shards together; may be 0.",
+    module_name=group,
+  )
+  flags.DEFINE_boolean(
+    "labels",
+    defaults.labels,
+    "Write the labels. --nolabels imitates the test partition.",
+    module_name=group,
+  )
+  flags.DEFINE_integer(
+    "seed",
+    defaults.seed,
+    "Seed; the same flags with the same seed give the same bytes.",
+    module_name=group,
+  )
+
+
+def _define_size_flags():
+  group = "Sizes"
+  flags.DEFINE_integer(
+    "num_classes",
+    None,
+    "Number of classes; class 0 is the most frequent. The dialect's when not "
+    "given: v0 4800, v1 4716, v2 3862, audioset 527.",
+    module_name=group,
+  )
+  flags.DEFINE_list(
+    "feature_sizes",
+    None,
+    "Values of each feature, comma-separated, in the dialect's order. The "
+    "dialect's when not given: 1024 (v0), 1024,128 (v1, v2), 128 (audioset).",
+    module_name=group,
+  )
+  flags.DEFINE_integer(
+    "min_frames",
+    None,
+    "Frames (seconds) of the shortest video possible; may be 0. Frame-level "
+    "dialects only; when not given 120, for audioset 10.",
+    module_name=group,
+  )
+  flags.DEFINE_integer(
+    "max_frames",
+    None,
+    "Frames (seconds) of the longest video possible. Frame-level dialects "
+    "only; when not given 300, for audioset 10.",
+    module_name=group,
+  )
+
+
+def _options_from_flags() -> dict[str, Any]:
+  """The fields of `SampleConfig`, from the flags of the same names."""
+  fields = dataclasses.fields(SampleConfig)
+  options = {field.name: flags.FLAGS[field.name].value for field in fields}
+  if options["feature_sizes"] is not None:
+    options["feature_sizes"] = _parse_sizes(options["feature_sizes"])
+  return options
+
+
+def _parse_sizes(texts: list[str]) -> list[int]:
+  try:
+    return [int(text) for text in texts]
+  except ValueError as error:
+    raise UserError(
+      "feature_sizes must be whole numbers separated by commas. Received: "
+      f"{','.join(texts)!r}."
+    ) from error
+
+
+def main():
+  """Writes what the flags ask for."""
+  values = flags.FLAGS
+  options = _options_from_flags()
+  config = SampleConfig(**options)
+  if values.vocabulary_file:
+    _check_may_write(values.vocabulary_file, values.overwrite)
+  write_shards(
+    values.output_dir,
+    overwrite=values.overwrite,
+    show_progress=True,
+    **options,
+  )
+  if values.vocabulary_file:
+    write_vocabulary(
+      values.vocabulary_file,
+      config.total_classes,
+      seed=config.seed,
+      overwrite=values.overwrite,
+    )
+  pattern = os.path.join(values.output_dir, f"{config.prefix}*.tfrecord")
+  print(
+    f"Wrote {config.num_videos} {config.dialect} videos of "
+    f"{config.total_classes} classes to {config.num_shards} shard(s): "
+    f"{pattern}"
+  )
+
+
+def run():
+  """Starts the program."""
+  program.run(main, define_flags)
+
+
+if __name__ == "__main__":
+  run()

@@ -1,0 +1,670 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the made-up shards: format, statistics, and what can be learned."""
+
+import csv
+import math
+import os
+
+from program import UserError
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.metrics import average_precision_score
+
+import sample_data
+
+# Written down a second time, from the data sets' published descriptions: id
+# key, id length, features of a video or frame, classes, mean labels.
+VIDEO_DIALECTS = {
+  "v0_video": ("video_id", 11, {"mean_inc3": 1024}, 4800, 1.8),
+  "v1_video": (
+    "video_id",
+    11,
+    {"mean_rgb": 1024, "mean_audio": 128},
+    4716,
+    3.4,
+  ),
+  "v2_video": ("id", 4, {"mean_rgb": 1024, "mean_audio": 128}, 3862, 3.0),
+}
+FRAME_DIALECTS = {
+  "v0_frame": ("video_id", 11, {"inc3": 1024}, 4800, 1.8),
+  "v1_frame": ("video_id", 11, {"rgb": 1024, "audio": 128}, 4716, 3.4),
+  "v2_frame": ("id", 4, {"rgb": 1024, "audio": 128}, 3862, 3.0),
+  "audioset": ("video_id", 11, {"audio_embedding": 128}, 527, 2.4),
+}
+DIALECTS = {**VIDEO_DIALECTS, **FRAME_DIALECTS}
+
+
+def _records(paths):
+  return list(tf.data.TFRecordDataset(paths).as_numpy_iterator())
+
+
+def _examples(paths):
+  return [tf.train.Example.FromString(record) for record in _records(paths)]
+
+
+def _sequences(paths):
+  records = _records(paths)
+  return [tf.train.SequenceExample.FromString(record) for record in records]
+
+
+def _ids(paths, key="id"):
+  # A SequenceExample's context has the place and type of an Example's features.
+  return [
+    example.features.feature[key].bytes_list.value[0]
+    for example in _examples(paths)
+  ]
+
+
+def _label_lists(paths):
+  return [
+    list(example.features.feature["labels"].int64_list.value)
+    for example in _examples(paths)
+  ]
+
+
+def _bytes(paths):
+  contents = []
+  for path in paths:
+    with open(path, "rb") as file:
+      contents.append(file.read())
+  return contents
+
+
+def _values(paths, name):
+  """[N, size] float32 of a video-level feature."""
+  return np.array(
+    [
+      example.features.feature[name].float_list.value
+      for example in _examples(paths)
+    ],
+    np.float32,
+  )
+
+
+def _codes(paths, name):
+  """One [T, size] uint8 array a video."""
+  return [
+    np.array(
+      [
+        np.frombuffer(frame.bytes_list.value[0], np.uint8)
+        for frame in sequence.feature_lists.feature_list[name].feature
+      ]
+    )
+    for sequence in _sequences(paths)
+  ]
+
+
+def _sizes(dialect, size=1):
+  """The smallest features, for tests of everything else."""
+  return [size] * len(DIALECTS[dialect][2])
+
+
+def test_every_dialect_is_tested():
+  assert set(sample_data.DIALECTS) == set(DIALECTS)
+
+
+@pytest.mark.parametrize("dialect", VIDEO_DIALECTS)
+def test_video_records_parse_back(tmp_path, dialect):
+  id_key, id_length, sizes, num_classes, _ = DIALECTS[dialect]
+  paths = sample_data.write_shards(tmp_path, dialect, num_videos=9)
+  assert len(paths) == 4
+  records = _records(paths)
+  assert len(records) == 9
+  for record in records:
+    example = tf.train.Example.FromString(record)
+    assert set(example.features.feature) == {id_key, "labels", *sizes}
+    parsed = tf.io.parse_single_example(
+      record,
+      {
+        id_key: tf.io.FixedLenFeature([], tf.string),
+        "labels": tf.io.VarLenFeature(tf.int64),
+        **{
+          name: tf.io.FixedLenFeature([size], tf.float32)
+          for name, size in sizes.items()
+        },
+      },
+    )
+    _check_context(parsed, id_key, id_length, num_classes)
+    for name in sizes:
+      # What codes 0 and 255 stand for, and the span of real v2 shards.
+      assert parsed[name].numpy().min() >= -1.9921875
+      assert parsed[name].numpy().max() <= 2.0078125
+
+
+@pytest.mark.parametrize("dialect", FRAME_DIALECTS)
+def test_frame_records_parse_back(tmp_path, dialect):
+  id_key, id_length, sizes, num_classes, _ = DIALECTS[dialect]
+  paths = sample_data.write_shards(tmp_path, dialect, num_videos=9)
+  times = (
+    ("start_time_seconds", "end_time_seconds") if dialect == "audioset" else ()
+  )
+  low, high = (10, 10) if dialect == "audioset" else (120, 300)
+  records = _records(paths)
+  assert len(records) == 9
+  for record in records:
+    sequence = tf.train.SequenceExample.FromString(record)
+    assert set(sequence.context.feature) == {id_key, "labels", *times}
+    assert set(sequence.feature_lists.feature_list) == set(sizes)
+    context, frames = tf.io.parse_single_sequence_example(
+      record,
+      {
+        id_key: tf.io.FixedLenFeature([], tf.string),
+        "labels": tf.io.VarLenFeature(tf.int64),
+        **{name: tf.io.FixedLenFeature([], tf.float32) for name in times},
+      },
+      {name: tf.io.FixedLenSequenceFeature([], tf.string) for name in sizes},
+    )
+    _check_context(context, id_key, id_length, num_classes)
+    num_frames = {len(frames[name]) for name in sizes}
+    assert len(num_frames) == 1
+    assert low <= min(num_frames) <= high
+    for name, size in sizes.items():
+      assert {len(frame) for frame in frames[name].numpy()} == {size}
+    if times:
+      assert context["end_time_seconds"] - context["start_time_seconds"] == 10
+
+
+def _check_context(parsed, id_key, id_length, num_classes):
+  assert len(parsed[id_key].numpy()) == id_length
+  assert parsed[id_key].numpy().isalnum()
+  labels = parsed["labels"].values.numpy().tolist()
+  assert labels
+  assert labels == sorted(set(labels))
+  assert 0 <= labels[0] <= labels[-1] < num_classes
+
+
+@pytest.mark.parametrize("dialect", ["v2_video", "v2_frame", "audioset"])
+def test_records_are_what_protocol_buffers_would_write(tmp_path, dialect):
+  # The records are merged from bytes that were encoded elsewhere.
+  paths = sample_data.write_shards(
+    tmp_path, dialect, num_videos=3, feature_sizes=_sizes(dialect, 300)
+  )
+  is_video = dialect in VIDEO_DIALECTS
+  message = tf.train.Example if is_video else tf.train.SequenceExample
+  for record in _records(paths):
+    encoded = message.FromString(record).SerializeToString(deterministic=True)
+    assert encoded == record
+
+
+def test_equal_arguments_give_equal_bytes(tmp_path):
+  options = {"num_videos": 20, "feature_sizes": [8, 4], "num_classes": 10}
+
+  def contents(folder, **changes):
+    paths = sample_data.write_shards(
+      tmp_path / folder, "v2_frame", **{**options, **changes}
+    )
+    return _bytes(paths)
+
+  first = contents("first")
+  assert len(set(first)) == 4
+  assert contents("again") == first
+  assert not set(contents("seed", seed=1)) & set(first)
+  assert not set(contents("prefix", prefix="validate")) & set(first)
+
+
+def test_feature_values_have_the_real_spread(tmp_path):
+  # Mean, standard deviation and extremes of 3,567 real v2 videos: 0.001, 0.462
+  # (mean_rgb), 0.003, 0.686 (mean_audio), -1.9921875, 2.0078125.
+  paths = sample_data.write_shards(tmp_path, "v2_video", num_videos=600)
+  for name, spread in (("mean_rgb", 0.462), ("mean_audio", 0.686)):
+    values = _values(paths, name)
+    assert values.mean() == pytest.approx(0, abs=0.03)
+    assert values.std() == pytest.approx(spread, rel=0.1)
+  assert values.min() == -1.9921875
+  assert values.max() == 2.0078125
+
+
+def test_audioset_codes_have_the_real_spread(tmp_path):
+  # 27,199 real clips: mean 126.5, standard deviation 77.6, 9% are 0, 9% 255.
+  paths = sample_data.write_shards(tmp_path, "audioset", num_videos=400)
+  codes = np.concatenate(_codes(paths, "audio_embedding"))
+  assert codes.dtype == np.uint8
+  assert codes.mean() == pytest.approx(127, abs=4)
+  assert codes.std() == pytest.approx(77.6, rel=0.1)
+  assert 0.03 < (codes == 0).mean() < 0.12
+  assert 0.03 < (codes == 255).mean() < 0.12
+
+
+def test_frames_are_codes_around_the_videos_own_mean(tmp_path):
+  # With one seed, both levels describe the same videos.
+  options = {"num_videos": 20, "num_shards": 1, "feature_sizes": [64, 32]}
+  videos = sample_data.write_shards(tmp_path / "v", "v2_video", **options)
+  frames = sample_data.write_shards(tmp_path / "f", "v2_frame", **options)
+  assert _label_lists(videos) == _label_lists(frames)
+  values = _values(videos, "mean_rgb")
+  means = [
+    # The quantisation of the data set's paper, inverted.
+    (codes * (4 / 255) + 4 / 512 - 2).mean(axis=0)
+    for codes in _codes(frames, "rgb")
+  ]
+  # 0.6 is the frames' spread; 120 the fewest frames; 5 standard errors, and
+  # what clipping at the span's ends takes off.
+  np.testing.assert_allclose(means, values, atol=5 * 0.6 / 120**0.5 + 0.05)
+  assert _codes(frames, "rgb")[0].std(axis=0).min() > 10
+
+
+def test_label_frequencies_are_those_of_the_vocabulary(tmp_path):
+  num_videos = 20_000
+  paths = sample_data.write_shards(
+    tmp_path, "v2_video", num_videos=num_videos, feature_sizes=[1, 1]
+  )
+  labels = np.concatenate(_label_lists(paths))
+  share = np.bincount(labels, minlength=3862) / num_videos
+  # TrainVideoCount in v2's vocabulary.csv, over 3.89M videos: 788,288 for the
+  # most frequent class, 144,667 at rank 10, 14,920 at 100, 1,147 at 1000.
+  assert share[0] == pytest.approx(0.203, rel=0.25)
+  assert share[8:13].mean() == pytest.approx(0.0372, rel=0.25)
+  assert share[90:111].mean() == pytest.approx(0.00384, rel=0.25)
+  assert share[900:1101].mean() == pytest.approx(0.000295, rel=0.4)
+  assert (share > 0).mean() > 0.8
+
+
+@pytest.mark.parametrize("dialect", ["v0_video", "v1_video", "audioset"])
+def test_mean_number_of_labels(tmp_path, dialect):
+  paths = sample_data.write_shards(
+    tmp_path, dialect, num_videos=4000, feature_sizes=_sizes(dialect)
+  )
+  counts = [len(labels) for labels in _label_lists(paths)]
+  assert min(counts) == 1
+  assert np.mean(counts) == pytest.approx(DIALECTS[dialect][4], abs=0.1)
+
+
+def test_frame_counts_are_realistic(tmp_path):
+  paths = sample_data.write_shards(
+    tmp_path, "v2_frame", num_videos=2000, feature_sizes=[1, 1]
+  )
+  counts = np.array([len(codes) for codes in _codes(paths, "audio")])
+  assert counts.mean() == pytest.approx(225, abs=5)
+  assert counts.min() >= 120
+  assert counts.max() <= 300
+  assert len(np.unique(counts)) > 150
+
+
+@pytest.mark.parametrize(
+  ("given", "low", "high"),
+  [
+    ({"min_frames": 0, "max_frames": 0}, 0, 0),
+    ({"min_frames": 0, "max_frames": 2}, 0, 2),
+    ({"max_frames": 1}, 1, 1),
+    ({"min_frames": 302, "max_frames": 305}, 302, 305),
+    ({"min_frames": 400}, 400, 400),
+  ],
+)
+def test_frame_limits(tmp_path, given, low, high):
+  paths = sample_data.write_shards(
+    tmp_path, "v2_frame", num_videos=40, feature_sizes=[3, 2], **given
+  )
+  counts = {len(codes) for codes in _codes(paths, "rgb")}
+  assert counts == {len(codes) for codes in _codes(paths, "audio")}
+  assert counts == set(range(low, high + 1))
+
+
+def test_audioset_clips_end_with_their_frames(tmp_path):
+  paths = sample_data.write_shards(
+    tmp_path, "audioset", num_videos=10, min_frames=0, max_frames=4
+  )
+  for sequence, codes in zip(
+    _sequences(paths), _codes(paths, "audio_embedding"), strict=True
+  ):
+    context = sequence.context.feature
+    start, end = (
+      context[key].float_list.value[0]
+      for key in ("start_time_seconds", "end_time_seconds")
+    )
+    assert end - start == len(codes)
+    assert 0 <= start <= 590
+
+
+@pytest.mark.parametrize("dialect", ["v1_video", "v2_video", "v2_frame"])
+def test_ids_are_unique_across_shards_and_partitions(tmp_path, dialect):
+  ids = []
+  for prefix in ("train", "validate", "test", "mine"):
+    paths = sample_data.write_shards(
+      tmp_path,
+      dialect,
+      num_videos=1500,
+      num_shards=7,
+      feature_sizes=[1, 1],
+      prefix=prefix,
+      **({"max_frames": 1} if dialect == "v2_frame" else {}),
+    )
+    ids += _ids(paths, DIALECTS[dialect][0])
+  assert len(set(ids)) == len(ids) == 6000
+
+
+@pytest.mark.parametrize(
+  ("prefix", "num_videos"),
+  # The largest such partition of any release.
+  [("train", 5_790_000), ("validate", 1_650_000), ("test", 1_133_323)],
+)
+def test_there_are_ids_for_partitions_of_the_real_size(prefix, num_videos):
+  sample_data.SampleConfig(prefix=prefix, num_videos=num_videos)
+  _, num_ids = sample_data._id_region(prefix)
+  # Then multiples of the step meet every id of the region once.
+  assert math.gcd(sample_data._ID_STEP, num_ids) == 1
+  with pytest.raises(UserError, match="num_videos must be at most"):
+    sample_data.SampleConfig(prefix=prefix, num_videos=num_ids + 1)
+
+
+@pytest.mark.parametrize("dialect", ["v2_video", "v2_frame", "audioset"])
+def test_unlabelled_shards_differ_in_nothing_else(tmp_path, dialect):
+  options = {"num_videos": 7, "feature_sizes": _sizes(dialect, 5)}
+  labelled = sample_data.write_shards(tmp_path / "a", dialect, **options)
+  unlabelled = sample_data.write_shards(
+    tmp_path / "b", dialect, labels=False, **options
+  )
+  without = _examples(labelled)
+  for example in without:
+    del example.features.feature["labels"]
+  assert without == _examples(unlabelled)
+
+
+def test_labels_stay_within_few_classes(tmp_path):
+  for num_classes in (1, 2, 5):
+    paths = sample_data.write_shards(
+      tmp_path / str(num_classes),
+      "v2_video",
+      num_videos=200,
+      num_classes=num_classes,
+      feature_sizes=[2, 2],
+    )
+    labels = _label_lists(paths)
+    assert {label for row in labels for label in row} == set(range(num_classes))
+    assert all(row == sorted(set(row)) for row in labels)
+
+
+@pytest.mark.parametrize("dialect", ["v2_video", "v2_frame"])
+@pytest.mark.parametrize(
+  ("num_videos", "num_shards"), [(0, 1), (0, 3), (1, 1), (2, 5), (5, 5), (7, 3)]
+)
+def test_numbers_of_videos_and_shards(
+  tmp_path, dialect, num_videos, num_shards
+):
+  paths = sample_data.write_shards(
+    tmp_path,
+    dialect,
+    num_videos=num_videos,
+    num_shards=num_shards,
+    feature_sizes=[4, 2],
+    prefix="validate",
+  )
+  names = [f"validate{shard:04d}.tfrecord" for shard in range(num_shards)]
+  assert paths == [os.path.join(tmp_path, name) for name in names]
+  assert sorted(os.listdir(tmp_path)) == names
+  counts = [len(_records([path])) for path in paths]
+  assert sum(counts) == num_videos
+  assert max(counts) - min(counts) <= 1
+
+
+def test_a_shard_may_be_longer_than_a_chunk(tmp_path):
+  num_videos = 2 * sample_data._CHUNK_SIZE + 1
+  paths = sample_data.write_shards(
+    tmp_path,
+    "v2_video",
+    num_videos=num_videos,
+    num_shards=1,
+    feature_sizes=[2, 1],
+  )
+  assert len(set(_ids(paths))) == num_videos
+
+
+@pytest.mark.parametrize("dialect", ["v2_video", "v2_frame"])
+def test_train_teaches_validate(tmp_path, dialect):
+  options = {"num_classes": 100}
+  if dialect == "v2_frame":
+    options.update(min_frames=10, max_frames=30)
+
+  def read(prefix, num_videos, seed=0):
+    paths = sample_data.write_shards(
+      tmp_path / f"{prefix}{seed}",
+      dialect,
+      num_videos=num_videos,
+      prefix=prefix,
+      seed=seed,
+      **options,
+    )
+    return _inputs(paths, dialect), _multi_hot(_label_lists(paths), 100)
+
+  weights = _fit_logistic(*read("train", 2000))
+  gap = _micro_average_precision(weights, *read("validate", 500))
+  assert 0.6 < gap < 0.97
+  # Another seed has other prototypes: there is nothing to transfer.
+  assert _micro_average_precision(weights, *read("validate", 500, seed=1)) < 0.3
+
+
+def _inputs(paths, dialect):
+  """[N, 1152] L2-normalised features; at frame level, of the frames' mean."""
+  if dialect == "v2_video":
+    inputs = [_values(paths, name) for name in ("mean_rgb", "mean_audio")]
+  else:
+    inputs = [
+      [codes.mean(axis=0) - 127.5 for codes in _codes(paths, name)]
+      for name in ("rgb", "audio")
+    ]
+  inputs = np.concatenate(inputs, axis=1).astype(np.float32)
+  return inputs / np.linalg.norm(inputs, axis=1, keepdims=True)
+
+
+def _multi_hot(label_lists, num_classes):
+  labels = np.zeros((len(label_lists), num_classes), np.float32)
+  for row, indices in zip(labels, label_lists, strict=True):
+    row[indices] = 1
+  return labels
+
+
+def _with_bias(inputs):
+  return np.concatenate([inputs, np.ones_like(inputs[:, :1])], axis=1)
+
+
+def _fit_logistic(inputs, labels, num_epochs=5, batch_size=64, rate=0.01):
+  """Weights of a logistic regression, by Adam, with a last row for the bias."""
+  inputs = _with_bias(inputs)
+  weights = np.zeros((inputs.shape[1], labels.shape[1]), np.float32)
+  mean, square = np.zeros_like(weights), np.zeros_like(weights)
+  starts = list(range(0, len(inputs), batch_size)) * num_epochs
+  for step, start in enumerate(starts, start=1):
+    batch = slice(start, start + batch_size)
+    predictions = 1 / (1 + np.exp(-inputs[batch] @ weights))
+    gradient = inputs[batch].T @ (predictions - labels[batch]) / batch_size
+    mean += 0.1 * (gradient - mean)
+    square += 0.001 * (gradient**2 - square)
+    unbiased = np.sqrt(square / (1 - 0.999**step)) + 1e-7
+    weights -= rate * mean / (1 - 0.9**step) / unbiased
+  return weights
+
+
+def _micro_average_precision(weights, inputs, labels):
+  """GAP without its cut at 20 predictions a video."""
+  scores = _with_bias(inputs) @ weights
+  return average_precision_score(labels, scores, average="micro")
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"dialect": "v3_video"}, "dialect: unknown 'v3_video'.*v2_video"),
+    ({"num_videos": -1}, "num_videos must be at least 0"),
+    ({"num_shards": 0}, "num_shards must be at least 1"),
+    ({"num_classes": 0}, "num_classes must be at least 1"),
+    ({"seed": -1}, "seed must be at least 0"),
+    ({"feature_sizes": [1024]}, "feature_sizes.*2.*mean_rgb, mean_audio"),
+    ({"feature_sizes": [1024, 0]}, "feature_sizes must be at least 1"),
+    ({"min_frames": 1}, "min_frames has no meaning.*v2_video"),
+    ({"max_frames": 1}, "max_frames has no meaning.*v2_video"),
+    ({"dialect": "v2_frame", "min_frames": -1}, "min_frames must be at least"),
+    ({"dialect": "v2_frame", "max_frames": -1}, "max_frames must be at least"),
+    (
+      {"dialect": "v2_frame", "min_frames": 3, "max_frames": 2},
+      r"min_frames \(3\) is more than max_frames \(2\)",
+    ),
+    ({"prefix": ""}, "prefix must be"),
+    ({"prefix": "a/b"}, "prefix must be"),
+    ({"prefix": "train1"}, "prefix must be.*not end in a digit"),
+  ],
+)
+def test_wrong_arguments_are_named(tmp_path, options, message):
+  with pytest.raises(UserError, match=message):
+    sample_data.write_shards(tmp_path, **options)
+  assert not os.listdir(tmp_path)
+
+
+def test_unknown_options_are_refused(tmp_path):
+  with pytest.raises(TypeError, match="num_video"):
+    sample_data.write_shards(tmp_path, "v2_video", num_video=3)
+
+
+def test_existing_shards_are_kept_unless_told_otherwise(tmp_path):
+  options = {"num_videos": 4, "feature_sizes": [2, 1]}
+  old = _bytes(sample_data.write_shards(tmp_path, num_shards=2, **options))
+  with pytest.raises(UserError, match=r"train0000.tfrecord.*--overwrite"):
+    sample_data.write_shards(tmp_path, num_shards=2, seed=1, **options)
+  # Other partitions, and names that only look alike, are nobody's business.
+  (tmp_path / "trains0000.tfrecord").touch()
+  sample_data.write_shards(tmp_path, prefix="validate", **options)
+  paths = sample_data.write_shards(
+    tmp_path, num_shards=2, seed=1, overwrite=True, **options
+  )
+  assert not set(_bytes(paths)) & set(old)
+
+
+def test_overwriting_never_mixes_old_shards_with_new(tmp_path):
+  options = {"num_videos": 4, "feature_sizes": [2, 1]}
+  old = sample_data.write_shards(tmp_path, num_shards=3, **options)
+  contents = _bytes(old)
+  with pytest.raises(UserError, match=r"1 other shard.*train0002.tfrecord"):
+    sample_data.write_shards(
+      tmp_path, num_shards=2, seed=1, overwrite=True, **options
+    )
+  assert _bytes(old) == contents
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError("disk is full")])
+def test_a_stopped_run_leaves_no_half_shard(tmp_path, monkeypatch, stop):
+  whole_shard = sample_data._shard_records
+
+  def stopping(config, shared, shard):
+    records = whole_shard(config, shared, shard)
+    if shard == 1:
+      yield next(records)
+      raise stop
+    yield from records
+
+  monkeypatch.setattr(sample_data, "_shard_records", stopping)
+  expected = KeyboardInterrupt if stop is KeyboardInterrupt else UserError
+  with pytest.raises(expected):
+    sample_data.write_shards(tmp_path, num_videos=8, feature_sizes=[2, 1])
+  assert os.listdir(tmp_path) == ["train0000.tfrecord"]
+  assert len(_records([str(tmp_path / "train0000.tfrecord")])) == 2
+
+
+def test_output_dir_that_is_a_file(tmp_path):
+  (tmp_path / "file").touch()
+  with pytest.raises(UserError, match="output_dir"):
+    sample_data.write_shards(str(tmp_path / "file"), num_videos=1)
+  with pytest.raises(UserError, match="output_dir"):
+    sample_data.write_shards(str(tmp_path / "file" / "below"), num_videos=1)
+
+
+def _vocabulary(path):
+  with open(path, newline="", encoding="utf-8") as file:
+    return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 20, 3862])
+def test_vocabulary_looks_like_the_real_one(tmp_path, num_classes):
+  path = str(tmp_path / "vocabulary.csv")
+  sample_data.write_vocabulary(path, num_classes)
+  rows = _vocabulary(path)
+  assert list(rows[0]) == [
+    "Index",
+    "TrainVideoCount",
+    "KnowledgeGraphId",
+    "Name",
+    "WikiUrl",
+    "Vertical1",
+    "Vertical2",
+    "Vertical3",
+    "WikiDescription",
+  ]
+  assert not any(None in row or None in row.values() for row in rows)
+  indices = [int(row["Index"]) for row in rows]
+  assert sorted(indices) == list(range(num_classes))
+  names = [row["Name"] for row in rows if row["Name"]]
+  assert len(set(names)) == len(names)
+  assert len({row["KnowledgeGraphId"] for row in rows}) == num_classes
+  by_index = sorted(rows, key=lambda row: int(row["Index"]))
+  counts = [int(row["TrainVideoCount"]) for row in by_index]
+  assert counts == sorted(counts, reverse=True)
+  if num_classes > 1:
+    assert indices != sorted(indices)
+    assert len(names) < num_classes
+  if num_classes == 3862:
+    # The real one has 56 classes without a name.
+    assert num_classes - len(names) == 55
+    assert any("," in name for name in names)
+
+
+def test_vocabulary_is_reproducible_and_kept(tmp_path):
+  first, second = str(tmp_path / "a.csv"), str(tmp_path / "b.csv")
+  sample_data.write_vocabulary(first, 30)
+  sample_data.write_vocabulary(second, 30)
+  assert _bytes([first]) == _bytes([second])
+  with pytest.raises(UserError, match=r"vocabulary_file.*--overwrite"):
+    sample_data.write_vocabulary(second, 30, seed=1)
+  sample_data.write_vocabulary(second, 30, seed=1, overwrite=True)
+  assert _bytes([first]) != _bytes([second])
+  with pytest.raises(UserError, match="num_classes"):
+    sample_data.write_vocabulary(second, 0, overwrite=True)
+
+
+def test_program_writes_what_the_library_writes(tmp_path, run_program):
+  flags = [
+    f"--output_dir={tmp_path / 'program'}",
+    "--dialect=v2_frame",
+    "--num_videos=6",
+    "--num_shards=2",
+    "--num_classes=40",
+    "--feature_sizes=8,4",
+    "--min_frames=2",
+    "--max_frames=5",
+    "--seed=7",
+    "--nolabels",
+    "--prefix=test",
+    f"--vocabulary_file={tmp_path / 'program' / 'vocabulary.csv'}",
+  ]
+  result = run_program("sample_data", *flags)
+  assert "6 v2_frame videos of 40 classes" in result.stdout
+  assert result.stderr == ""  # No progress bar outside a terminal.
+  expected = sample_data.write_shards(
+    str(tmp_path / "library"),
+    "v2_frame",
+    num_videos=6,
+    num_shards=2,
+    num_classes=40,
+    feature_sizes=[8, 4],
+    min_frames=2,
+    max_frames=5,
+    seed=7,
+    labels=False,
+    prefix="test",
+  )
+  written = [str(tmp_path / "program" / f"test000{i}.tfrecord") for i in (0, 1)]
+  assert _bytes(written) == _bytes(expected)
+  assert len(_vocabulary(tmp_path / "program" / "vocabulary.csv")) == 40
+  # What would be overwritten is found before anything is written.
+  other = tmp_path / "other"
+  flags[0] = f"--output_dir={other}"
+  again = run_program("sample_data", *flags, check=False)
+  assert again.returncode != 0
+  assert "vocabulary_file" in again.stderr
+  assert "Traceback" not in again.stderr
+  assert not other.exists()
+
+
+def test_feature_sizes_on_the_command_line():
+  assert sample_data._parse_sizes(["1024", " 128"]) == [1024, 128]
+  with pytest.raises(UserError, match="feature_sizes must be.*'8,x'"):
+    sample_data._parse_sizes(["8", "x"])

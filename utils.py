@@ -1,0 +1,168 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Small helpers without state: shards, class lookup, files on any filesystem.
+
+Every path may be local or `gs://`.
+"""
+
+import contextlib
+import inspect
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+from typing import Any
+
+import tensorflow as tf
+
+from program import UserError
+
+# A frame feature's byte b stands for b * DEQUANTIZE_SCALE + DEQUANTIZE_OFFSET:
+# 256 levels over [-2, 2], each at the middle of its bucket (Abu-El-Haija et
+# al. 2016, the dataset's 8-bit quantisation).
+DEQUANTIZE_SCALE = 4.0 / 255.0
+DEQUANTIZE_OFFSET = 4.0 / 512.0 - 2.0
+
+
+def list_shards(patterns: str, flag_name: str) -> list[str]:
+  """Files that match a comma-separated list of globs, sorted, each once.
+
+  Args:
+    patterns: one or more globs, for instance "a/train*.tfrecord,b/*.tfrecord".
+    flag_name: the flag the patterns came from, for the error messages.
+
+  Raises:
+    UserError: the list is empty, or a glob matches nothing or a directory.
+  """
+  globs = [part.strip() for part in (patterns or "").split(",") if part.strip()]
+  if not globs:
+    raise UserError(
+      f"--{flag_name} is empty. Give the shards' path, for instance "
+      f"--{flag_name}='/path/to/train*.tfrecord'."
+    )
+  shards = set()
+  for pattern in globs:
+    shards.update(_matching_files(pattern, flag_name))
+  return sorted(shards)
+
+
+def _matching_files(pattern: str, flag_name: str) -> list[str]:
+  try:
+    matches = tf.io.gfile.glob(pattern)
+  except (tf.errors.OpError, OSError) as error:
+    raise UserError(
+      f"--{flag_name}: {pattern!r} cannot be listed: {error_text(error)}"
+    ) from error
+  if not matches:
+    raise UserError(
+      f"--{flag_name}: no file matches {pattern!r}. Check the path, and quote "
+      "the pattern so that the shell leaves it alone."
+    )
+  for match in matches:
+    # One stat a file would take minutes on a bucket of thousands of shards;
+    # only a name without an extension is likely to be a directory.
+    if not os.path.splitext(match)[1] and tf.io.gfile.isdir(match):
+      raise UserError(
+        f"--{flag_name}: {match!r} is a directory. Name the files in it, for "
+        f"instance --{flag_name}='{match.rstrip('/')}/*.tfrecord'."
+      )
+  return matches
+
+
+def find_class_by_name(
+  name: str, modules: Iterable[ModuleType], base: type, flag_name: str
+) -> type:
+  """The subclass of `base` called `name` in one of `modules`.
+
+  Only a class of these modules can be named, so a `model_flags.json` from a
+  stranger cannot reach any other code.
+
+  Raises:
+    UserError: there is no such class; the message lists those there are.
+  """
+  choices = {
+    class_name: candidate
+    for module in modules
+    for class_name, candidate in inspect.getmembers(module, inspect.isclass)
+    if issubclass(candidate, base) and candidate is not base
+  }
+  if name not in choices:
+    raise UserError(
+      f"--{flag_name}: unknown {name!r}. "
+      f"Available: {', '.join(sorted(choices))}."
+    )
+  return choices[name]
+
+
+def error_text(error: Exception) -> str:
+  """An exception's message without TensorFlow's graph coordinates."""
+  message = getattr(error, "message", None) or str(error)
+  return message.split("[Op:")[0].split("}} ")[-1].strip()
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[tf.io.gfile.GFile]:
+  """A binary file that takes `path`'s place when it is complete.
+
+  It is written under a temporary name beside `path`; an exception or a kill
+  leaves what was at `path` untouched.
+
+  Raises:
+    UserError: the file cannot be written.
+  """
+  temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+  try:
+    with tf.io.gfile.GFile(temporary, "wb") as file:
+      yield file
+    tf.io.gfile.rename(temporary, path, overwrite=True)
+  except (tf.errors.OpError, OSError) as error:
+    _remove_quietly(temporary)
+    raise UserError(
+      f"{path!r} cannot be written: {error_text(error)}"
+    ) from error
+  except BaseException:
+    _remove_quietly(temporary)
+    raise
+
+
+def make_folder(path: str, flag_name: str):
+  """Makes a folder and those above it; one that exists is fine.
+
+  Raises:
+    UserError: it cannot be made, or a file is in its place.
+  """
+  try:
+    tf.io.gfile.makedirs(path)
+  except (tf.errors.OpError, OSError) as error:
+    raise UserError(
+      f"--{flag_name}={path!r} cannot be made: {error_text(error)}"
+    ) from error
+  if not tf.io.gfile.isdir(path):
+    raise UserError(f"--{flag_name}={path!r} is a file; a folder is needed.")
+
+
+def _remove_quietly(path: str):
+  with contextlib.suppress(tf.errors.OpError, OSError):
+    tf.io.gfile.remove(path)
+
+
+def write_json(path: str, value: Any):
+  """Writes `value` as indented JSON; the file changes at once or not at all."""
+  with replacing(path) as file:
+    file.write((json.dumps(value, indent=2) + "\n").encode())
+
+
+def read_json(path: str) -> Any:
+  """What a JSON file holds.
+
+  Raises:
+    UserError: the file cannot be read or is no JSON.
+  """
+  try:
+    with tf.io.gfile.GFile(path, "rb") as file:
+      return json.loads(file.read())
+  except (tf.errors.OpError, OSError) as error:
+    raise UserError(f"{path!r} cannot be read: {error_text(error)}") from error
+  except ValueError as error:
+    raise UserError(f"{path!r} is not valid JSON: {error}") from error
