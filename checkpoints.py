@@ -8,11 +8,12 @@ Only the trainer writes them. They are `tf.train.Checkpoint`s called
 
 import time
 
+from program import UserError
+
 import keras
 import tensorflow as tf
 
 import utils
-from program import UserError
 
 PREFIX = "model.ckpt"
 

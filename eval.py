@@ -9,10 +9,11 @@ Without --run_once it follows the train dir and evaluates new checkpoints as
 they appear, until it is stopped. The model is rebuilt from the train dir.
 """
 
-import program  # Sets up the environment; before TensorFlow and Keras.
-
 import os
 import time
+
+import program  # Sets up the environment; before TensorFlow and Keras.
+from program import UserError
 
 import tensorflow as tf
 from absl import flags, logging
@@ -21,7 +22,6 @@ import checkpoints
 import evaluation
 import experiment
 import utils
-from program import UserError
 
 FLAGS = flags.FLAGS
 
@@ -177,9 +177,7 @@ class Evaluator:
         self._top_k,
         show,
       )
-    evaluation.write_results(
-      self._eval_dir, self._writer, self._step, results
-    )
+    evaluation.write_results(self._eval_dir, self._writer, self._step, results)
     logging.info(
       evaluation.summary_line(self._step, results, self._num_classes)
     )

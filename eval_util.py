@@ -236,6 +236,8 @@ class EvaluationMetrics:
     self._check_shapes(ranked)
     _check_values(ranked)
     num_videos = len(ranked.scores)
+    num_hits = int(np.count_nonzero(ranked.correct[:, 0]))
+    found_by_labels = _found_by_labels(ranked)
     losses = _loss_terms(loss, num_videos)
     self._map_calculator.accumulate_pairs(
       ranked.classes[:, : self._top_k].ravel(),
@@ -243,8 +245,6 @@ class EvaluationMetrics:
       ranked.correct[:, : self._top_k].ravel(),
       ranked.positives_per_class,
     )
-    num_hits = int(np.count_nonzero(ranked.correct[:, 0]))
-    found_by_labels = _found_by_labels(ranked)
     self._num_videos += num_videos
     self._num_unlabeled_videos += int(np.count_nonzero(ranked.num_labels == 0))
     self._num_hits += num_hits
@@ -296,7 +296,7 @@ class EvaluationMetrics:
         f"shapes {shapes}."
       )
     most_labels = ranked.num_labels.max(initial=0)
-    needed = min(self._num_class, max(self._top_k, most_labels))
+    needed = max(self._top_k, most_labels)
     if matrix[1] < needed:
       raise ValueError(
         f"Expected at least {needed} classes of each video (top_k is "

@@ -14,6 +14,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from program import UserError
+
 import keras
 import tensorflow as tf
 from absl import flags
@@ -22,7 +24,6 @@ import losses
 import models
 import readers
 import utils
-from program import UserError
 
 CONFIG_FILE = "model_flags.json"
 
@@ -136,9 +137,7 @@ def _check_types(config: ExperimentConfig):
 
 def _check_range(name: str, value: int, lowest: int, highest: int):
   if not lowest <= value <= highest:
-    raise UserError(
-      f"--{name}={value} should be from {lowest} to {highest:,}."
-    )
+    raise UserError(f"--{name}={value} should be from {lowest} to {highest:,}.")
 
 
 def define_train_dir_flags():
@@ -191,7 +190,7 @@ def define_model_flags(defaults: ExperimentConfig | None):
   define(
     flags.DEFINE_string,
     "model_kwargs",
-    'The model\'s arguments as JSON, for instance \'{"l2_penalty": 1e-6}\'.',
+    "The model's arguments as JSON, for instance '{\"l2_penalty\": 1e-6}'.",
     "{}" if defaults else None,
   )
   define(
@@ -272,7 +271,7 @@ def resolve_config(
     UserError: a flag contradicts the train dir or the data.
   """
   if saved:
-    check_agreement(given, saved, (*MODEL_FLAGS, "optimizer"))
+    check_agreement(given, saved, (*MODEL_FLAGS, "optimizer", "seed"))
     config = dataclasses.replace(saved, **given)
     check_schema(config, schema)
     return config
@@ -399,6 +398,7 @@ def build_model(config: ExperimentConfig) -> keras.Model:
   model_class = utils.find_class_by_name(
     config.model, [models], models.BaseModel, "model"
   )
+  _check_kind(config, model_class)
   constructor, call = _split_kwargs(model_class, config.model_kwargs)
   shape = (config.max_frames,) if config.frame_features else ()
   dtype = "uint8" if config.frame_features else "float32"
@@ -426,6 +426,25 @@ def build_model(config: ExperimentConfig) -> keras.Model:
   _check_outputs(config, outputs)
   inputs = {"features": features, "num_frames": num_frames}
   return keras.Model(inputs, outputs, name=config.model)
+
+
+def _check_kind(config: ExperimentConfig, model_class: type):
+  """Refuses a video-level model for frame-level features, or the reverse."""
+  if model_class.frame_features not in (None, config.frame_features):
+    level = {True: "frame-level", False: "video-level"}
+    fitting = sorted(
+      name
+      for name, choice in inspect.getmembers(models, inspect.isclass)
+      if issubclass(choice, models.BaseModel)
+      and choice is not models.BaseModel
+      and choice.frame_features in (None, config.frame_features)
+    )
+    raise UserError(
+      f"--model={config.model} takes {level[model_class.frame_features]} "
+      f"features, but the shards hold {level[config.frame_features]} ones "
+      f"({', '.join(config.feature_names)}). Choose another --model: "
+      f"{', '.join(fitting)}."
+    )
 
 
 def _split_kwargs(model_class: type, kwargs: Mapping[str, Any]):

@@ -9,8 +9,6 @@ One row a video: its id, then "class confidence" pairs by falling confidence.
 The model is rebuilt from the train dir; shards need no labels.
 """
 
-import program  # Sets up the environment; before TensorFlow and Keras.
-
 import contextlib
 import csv
 import io
@@ -19,6 +17,9 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 
+import program  # Sets up the environment; before TensorFlow and Keras.
+from program import UserError
+
 import numpy as np
 import tensorflow as tf
 from absl import flags, logging
@@ -26,7 +27,6 @@ from absl import flags, logging
 import checkpoints
 import experiment
 import utils
-from program import UserError
 
 FLAGS = flags.FLAGS
 

@@ -100,7 +100,5 @@ class SoftmaxLoss(BaseLoss):
 
 def _logits_of(probabilities):
   """Log-odds of probabilities clipped to [EPSILON, 1 - EPSILON]."""
-  clipped = ops.clip(
-    ops.cast(probabilities, "float32"), EPSILON, 1.0 - EPSILON
-  )
+  clipped = ops.clip(ops.cast(probabilities, "float32"), EPSILON, 1.0 - EPSILON)
   return ops.log(clipped) - ops.log1p(-clipped)

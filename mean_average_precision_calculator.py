@@ -12,6 +12,8 @@ are those of `average_precision_calculator`. Numpy only.
     calculator.peek_map_at_n()  # [1/2, 1/1]
 """
 
+import itertools
+
 import numpy as np
 
 import average_precision_calculator as ap_calculator
@@ -236,7 +238,7 @@ class MeanAveragePrecisionCalculator:
     group_pairs = max(_MIN_GROUP_PAIRS, len(self._pairs) // _NUM_GROUPS)
     starts = np.arange(0, len(self._pairs), group_pairs)
     edges = np.unique(np.searchsorted(np.cumsum(num_pairs), starts))
-    return list(zip(edges, [*edges[1:], self._num_class], strict=True))
+    return itertools.pairwise([*edges, self._num_class])
 
   def _pairs_of_classes(self, first, end):
     """Scores, correct and classes of the pairs of classes [first, end)."""

@@ -17,7 +17,14 @@ _NORM_EPSILON = 1e-12
 
 
 class BaseModel:
-  """What every model provides: `create_model`."""
+  """What every model provides: `create_model`.
+
+  Attributes:
+    frame_features: the kind of features a model takes: True for frame-level,
+      False for video-level, None for both.
+  """
+
+  frame_features: bool | None = None
 
   def create_model(self, model_input, vocab_size, num_frames=None):
     """Builds the graph of a model, once, from symbolic Keras tensors.
@@ -47,6 +54,8 @@ class BaseModel:
 class LogisticModel(BaseModel):
   """One fully connected layer with a sigmoid, at video level."""
 
+  frame_features = False
+
   def create_model(
     self,
     model_input,
@@ -56,9 +65,7 @@ class LogisticModel(BaseModel):
     labels_per_video=3.0,
   ):
     """See `BaseModel`, and `logistic_layer` for the further arguments."""
-    return logistic_layer(
-      model_input, vocab_size, l2_penalty, labels_per_video
-    )
+    return logistic_layer(model_input, vocab_size, l2_penalty, labels_per_video)
 
 
 class FrameLevelLogisticModel(BaseModel):
@@ -67,6 +74,8 @@ class FrameLevelLogisticModel(BaseModel):
   The mean is over the video's own frames, each normalised before it; padding
   takes no part. A video without frames has a mean of zeros.
   """
+
+  frame_features = True
 
   def create_model(
     self,
@@ -83,9 +92,7 @@ class FrameLevelLogisticModel(BaseModel):
     return logistic_layer(means, vocab_size, l2_penalty, labels_per_video)
 
 
-def logistic_layer(
-  features, vocab_size, l2_penalty=1e-8, labels_per_video=3.0
-):
+def logistic_layer(features, vocab_size, l2_penalty=1e-8, labels_per_video=3.0):
   """A sigmoid unit per class on `features`.
 
   Args:
@@ -115,11 +122,8 @@ def logistic_layer(
 def _log_odds_initializer(labels_per_video, vocab_size):
   if labels_per_video is None:
     return keras.initializers.Zeros()
-  if not 0 < labels_per_video <= vocab_size:
-    raise ValueError(
-      f"labels_per_video={labels_per_video} should be above 0 and at most the "
-      f"number of classes, {vocab_size}."
-    )
+  if labels_per_video <= 0:
+    raise ValueError(f"labels_per_video={labels_per_video} should be above 0.")
   # With few classes most videos may have a label; start undecided then.
   rate = min(labels_per_video / vocab_size, 0.5)
   return keras.initializers.Constant(math.log(rate / (1.0 - rate)))

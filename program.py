@@ -10,6 +10,7 @@ into one line and an exit code. Only our own bugs show a stack trace.
 """
 
 import contextlib
+import logging as standard_logging
 import os
 import signal
 import sys
@@ -69,7 +70,7 @@ def run(main: Callable[[], int | None], define_flags: Callable[[], None]):
 
 
 def _main_with_clear_errors(main) -> int:
-  logging.set_verbosity(logging.INFO)
+  _set_up_logging()
   if _IGNORED_BACKEND != "tensorflow":
     logging.warning(
       "KERAS_BACKEND=%s is ignored: this suite runs on TensorFlow.",
@@ -176,6 +177,19 @@ class ProgressDisplay:
       self._bar.write(line, file=sys.stderr)
 
 
+def _set_up_logging():
+  """Log lines that show the time and the message, and only ours."""
+  logging.set_verbosity(logging.INFO)
+  handler = logging.get_absl_handler()
+  handler.setFormatter(
+    standard_logging.Formatter(
+      "%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"
+    )
+  )
+  # TensorFlow logs the microseconds of each checkpoint through absl, too.
+  handler.addFilter(lambda record: record.filename != "functional_saver.py")
+
+
 def _parse_flags(argv: list[str]) -> list[str]:
   """Parses flags; ends the program on `--help` and on usage errors."""
   if {"--help", "-help", "-h"} & set(argv[1:]):
@@ -184,7 +198,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
   try:
     stray = flags.FLAGS(argv)[1:]
   except flags.Error as error:
-    _print_error(f"{error} See --help.")
+    _print_error(f"{str(error).rstrip('.')}. See --help.")
     sys.exit(EXIT_USAGE)
   if stray:
     _print_error(

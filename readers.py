@@ -26,12 +26,13 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from program import UserError
+
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 import utils
-from program import UserError
 
 MAX_FRAMES = 300
 
@@ -151,7 +152,9 @@ def _choose_features(sizes, asked, frame_level: bool, shard: str):
   known = FRAME_FEATURES if frame_level else VIDEO_FEATURES
   names = [name for name in known if name in sizes] or sorted(sizes)
   if not names:
-    raise UserError(f"{shard!r}: the first record has no {level}-level feature.")
+    raise UserError(
+      f"{shard!r}: the first record has no {level}-level feature."
+    )
   return tuple(names)
 
 
@@ -347,7 +350,8 @@ class BaseReader:
 
     def epoch_records(epoch):
       order = tf.random.experimental.stateless_shuffle(
-        tf.range(len(shards)), seed=tf.stack([tf.constant(seed, tf.int64), epoch])
+        tf.range(len(shards)),
+        seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
       )
       records = self._epoch_records(shards, order, epoch)
       records = records.shuffle(buffer_size, seed=seed + 1 + epoch)
@@ -453,7 +457,9 @@ class YT8MAggregatedFeatureReader(BaseReader):
       spec[name] = tf.io.FixedLenFeature([size], tf.float32)
     if with_labels:
       spec[LABELS_KEY] = tf.io.VarLenFeature(tf.int64)
-    parsed = tf.io.parse_example(records, spec, example_names=located(locations))
+    parsed = tf.io.parse_example(
+      records, spec, example_names=located(locations)
+    )
     features = {name: parsed[name] for name in self.feature_sizes}
     num_videos = tf.shape(records)[0]
     # A sum is finite only if all that went into it was.

@@ -9,13 +9,14 @@ What the shards hold is found from the data. A train dir that is used again
 resumes from its latest checkpoint. README.md has more examples.
 """
 
-import program  # Sets up the environment; before TensorFlow and Keras.
-
 import dataclasses
 import json
 import os
 import secrets
 import time
+
+import program  # Sets up the environment; before TensorFlow and Keras.
+from program import UserError
 
 import keras
 import numpy as np
@@ -28,7 +29,6 @@ import evaluation
 import experiment
 import readers
 import utils
-from program import UserError
 
 FLAGS = flags.FLAGS
 
@@ -69,9 +69,7 @@ def _define_optimization_flags(defaults):
     kind(name, value, text, module_name="Optimization", **kwargs)
 
   define(flags.DEFINE_string, "label_loss", "Loss, one of those in losses.py.")
-  define(
-    flags.DEFINE_integer, "batch_size", "Videos per step.", lower_bound=1
-  )
+  define(flags.DEFINE_integer, "batch_size", "Videos per step.", lower_bound=1)
   define(
     flags.DEFINE_integer,
     "num_epochs",
@@ -291,7 +289,8 @@ def train(
     except checkpoints.DivergedError:
       raise
     except UserError:
-      saver.save(step)  # A bad record costs nothing of what was learnt.
+      if outcome is not None:
+        saver.save(step)  # A bad record costs nothing of what was learnt.
       raise
     if outcome is None:
       logger.note(f"Nothing left to train: step {step} was the last one.")
@@ -550,9 +549,7 @@ class Validation:
     self._every_steps = every_steps
     self._eval_dir = os.path.join(train_dir, evaluation.EVAL_DIR)
     self._best_dir = os.path.join(train_dir, BEST_DIR)
-    self._best_results = os.path.join(
-      self._best_dir, evaluation.RESULTS_FILE
-    )
+    self._best_results = os.path.join(self._best_dir, evaluation.RESULTS_FILE)
     self._saver = checkpoints.Saver(self._best_dir, model, max_to_keep=1)
     self._writer = tf.summary.create_file_writer(self._eval_dir)
     self._step = evaluation.make_evaluation_step(
@@ -615,14 +612,15 @@ def prepare_config(
   """
   given = experiment.given_flags(_CONFIG_NAMES)
   saved = None
-  if experiment.has_model(train_dir):
+  # A run that failed before its first checkpoint binds nobody.
+  if checkpoints.latest_checkpoint(train_dir):
+    if not experiment.has_model(train_dir):
+      raise UserError(
+        f"--train_dir={train_dir!r} has a checkpoint but no "
+        f"{experiment.CONFIG_FILE}, so it cannot be resumed. Use another "
+        "folder, or --start_new_model."
+      )
     saved = experiment.ExperimentConfig.load(train_dir)
-  elif checkpoints.latest_checkpoint(train_dir):
-    raise UserError(
-      f"--train_dir={train_dir!r} has a checkpoint but no "
-      f"{experiment.CONFIG_FILE}, so it cannot be resumed. Use another "
-      "folder, or --start_new_model."
-    )
   names = given.get("feature_names", saved.feature_names if saved else None)
   schema = readers.detect_schema(shards, names)
   experiment.check_labels(schema, "train_data_pattern")

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
-import tensorflow as tf
-
 from program import UserError
+
+import tensorflow as tf
 
 # A frame feature's byte b stands for b * DEQUANTIZE_SCALE + DEQUANTIZE_OFFSET:
 # 256 levels over [-2, 2], each at the middle of its bucket (Abu-El-Haija et

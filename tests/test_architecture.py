@@ -301,12 +301,20 @@ def test_programs_import_program_before_tensorflow(sources):
 
 
 def test_every_python_file_starts_with_the_licence_and_a_docstring():
-  header = (
+  licence = (
     "# Copyright 2026 The YouTube-8M suite authors.\n"
-    '# SPDX-License-Identifier: Apache-2.0\n"""'
+    "# SPDX-License-Identifier: Apache-2.0\n"
   )
-  files = [*ROOT.glob("*.py"), *ROOT.glob("tests/**/*.py")]
-  assert [f for f in files if not f.read_text().startswith(header)] == []
+  texts = {
+    path.name: path.read_text()
+    for path in [*ROOT.glob("*.py"), *ROOT.glob("tests/**/*.py")]
+  }
+  assert [n for n, text in texts.items() if not text.startswith(licence)] == []
+  assert [
+    name
+    for name, text in texts.items()
+    if ast.get_docstring(ast.parse(text)) is None
+  ] == []
 
 
 def test_every_file_is_small():

@@ -18,8 +18,6 @@ import venv
 
 import pytest
 
-HELP = "--train_data_pattern"
-
 PIP_INSTALL = (
   *("-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
   *("--no-deps", "--no-index", "--no-build-isolation"),
@@ -65,8 +63,15 @@ def make_environment(folder: pathlib.Path) -> pathlib.Path:
   return site_packages
 
 
-def test_script_starts_from_another_folder(run_program):
-  assert HELP in run_program("train", "--help").stdout
+def assert_is_help_of_train(text: str, checkout: pathlib.Path):
+  """Checks for the program's own description and one of its flags."""
+  docstring = ast.get_docstring(ast.parse((checkout / "train.py").read_text()))
+  assert text.startswith(docstring.splitlines()[0])
+  assert "--train_data_pattern" in text
+
+
+def test_script_starts_from_another_folder(checkout, run_program):
+  assert_is_help_of_train(run_program("train", "--help").stdout, checkout)
 
 
 def test_module_starts_from_the_parent_of_a_hyphenated_folder(
@@ -80,12 +85,12 @@ def test_module_starts_from_the_parent_of_a_hyphenated_folder(
   result = run_command(
     sys.executable, "-m", "youtube-8m.train", "--help", cwd=tmp_path
   )
-  assert HELP in result.stdout
+  assert_is_help_of_train(result.stdout, checkout)
 
 
 @pytest.mark.parametrize("editable", [False, True])
 def test_installed_command_starts(
-  editable, sdist, source_copy, run_command, tmp_path
+  editable, sdist, source_copy, checkout, run_command, tmp_path
 ):
   make_environment(tmp_path / "env")
   python = tmp_path / "env" / "bin" / "python"
@@ -95,7 +100,7 @@ def test_installed_command_starts(
   result = run_command(
     tmp_path / "env" / "bin" / "yt8m-train", "--help", cwd=tmp_path
   )
-  assert HELP in result.stdout
+  assert_is_help_of_train(result.stdout, checkout)
 
 
 def test_sdist_carries_every_module(sdist, checkout):

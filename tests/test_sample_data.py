@@ -205,6 +205,16 @@ def test_equal_arguments_give_equal_bytes(tmp_path):
   assert not set(contents("prefix", prefix="validate")) & set(first)
 
 
+def test_no_video_is_written_twice(tmp_path):
+  rows = []
+  for prefix in ("train", "validate"):
+    paths = sample_data.write_shards(
+      tmp_path, "v2_video", num_videos=40, feature_sizes=[8, 4], prefix=prefix
+    )
+    rows += [row.tobytes() for row in _values(paths, "mean_rgb")]
+  assert len(set(rows)) == len(rows) == 80
+
+
 def test_feature_values_have_the_real_spread(tmp_path):
   # Mean, standard deviation and extremes of 3,567 real v2 videos: 0.001, 0.462
   # (mean_rgb), 0.003, 0.686 (mean_audio), -1.9921875, 2.0078125.
@@ -295,7 +305,7 @@ def test_frame_counts_are_realistic(tmp_path):
 )
 def test_frame_limits(tmp_path, given, low, high):
   paths = sample_data.write_shards(
-    tmp_path, "v2_frame", num_videos=40, feature_sizes=[3, 2], **given
+    tmp_path, "v2_frame", num_videos=300, feature_sizes=[3, 2], **given
   )
   counts = {len(codes) for codes in _codes(paths, "rgb")}
   assert counts == {len(codes) for codes in _codes(paths, "audio")}
