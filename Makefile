@@ -21,7 +21,7 @@ help:
 	@echo "make test         lint, then run all tests"
 	@echo "make lint         check the code and its format"
 	@echo "make format       fix the format"
-	@echo "make clean        remove $(VENV) and everything generated"
+	@echo "make clean        remove .venv and everything generated"
 
 install: $(INSTALLED)
 

@@ -405,7 +405,7 @@ class BaseReader:
     )
 
   def _explain(self, error, shards, with_labels) -> Exception:
-    """A UserError that names the cause of a pipeline's error, if it is known."""
+    """A UserError that names a pipeline error's cause, if it is known."""
     location = _LOCATION.search(str(error))
     if location:
       shard, number = _split_location(int(location[1]), shards)

@@ -255,7 +255,7 @@ def main() -> int:
 def train(
   batches, train_step, first_step, max_steps, saver, logger, validation
 ) -> int:
-  """The training loop.
+  """Trains, saves at the end, and says how it ended.
 
   Args:
     batches: an iterable of batches (readers.py).
@@ -269,29 +269,17 @@ def train(
   Returns:
     The program's exit code: 0, or 128 + signal where a signal stopped it.
   """
-  step, outcome = first_step, None
   with program.StopSignals() as stop, logger:
-    try:
-      for batch in batches:
-        if stop.received or (max_steps and step >= max_steps):
-          break
-        if outcome is None:
-          logger.log_graph(train_step.get_concrete_function(batch).graph)
-        outcome = train_step(batch)
-        step += 1
-        logger.observe(step, outcome)
-        if logger.is_due(step):
-          logger.log(step, outcome)
-        if saver.is_due() and saver.save(step):
-          logger.log_histograms(step, outcome)
-        if validation and validation.is_due(step):
-          validation.run(step, logger)
-    except checkpoints.DivergedError:
-      raise
-    except UserError:
-      if outcome is not None:
-        saver.save(step)  # A bad record costs nothing of what was learnt.
-      raise
+    step, outcome = training_loop(
+      batches,
+      train_step,
+      first_step,
+      max_steps,
+      saver,
+      logger,
+      validation,
+      stop,
+    )
     if outcome is None:
       logger.note(f"Nothing left to train: step {step} was the last one.")
     elif saver.save(step):
@@ -303,6 +291,35 @@ def train(
       validation.run(step, logger)
     logger.note(f"Finished training at step {step}.")
   return 0
+
+
+def training_loop(
+  batches, train_step, step, max_steps, saver, logger, validation, stop
+):
+  """Runs the steps; returns the last step's number and outcome."""
+  outcome = None
+  try:
+    for batch in batches:
+      if stop.received or (max_steps and step >= max_steps):
+        break
+      if outcome is None:
+        logger.log_graph(train_step.get_concrete_function(batch).graph)
+      outcome = train_step(batch)
+      step += 1
+      logger.observe(step, outcome)
+      if logger.is_due(step):
+        logger.log(step, outcome)
+      if saver.is_due() and saver.save(step):
+        logger.log_histograms(step, outcome)
+      if validation and validation.is_due(step):
+        validation.run(step, logger)
+  except checkpoints.DivergedError:
+    raise
+  except UserError:
+    if outcome is not None:
+      saver.save(step)  # A bad record costs nothing of what was learnt.
+    raise
+  return step, outcome
 
 
 def make_train_step(
