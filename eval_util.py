@@ -165,9 +165,9 @@ def calculate_gap(predictions, actuals, top_k=20) -> float:
 class EvaluationMetrics:
   """Accumulates batches and gives the metrics of all their videos.
 
-  Memory: 7 bytes for each of a video's top_k pairs (140 bytes a video for 20
-  pairs of float32 scores and up to 65,536 classes), and up to as much again
-  while `get` runs.
+  Memory: 7 bytes for each of a video's top_k pairs, which is 140 bytes a video
+  for 20 pairs of float32 scores and up to 65,536 classes, and about 90 bytes a
+  video more while `get` runs.
   """
 
   def __init__(self, num_class, top_k, top_n=None):
@@ -239,6 +239,8 @@ class EvaluationMetrics:
     num_hits = int(np.count_nonzero(ranked.correct[:, 0]))
     found_by_labels = _found_by_labels(ranked)
     losses = _loss_terms(loss, num_videos)
+    loss_terms = _exact_sum(self._loss_terms + losses)
+    # The last that may raise: a refused batch leaves no trace.
     self._map_calculator.accumulate_pairs(
       ranked.classes[:, : self._top_k].ravel(),
       ranked.scores[:, : self._top_k].ravel(),
@@ -249,7 +251,7 @@ class EvaluationMetrics:
     self._num_unlabeled_videos += int(np.count_nonzero(ranked.num_labels == 0))
     self._num_hits += num_hits
     self._found_by_labels += found_by_labels
-    self._loss_terms = _exact_sum(self._loss_terms + losses)
+    self._loss_terms = loss_terms
     return {
       "hit_at_one": _mean(num_hits, num_videos),
       "perr": _mean(_sum_of_precisions(found_by_labels), num_videos),

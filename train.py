@@ -33,11 +33,13 @@ import utils
 FLAGS = flags.FLAGS
 
 BEST_DIR = "best"
+RESULTS_FILE = "train_results.json"
 # What a trainer writes to its folder, and all that --start_new_model deletes.
 _WRITTEN_FILES = (
   "checkpoint",
   f"{checkpoints.PREFIX}-*",
   experiment.CONFIG_FILE,
+  RESULTS_FILE,
   "events.out.tfevents.*",
 )
 _CONFIG_NAMES = tuple(
@@ -235,8 +237,8 @@ def main() -> int:
     config.num_epochs,
     config.seed,
     schema.record_bytes,
-    first_epoch=int(position.epoch.numpy()),
-    skip_videos=int(position.epoch_videos.numpy()),
+    first_epoch=int(position.epoch),
+    skip_videos=int(position.epoch_videos),
   ).distributed(strategy)
   train_step = make_train_step(
     config, model, optimizer, loss, position, strategy, FLAGS.jit_compile
@@ -246,7 +248,7 @@ def main() -> int:
   logger = Logger(
     config, FLAGS.train_dir, model, position, FLAGS.log_every_steps, total_steps
   )
-  first_step = int(position.step.numpy())
+  first_step = int(position.step)
   return train(
     batches, train_step, first_step, config.max_steps, saver, logger, validation
   )
@@ -287,8 +289,10 @@ def train(
     if stop.received:
       logger.note(f"Stopped by signal {stop.received}; step {step} is saved.")
       return program.exit_code(stop.received)
-    if validation and outcome is not None:
-      validation.run(step, logger)
+    if outcome is not None:
+      logger.write_results(step, outcome)
+      if validation:
+        validation.run(step, logger)
     logger.note(f"Finished training at step {step}.")
   return 0
 
@@ -423,6 +427,7 @@ class Logger:
     self, config, train_dir, model, position, every_steps, total_steps
   ):
     self._config = config
+    self._train_dir = train_dir
     self._model = model
     self._position = position
     self._every_steps = every_steps
@@ -434,11 +439,10 @@ class Logger:
     self._display = None
     self._unchecked = None
     self._last_finite_loss = None
-    self._window_start = None
-    self._window_examples = 0
+    self._window = self._first_window = (0.0, 0)
 
   def __enter__(self):
-    step = int(self._position.step.numpy())
+    step = int(self._position.step)
     self._display = program.ProgressDisplay("step", self._total_steps, step)
     text = json.dumps(dataclasses.asdict(self._config), indent=2)
     with self._writer.as_default(step=step):
@@ -470,6 +474,7 @@ class Logger:
     if unchecked is None:
       # The first step is mostly compilation; the rate starts after it.
       self._start_window()
+      self._first_window = self._window
       return
     step, outcome = unchecked
     loss = float(outcome["loss"])
@@ -483,14 +488,17 @@ class Logger:
     self._last_finite_loss = loss
 
   def _start_window(self):
-    self._window_start = time.monotonic()
-    self._window_examples = int(self._position.num_examples.numpy())
+    self._window = (time.monotonic(), int(self._position.num_examples))
+
+  def _examples_per_second(self, window) -> float:
+    start, num_examples = window
+    num_examples = int(self._position.num_examples) - num_examples
+    return num_examples / max(time.monotonic() - start, 1e-9)
 
   def log(self, step: int, outcome):
     """Shows a step's figures, and those of its batch as it was before it."""
     metrics = batch_metrics(outcome)
-    examples = int(self._position.num_examples.numpy()) - self._window_examples
-    rate = examples / max(time.monotonic() - self._window_start, 1e-9)
+    rate = self._examples_per_second(self._window)
     self._start_window()
     loss = float(outcome["loss"])
     line = (
@@ -513,6 +521,16 @@ class Logger:
       tf.summary.scalar("model/Training_Perr", metrics["perr"])
       tf.summary.scalar("model/Training_GAP", metrics["gap"])
       tf.summary.scalar("global_step/Examples/Second", rate)
+
+  def write_results(self, step: int, outcome):
+    """Writes `train_results.json`."""
+    results = {
+      "step": step,
+      "num_examples": int(self._position.num_examples),
+      "loss": float(outcome["loss"]),
+      "examples_per_second": self._examples_per_second(self._first_window),
+    }
+    utils.write_json(os.path.join(self._train_dir, RESULTS_FILE), results)
 
   def log_graph(self, graph):
     """Writes the graph of a step to TensorBoard."""

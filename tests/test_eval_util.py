@@ -206,7 +206,7 @@ class TestRanking:
       seed, num_videos, num_classes, levels
     )
     if as_float64:  # Differences that float32 would round away.
-      predictions = predictions + labels * 1e-12
+      predictions = predictions.astype(np.float64) + labels * 1e-12
     with pytest.MonkeyPatch.context() as patch:
       patch.setattr(eval_util, "_BLOCK_SCORES", 3 * num_classes)
       ranked = eval_util.rank_predictions(predictions, labels, top_k)
@@ -249,6 +249,11 @@ class TestRanking:
     expected = eval_util.rank_predictions(PREDICTIONS, LABELS, 2)
     for actual, wanted in zip(ranked, expected, strict=True):
       assert (actual == wanted).all()
+
+  def test_labels_are_true_above_0(self):
+    labels = np.array([[-1, 0, 0.1, 2]] * 3)
+    ranked = eval_util.rank_predictions(PREDICTIONS, labels, 4)
+    assert ranked.positives_per_class.tolist() == [0, 0, 3, 3]
 
   def test_lists_and_integers_are_welcome(self):
     assert eval_util.calculate_gap([[3, 1, 2]], [[0, 0, 1]], 2) == 1 / 2
