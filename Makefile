@@ -40,7 +40,8 @@ format: $(TEST_INSTALLED)
 	$(VENV_PYTHON) -m ruff format .
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist *.egg-info quickstart_output
+	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Both are looked at first: without ensurepip, venv would leave half a folder.

@@ -17,6 +17,10 @@ import utils
 
 PREFIX = "model.ckpt"
 
+# What TensorFlow raises, other than its own errors, for another model's
+# checkpoint and (IndexError) for a data file that is cut short.
+_RESTORE_ERRORS = (AssertionError, ValueError, IndexError)
+
 
 class DivergedError(UserError):
   """The loss or the weights are no longer finite."""
@@ -99,7 +103,7 @@ class Saver:
       try:
         status = self._manager.checkpoint.restore(path)
         status.assert_existing_objects_matched()
-      except (tf.errors.OpError, AssertionError, ValueError) as error:
+      except (tf.errors.OpError, *_RESTORE_ERRORS) as error:
         raise UserError(
           f"{path!r} cannot be restored: {_first_line(error)} Use another "
           "--train_dir, or --start_new_model."
@@ -124,12 +128,7 @@ class Saver:
     self._last_save = time.monotonic()
     if step == self._saved_step:
       return False
-    if not all_finite(self._model.trainable_variables):
-      raise DivergedError(
-        f"At step {step} the weights are no longer finite, so they are not "
-        f"saved. The last checkpoint is {self._manager.latest_checkpoint}. "
-        "Try a lower --base_learning_rate."
-      )
+    check_finite(step, self._model)
     try:
       self._manager.save(checkpoint_number=step)
     except (tf.errors.OpError, OSError) as error:
@@ -141,11 +140,19 @@ class Saver:
     return True
 
 
-def all_finite(variables) -> bool:
-  """Whether no variable holds a NaN or an infinity."""
+def check_finite(step: int, model: keras.Model):
+  """Raises a DivergedError if a weight is a NaN or an infinity."""
   # A sum is finite only if all that went into it is.
-  sums = [tf.reduce_sum(tf.cast(value, tf.float64)) for value in variables]
-  return bool(tf.reduce_all(tf.math.is_finite(sums)))
+  sums = [
+    tf.reduce_sum(tf.cast(variable, tf.float64))
+    for variable in model.trainable_variables
+  ]
+  if not tf.reduce_all(tf.math.is_finite(sums)):
+    raise DivergedError(
+      f"The weights are no longer finite after step {step}; they are not "
+      "saved, and the last checkpoint stays as it is. Try a lower "
+      "--base_learning_rate."
+    )
 
 
 def latest_checkpoint(train_dir: str) -> str | None:
@@ -169,7 +176,7 @@ def restore_model(model: keras.Model, path: str):
   try:
     status = tf.train.Checkpoint(model=model).restore(path).expect_partial()
     status.assert_existing_objects_matched()
-  except (AssertionError, ValueError) as error:
+  except _RESTORE_ERRORS as error:
     raise UserError(
       f"{path!r} does not hold the model that model_flags.json describes: "
       f"{_first_line(error)}"

@@ -66,7 +66,11 @@ def run(main: Callable[[], int | None], define_flags: Callable[[], None]):
       `--help`.
   """
   define_flags()
-  app.run(lambda _: _main_with_clear_errors(main), flags_parser=_parse_flags)
+  description = sys.modules[main.__module__].__doc__ or ""
+  app.run(
+    lambda _: _main_with_clear_errors(main),
+    flags_parser=lambda argv: _parse_flags(argv, description),
+  )
 
 
 def _main_with_clear_errors(main) -> int:
@@ -190,10 +194,10 @@ def _set_up_logging():
   handler.addFilter(lambda record: record.filename != "functional_saver.py")
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
+def _parse_flags(argv: list[str], description: str) -> list[str]:
   """Parses flags; ends the program on `--help` and on usage errors."""
   if {"--help", "-help", "-h"} & set(argv[1:]):
-    sys.stdout.write(_help_text())
+    sys.stdout.write(_help_text(description))
     sys.exit(0)
   try:
     stray = flags.FLAGS(argv)[1:]
@@ -209,11 +213,11 @@ def _parse_flags(argv: list[str]) -> list[str]:
   return argv[:1]
 
 
-def _help_text() -> str:
-  """The program's docstring and its own flags, group by group."""
+def _help_text(description: str) -> str:
+  """What the program does, and its own flags, group by group."""
   groups = flags.FLAGS.flags_by_module_dict()
   ours = [name for name in groups if name[:1].isupper()]
-  lines = [(sys.modules["__main__"].__doc__ or "").strip()]
+  lines = [description.strip()]
   for group in ours:
     lines.append(f"\n{group}:")
     for flag in groups[group]:

@@ -346,7 +346,7 @@ def write_shards(
   paths = [os.path.join(output_dir, name) for name in names]
   with tqdm(
     total=config.num_videos,
-    unit="video",
+    unit=" videos",
     disable=None if show_progress else True,  # None: only under a terminal.
   ) as progress:
     for shard, path in enumerate(paths):

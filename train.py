@@ -70,64 +70,52 @@ def _define_optimization_flags(defaults):
     value = getattr(defaults, name)
     kind(name, value, text, module_name="Optimization", **kwargs)
 
+  def define_integer(name, text, lowest, highest=None):
+    define(
+      flags.DEFINE_integer, name, text, lower_bound=lowest, upper_bound=highest
+    )
+
+  def define_float(name, text):
+    define(flags.DEFINE_float, name, text, lower_bound=0.0)
+
   define(flags.DEFINE_string, "label_loss", "Loss, one of those in losses.py.")
-  define(flags.DEFINE_integer, "batch_size", "Videos per step.", lower_bound=1)
-  define(
-    flags.DEFINE_integer,
+  define_integer("batch_size", "Videos per step.", 1)
+  define_integer(
     "num_epochs",
     "Passes over the data in total; a resumed run does what is left.",
-    lower_bound=1,
+    1,
   )
-  define(
-    flags.DEFINE_integer,
-    "max_steps",
-    "Stop at this step at the latest.",
-    lower_bound=1,
-  )
+  define_integer("max_steps", "Stop at this step at the latest.", 1)
   define(
     flags.DEFINE_string,
     "optimizer",
     "Any Keras optimizer by name, for instance Adam or AdamOptimizer.",
   )
-  define(
-    flags.DEFINE_float,
-    "base_learning_rate",
-    "Learning rate at the start.",
-    lower_bound=0.0,
-  )
-  define(
-    flags.DEFINE_float,
+  define_float("base_learning_rate", "Learning rate at the start.")
+  define_float(
     "learning_rate_decay",
     "The learning rate is multiplied by this every "
     "--learning_rate_decay_examples videos, in steps (a staircase).",
-    lower_bound=0.0,
   )
-  define(
-    flags.DEFINE_integer,
+  define_integer(
     "learning_rate_decay_examples",
     "Videos between two decays of the learning rate.",
-    lower_bound=1,
+    1,
   )
-  define(
-    flags.DEFINE_float,
-    "regularization_penalty",
-    "Weight of the model's own regularization loss.",
-    lower_bound=0.0,
+  define_float(
+    "regularization_penalty", "Weight of the model's own regularization loss."
   )
-  define(
-    flags.DEFINE_float,
+  define_float(
     "clip_gradient_norm",
     "Longest L2 norm of the gradient, per variable (not over all of them "
     "together), as in the starter code; 0 turns clipping off.",
-    lower_bound=0.0,
   )
-  define(
-    flags.DEFINE_integer,
+  define_integer(
     "seed",
     "Seed of the weights and of the order of the data. Drawn, and saved, when "
     "not given.",
-    lower_bound=0,
-    upper_bound=2**31 - 1,
+    0,
+    2**31 - 1,
   )
 
 
@@ -342,47 +330,27 @@ def make_train_step(
 
   Returns:
     A function from a batch to a dict: "loss" (without regularization),
-    "regularization_loss" and "learning_rate", scalars; "predictions" and
-    "labels", [batch, num_classes], and "weights", [batch].
+    "regularization_loss" and "learning_rate", scalars; "scores" and "labels",
+    [batch, num_classes], and "weights", [batch]. Scores are logits where the
+    model has them, else predictions: what is only logged now and then need
+    not be computed in every step.
   """
   num_replicas = strategy.num_replicas_in_sync
-
-  # XLA fuses what is elementwise around the matrix products. The all-reduce
-  # of several replicas stays outside: it cannot be compiled.
-  @tf.function(jit_compile=jit_compile)
-  def compute_gradients(inputs, labels, weights, num_videos):
-    with tf.GradientTape() as tape:
-      outputs = model(inputs, training=True)
-      label_losses = experiment.label_losses(loss, outputs, labels)
-      label_loss = tf.reduce_sum(label_losses * weights) / num_videos
-      penalty = experiment.regularization_loss(model, outputs) / num_replicas
-      objective = label_loss + config.regularization_penalty * penalty
-    gradients = tape.gradient(objective, model.trainable_variables)
-    return gradients, label_loss, penalty, outputs["predictions"]
-
-  def update(gradients):
-    if config.clip_gradient_norm > 0:
-      gradients = [
-        tf.clip_by_norm(gradient, config.clip_gradient_norm)
-        for gradient in gradients
-      ]
-    # Keras adds the replicas' gradients up; they have been already.
-    optimizer.apply(
-      [gradient / num_replicas for gradient in gradients],
-      model.trainable_variables,
-    )
-
-  if num_replicas == 1:
-    update = tf.function(update, jit_compile=jit_compile)
+  compute_gradients = make_gradient_function(
+    config, model, loss, num_replicas, jit_compile
+  )
+  update = make_update_function(
+    config, model, optimizer, num_replicas, jit_compile
+  )
 
   def replica_step(batch, num_videos):
     inputs = {key: batch[key] for key in ("features", "num_frames")}
-    gradients, label_loss, penalty, predictions = compute_gradients(
+    gradients, *outcome = compute_gradients(
       inputs, batch["labels"], batch["weights"], num_videos
     )
     context = tf.distribute.get_replica_context()
     update(context.all_reduce(tf.distribute.ReduceOp.SUM, gradients))
-    return label_loss, penalty, predictions
+    return outcome
 
   def whole(values):
     """The global batch of what is split over the replicas."""
@@ -394,7 +362,7 @@ def make_train_step(
     optimizer.learning_rate.assign(rate)
     weights = whole(batch["weights"])
     num_videos = tf.reduce_sum(weights)
-    label_loss, penalty, predictions = strategy.run(
+    label_loss, penalty, scores = strategy.run(
       replica_step, (batch, num_videos)
     )
     position.advance(whole(batch["epochs"]), weights)
@@ -403,12 +371,54 @@ def make_train_step(
       "loss": strategy.reduce(add_up, label_loss, axis=None),
       "regularization_loss": strategy.reduce(add_up, penalty, axis=None),
       "learning_rate": rate,
-      "predictions": whole(predictions),
+      "scores": whole(scores),
       "labels": whole(batch["labels"]),
       "weights": weights,
     }
 
   return train_step
+
+
+def make_gradient_function(config, model, loss, num_replicas, jit_compile):
+  """A function from a replica's part of a batch to gradients and losses.
+
+  XLA fuses what is elementwise around the matrix products. The all-reduce of
+  several replicas is not in it, since it cannot be compiled.
+  """
+
+  @tf.function(jit_compile=jit_compile)
+  def compute_gradients(inputs, labels, weights, num_videos):
+    with tf.GradientTape() as tape:
+      outputs = model(inputs, training=True)
+      label_losses = experiment.label_losses(loss, outputs, labels)
+      label_loss = tf.reduce_sum(label_losses * weights) / num_videos
+      penalty = experiment.regularization_loss(model, outputs) / num_replicas
+      objective = label_loss + config.regularization_penalty * penalty
+    gradients = tape.gradient(objective, model.trainable_variables)
+    scores = outputs.get("logits", outputs["predictions"])
+    return gradients, label_loss, penalty, scores
+
+  return compute_gradients
+
+
+def make_update_function(config, model, optimizer, num_replicas, jit_compile):
+  """A function that clips gradients and lets the optimizer apply them."""
+
+  def update(gradients):
+    if config.clip_gradient_norm > 0:
+      gradients = [
+        tf.clip_by_norm(gradient, config.clip_gradient_norm)
+        for gradient in gradients
+      ]
+    # Keras adds up the replicas' gradients; they have been added up already.
+    optimizer.apply(
+      [gradient / num_replicas for gradient in gradients],
+      model.trainable_variables,
+    )
+
+  if num_replicas > 1:
+    return update
+  return tf.function(update, jit_compile=jit_compile)
 
 
 class Logger:
@@ -470,13 +480,16 @@ class Logger:
     Raises:
       checkpoints.DivergedError: the loss of the step before was not finite.
     """
-    unchecked, self._unchecked = self._unchecked, (step, outcome)
-    if unchecked is None:
+    if self._unchecked is None:
       # The first step is mostly compilation; the rate starts after it.
       self._start_window()
       self._first_window = self._window
-      return
-    step, outcome = unchecked
+    else:
+      self._check_loss()
+    self._unchecked = (step, outcome)
+
+  def _check_loss(self):
+    step, outcome = self._unchecked
     loss = float(outcome["loss"])
     if not np.isfinite(loss):
       raise checkpoints.DivergedError(
@@ -496,7 +509,12 @@ class Logger:
     return num_examples / max(time.monotonic() - start, 1e-9)
 
   def log(self, step: int, outcome):
-    """Shows a step's figures, and those of its batch as it was before it."""
+    """Shows a step's figures, and those of its batch as it was before it.
+
+    Raises:
+      checkpoints.DivergedError: the loss is not finite.
+    """
+    self._check_loss()
     metrics = batch_metrics(outcome)
     rate = self._examples_per_second(self._window)
     self._start_window()
@@ -542,20 +560,23 @@ class Logger:
     with self._writer.as_default(step=step):
       for variable in self._model.weights:
         tf.summary.histogram(f"weights/{variable.path}", variable)
-      tf.summary.histogram("predictions", outcome["predictions"])
+      tf.summary.histogram("predictions", self._predictions(outcome["scores"]))
     self._writer.flush()
+
+  def _predictions(self, scores):
+    return tf.sigmoid(scores) if "logits" in self._model.output else scores
 
 
 @tf.function
-def _rank(predictions, labels):
-  return evaluation.rank(predictions, labels, _METRICS_TOP_K)
+def _rank(scores, labels):
+  return evaluation.rank(scores, labels, _METRICS_TOP_K)
 
 
 def batch_metrics(outcome) -> dict[str, float]:
   """Hit@1, PERR and GAP of the batch that a step was trained on."""
-  predictions, labels = outcome["predictions"], outcome["labels"]
+  scores, labels = outcome["scores"], outcome["labels"]
   ranked = evaluation.to_ranked(
-    _rank(predictions, labels), int(tf.reduce_sum(outcome["weights"]))
+    _rank(scores, labels), int(tf.reduce_sum(outcome["weights"]))
   )
   metrics = eval_util.EvaluationMetrics(labels.shape[1], _METRICS_TOP_K)
   figures = metrics.accumulate_ranked(ranked, outcome["loss"].numpy())
@@ -580,6 +601,7 @@ class Validation:
     self, config, train_dir, model, loss, batches, every_steps, jit_compile
   ):
     self._config = config
+    self._model = model
     self._batches = batches
     self._every_steps = every_steps
     self._eval_dir = os.path.join(train_dir, evaluation.EVAL_DIR)
@@ -601,6 +623,7 @@ class Validation:
     if step == self._last_step:
       return
     self._last_step = step
+    checkpoints.check_finite(step, self._model)
     num_classes = self._config.num_classes
     results = evaluation.evaluate(
       self._step, self._batches, num_classes, _METRICS_TOP_K

@@ -4,11 +4,16 @@
 
 import dataclasses
 import importlib
+import itertools
+import json
 import os
 import pathlib
+import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -130,6 +135,119 @@ def run_program(tmp_path_factory) -> Callable[..., ProgramResult]:
   return run
 
 
+class StartedProgram:
+  """A program that runs in a copy of the process of fork_programs.py.
+
+  Attributes:
+    pid: its process id.
+    stderr: path of the file that holds its log and errors.
+  """
+
+  def __init__(self, ask, request):
+    self._ask = ask
+    self._returncode = None
+    self._stdout = pathlib.Path(request["stdout"])
+    self.stderr = pathlib.Path(request["stderr"])
+    self.pid = ask(request)
+
+  def poll(self) -> int | None:
+    """Its exit code, negative for a signal; None while it runs."""
+    if self._returncode is None:
+      self._returncode = self._ask({"poll": self.pid})
+    return self._returncode
+
+  def signal(self, signum: int):
+    """Sends a signal, unless it has ended."""
+    if self.poll() is None:
+      os.kill(self.pid, signum)
+
+  def wait_until(self, condition: Callable[[], object], timeout: float = 60):
+    """Waits for a condition to hold; fails if the program ends before."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+      ended = self.poll() is not None and not condition()
+      if ended or time.monotonic() > deadline:
+        self.signal(signal.SIGKILL)
+        raise AssertionError(f"Waited in vain:\n{self.stderr.read_text()}")
+      time.sleep(0.02)
+
+  def wait_for_line(self, pattern: str, timeout: float = 60):
+    """Waits until its log holds a line in which a pattern is found."""
+    self.wait_until(
+      lambda: re.search(pattern, self.stderr.read_text()), timeout
+    )
+
+  def wait(self, timeout: float = 60) -> ProgramResult:
+    """Waits for its end; kills it, and fails the test, if that takes longer."""
+    self.wait_until(lambda: self.poll() is not None, timeout)
+    return ProgramResult(
+      self.poll(), self._stdout.read_text(), self.stderr.read_text()
+    )
+
+
+@pytest.fixture(scope="session")
+def start_program(tmp_path_factory) -> Iterator[Callable[..., StartedProgram]]:
+  """`start_program("train", "--flag=x")` starts train.py and returns at once.
+
+  It takes a fraction of the time of `run_program`, see fork_programs.py. A path
+  instead of a name starts any other script.
+  """
+  elsewhere = tmp_path_factory.mktemp("forked")
+  server = subprocess.Popen(
+    [
+      *(sys.executable, "-W", "ignore:This process:DeprecationWarning"),
+      *(CHECKOUT / "tests" / "fork_programs.py", CHECKOUT),
+    ],
+    env=USER_ENVIRONMENT,
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  started, numbers = [], itertools.count()
+
+  def ask(request):
+    server.stdin.write(f"{json.dumps(request)}\n")
+    server.stdin.flush()
+    return json.loads(server.stdout.readline())
+
+  def start(name: str | pathlib.Path, *flags: str, env=None) -> StartedProgram:
+    number = next(numbers)
+    request = {
+      "command": [str(CHECKOUT / f"{name}.py"), *flags],
+      "cwd": str(elsewhere),
+      "env": env or {},
+      "stdout": str(elsewhere / f"{number}.stdout"),
+      "stderr": str(elsewhere / f"{number}.stderr"),
+    }
+    if isinstance(name, pathlib.Path):
+      request["command"][0] = str(name)
+    started.append(StartedProgram(ask, request))
+    return started[-1]
+
+  yield start
+  for program in started:
+    program.signal(signal.SIGKILL)
+  server.communicate(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def fork_program(start_program) -> Callable[..., ProgramResult]:
+  """`fork_program("train", "--flag=x")` runs train.py to its end, quickly.
+
+  With `check=False` its exit code need not be 0.
+  """
+
+  def run(name: str | pathlib.Path, *flags, check=True, **options):
+    result = start_program(name, *flags, **options).wait()
+    if check and result.returncode != 0:
+      raise AssertionError(
+        f"{name} {flags} ended with {result.returncode}:\n{result.output}"
+      )
+    return result
+
+  return run
+
+
 @pytest.fixture(scope="session")
 def video_shards(tmp_path_factory) -> Shards:
   """Video-level shards with more classes than a top 20 holds; do not write."""
@@ -174,3 +292,56 @@ def _write_shards(folder, dialect, num_classes, feature_sizes, **frames):
       **frames,
     )
   return Shards(folder, num_classes, feature_sizes, num_videos)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """A trained model, and how its trainer ran.
+
+  Attributes:
+    train_dir: its folder; copy it before changing anything in it.
+    shards: the shards it was trained on.
+    flags: the trainer's flags besides --train_dir.
+    result: what the trainer said.
+    num_steps: steps it should have taken.
+  """
+
+  train_dir: pathlib.Path
+  shards: Shards
+  flags: tuple[str, ...]
+  result: ProgramResult
+  num_steps: int
+
+
+@pytest.fixture(scope="session")
+def trained_video(run_program, video_shards, tmp_path_factory) -> Trained:
+  """A video-level model, trained by a process of its own."""
+  return _train(run_program, video_shards, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def trained_frame(fork_program, frame_shards, tmp_path_factory) -> Trained:
+  """A frame-level model."""
+  return _train(
+    fork_program,
+    frame_shards,
+    tmp_path_factory,
+    "--model=FrameLevelLogisticModel",
+  )
+
+
+def _train(run, shards, tmp_path_factory, *more_flags) -> Trained:
+  train_dir = tmp_path_factory.mktemp("models") / "model"
+  batch_size, num_epochs = 16, 10
+  flags = (
+    f"--train_data_pattern={shards.train}",
+    f"--num_classes={shards.num_classes}",
+    f"--batch_size={batch_size}",
+    f"--num_epochs={num_epochs}",
+    "--seed=3",
+    *more_flags,
+  )
+  result = run("train", f"--train_dir={train_dir}", *flags)
+  # Batches run on across the ends of epochs; only the very last is partial.
+  num_steps = -(-shards.num_videos["train"] * num_epochs // batch_size)
+  return Trained(train_dir, shards, flags, result, num_steps)

@@ -43,7 +43,6 @@ WITHOUT_TENSORFLOW = {
   "average_precision_calculator",
   "eval_util",
   "mean_average_precision_calculator",
-  "program",
 }
 
 MAX_FUNCTION_LINES = 60

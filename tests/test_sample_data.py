@@ -253,6 +253,8 @@ def test_frames_are_codes_around_the_videos_own_mean(tmp_path):
   # 0.6 is the frames' spread; 120 the fewest frames; 5 standard errors, and
   # what clipping at the span's ends takes off.
   np.testing.assert_allclose(means, values, atol=5 * 0.6 / 120**0.5 + 0.05)
+  # Half a code, 0.008, would be seen in the mean of 1280 such differences.
+  assert np.mean(means - values) == pytest.approx(0, abs=0.004)
   assert _codes(frames, "rgb")[0].std(axis=0).min() > 10
 
 
@@ -357,6 +359,15 @@ def test_there_are_ids_for_partitions_of_the_real_size(prefix, num_videos):
   assert math.gcd(sample_data._ID_STEP, num_ids) == 1
   with pytest.raises(UserError, match="num_videos must be at most"):
     sample_data.SampleConfig(prefix=prefix, num_videos=num_ids + 1)
+
+
+def test_ids_of_partitions_do_not_overlap():
+  regions = map(sample_data._id_region, ("train", "validate", "test", "mine"))
+  end = 0
+  for first, num_ids in regions:
+    assert first == end
+    end += num_ids
+  assert end == 62**4  # Four letters or digits.
 
 
 @pytest.mark.parametrize("dialect", ["v2_video", "v2_frame", "audioset"])
@@ -647,7 +658,7 @@ def test_program_writes_what_the_library_writes(tmp_path, run_program):
   ]
   result = run_program("sample_data", *flags)
   assert "6 v2_frame videos of 40 classes" in result.stdout
-  assert result.stderr == ""  # No progress bar outside a terminal.
+  assert "%|" not in result.stderr  # No progress bar outside a terminal.
   expected = sample_data.write_shards(
     str(tmp_path / "library"),
     "v2_frame",

@@ -1,0 +1,281 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Where a run stands, and the checkpoints it leaves."""
+
+import os
+
+from program import UserError
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import checkpoints
+
+
+def dense_model(num_classes=3, size=2, num_layers=1):
+  """A model of dense layers called layer0, layer1, ... and weights of 0.5."""
+  features = output = keras.Input((size,))
+  for number in range(num_layers):
+    output = keras.layers.Dense(
+      num_classes, kernel_initializer="ones", name=f"layer{number}"
+    )(output)
+  model = keras.Model(features, output)
+  fill(model, 0.5)
+  return model
+
+
+def fill(model, value):
+  model.set_weights([np.full_like(w, value) for w in model.get_weights()])
+
+
+def filled_with(model):
+  values = {float(v) for w in model.get_weights() for v in w.ravel()}
+  assert len(values) == 1
+  return values.pop()
+
+
+def steps_in(folder):
+  names = os.listdir(folder)
+  return sorted(
+    checkpoints.step_of(name.removesuffix(".index"))
+    for name in names
+    if name.endswith(".index")
+  )
+
+
+# Each batch: the passes its rows belong to, its weights, and where the run is
+# after it: (videos in all, pass, videos of that pass). Five videos a pass.
+STRADDLING = [
+  ([0, 0], [1, 1], (2, 0, 2)),
+  ([0, 0], [1, 1], (4, 0, 4)),
+  ([0, 1], [1, 1], (6, 1, 1)),
+  ([1, 1], [1, 1], (8, 1, 3)),
+  # The pass ends with the batch: none of the next one has been had.
+  ([1, 1], [1, 1], (10, 1, 5)),
+  ([2, 2], [1, 1], (12, 2, 2)),
+]
+PADDED = [
+  ([3, 3, 3], [1, 1, 1], (3, 3, 3)),
+  # Rows of padding say pass 0, as all of their values are 0.
+  ([3, 0, 0], [1, 0, 0], (4, 3, 4)),
+  ([0, 0, 0], [0, 0, 0], (4, 3, 4)),
+]
+# Passes of one video: a batch holds several whole ones.
+TINY = [
+  ([0, 1, 2, 3], [1, 1, 1, 1], (4, 3, 1)),
+  ([4, 5, 0, 0], [1, 1, 0, 0], (6, 5, 1)),
+]
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+@pytest.mark.parametrize("batches", [STRADDLING, PADDED, TINY])
+def test_position_advances(batches, in_graph):
+  position = checkpoints.Position()
+  advance = position.advance
+  if in_graph:
+    advance = tf.function(advance)
+  for number, (epochs, weights, expected) in enumerate(batches, start=1):
+    advance(
+      tf.constant(epochs, tf.int32), tf.constant(weights, dtype=tf.float32)
+    )
+    assert int(position.step) == number
+    assert (
+      int(position.num_examples),
+      int(position.epoch),
+      int(position.epoch_videos),
+    ) == expected
+
+
+def test_everything_comes_back(tmp_path):
+  model, position = dense_model(), checkpoints.Position()
+  optimizer = keras.optimizers.Adam(0.1)
+  optimizer.build(model.trainable_variables)
+  optimizer.apply([tf.ones_like(v) for v in model.trainable_variables])
+  position.advance(tf.constant([2, 2]), tf.constant([1.0, 1.0]))
+  saver = checkpoints.Saver(
+    str(tmp_path), model, 5, optimizer=optimizer, position=position
+  )
+  assert saver.restore_latest() is None
+  assert saver.save(7)
+  expected = model.get_weights()
+
+  again, resumed = dense_model(), checkpoints.Position()
+  new_optimizer = keras.optimizers.Adam(0.1)
+  new_optimizer.build(again.trainable_variables)
+  saver = checkpoints.Saver(
+    str(tmp_path), again, 5, optimizer=new_optimizer, position=resumed
+  )
+  path = saver.restore_latest()
+  assert path == str(tmp_path / "model.ckpt-7")
+  assert path == checkpoints.latest_checkpoint(str(tmp_path))
+  for weight, value in zip(again.get_weights(), expected, strict=True):
+    np.testing.assert_array_equal(weight, value)
+  assert int(new_optimizer.iterations) == 1
+  for new, old in zip(
+    new_optimizer.variables, optimizer.variables, strict=True
+  ):
+    np.testing.assert_array_equal(new, old)
+  assert int(resumed.epoch) == 2
+  assert int(resumed.epoch_videos) == 2
+  # The step that was restored need not be saved again.
+  assert not saver.save(7)
+  assert saver.save(8)
+
+
+def test_names_are_those_of_the_starter_code(tmp_path):
+  checkpoints.Saver(str(tmp_path), dense_model(), 5).save(12)
+  assert sorted(os.listdir(tmp_path)) == [
+    "checkpoint",
+    "model.ckpt-12.data-00000-of-00001",
+    "model.ckpt-12.index",
+  ]
+
+
+@pytest.mark.parametrize("max_to_keep", [1, 3])
+def test_the_latest_are_kept(tmp_path, max_to_keep):
+  saver = checkpoints.Saver(str(tmp_path), dense_model(), max_to_keep)
+  for step in (1, 5, 10, 100):
+    saver.save(step)
+  assert steps_in(tmp_path) == [1, 5, 10, 100][-max_to_keep:]
+  # Also of those that a run before this one wrote.
+  saver = checkpoints.Saver(str(tmp_path), dense_model(), max_to_keep)
+  saver.restore_latest()
+  saver.save(101)
+  assert steps_in(tmp_path) == [1, 5, 10, 100, 101][-max_to_keep:]
+
+
+def test_a_step_is_saved_once(tmp_path):
+  model = dense_model()
+  saver = checkpoints.Saver(str(tmp_path), model, 5)
+  assert saver.save(3)
+  fill(model, 9.0)
+  assert not saver.save(3)
+  saver.restore_latest()
+  assert filled_with(model) == 0.5
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, value):
+  model = dense_model()
+  saver = checkpoints.Saver(str(tmp_path), model, 5)
+  saver.save(1)
+  weights, biases = model.get_weights()
+  biases[-1] = value
+  model.set_weights([weights, biases])
+  with pytest.raises(checkpoints.DivergedError, match="finite after step 2;"):
+    saver.save(2)
+
+
+def test_refused_weights_leave_the_last_checkpoint(tmp_path):
+  model = dense_model()
+  saver = checkpoints.Saver(str(tmp_path), model, 5)
+  saver.save(1)
+  fill(model, np.nan)
+  with pytest.raises(UserError, match="--base_learning_rate"):
+    saver.save(2)
+  assert steps_in(tmp_path) == [1]
+  saver.restore_latest()
+  assert filled_with(model) == 0.5
+
+
+def test_large_weights_are_finite():
+  # Their sum leaves float32, but none of them does.
+  model = dense_model()
+  fill(model, 3e38)
+  checkpoints.check_finite(1, model)
+
+
+def test_infinities_do_not_cancel():
+  model = dense_model()
+  weights, biases = model.get_weights()
+  biases[:2] = np.inf, -np.inf
+  model.set_weights([weights, biases])
+  with pytest.raises(checkpoints.DivergedError, match="after step 30;"):
+    checkpoints.check_finite(30, model)
+
+
+@pytest.mark.parametrize(
+  ("seconds", "now", "is_due"),
+  [(60, 159.0, False), (60, 160.0, True), (0, 100.0, True)],
+)
+def test_a_checkpoint_is_due_after_its_seconds(
+  tmp_path, monkeypatch, seconds, now, is_due
+):
+  clock = [100.0]
+  monkeypatch.setattr(checkpoints.time, "monotonic", lambda: clock[0])
+  saver = checkpoints.Saver(str(tmp_path), dense_model(), 5, seconds)
+  clock[0] = now
+  assert saver.is_due() == is_due
+  saver.save(1)
+  assert saver.is_due() == (seconds == 0)
+
+
+@pytest.mark.parametrize(
+  "other",
+  [
+    {"num_classes": 4},
+    {"size": 5},
+    # The second layer has no weights in the checkpoint.
+    {"num_layers": 2, "size": 3},
+  ],
+)
+def test_another_models_checkpoint_is_refused(tmp_path, other):
+  checkpoints.Saver(str(tmp_path), dense_model(size=3), 5).save(4)
+  model = dense_model(**other)
+  saver = checkpoints.Saver(str(tmp_path), model, 5)
+  with pytest.raises(UserError, match=r"ckpt-4' cannot be restored: .+\. Use"):
+    saver.restore_latest()
+  path = checkpoints.latest_checkpoint(str(tmp_path))
+  with pytest.raises(UserError, match=r"ckpt-4' does not hold the model .+\.$"):
+    checkpoints.restore_model(model, path)
+
+
+def test_a_model_is_restored_without_the_rest(tmp_path):
+  model, position = dense_model(), checkpoints.Position()
+  saver = checkpoints.Saver(str(tmp_path), model, 5, position=position)
+  for step in (1, 2):
+    fill(model, step)
+    saver.save(step)
+  other = dense_model()
+  # Not only the latest one.
+  checkpoints.restore_model(other, str(tmp_path / "model.ckpt-1"))
+  assert filled_with(other) == 1
+  checkpoints.restore_model(other, str(tmp_path / "model.ckpt-2"))
+  assert filled_with(other) == 2
+
+
+def test_a_deleted_checkpoint_is_not_the_users_error(tmp_path):
+  # eval.py goes on with the next one.
+  with pytest.raises(tf.errors.NotFoundError):
+    checkpoints.restore_model(dense_model(), str(tmp_path / "model.ckpt-1"))
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+  saver = checkpoints.Saver(str(tmp_path), dense_model(), 5)
+  saver.save(1)
+  (tmp_path / "model.ckpt-1.data-00000-of-00001").write_bytes(b"")
+  with pytest.raises(UserError, match="ckpt-1' cannot be restored"):
+    saver.restore_latest()
+  with pytest.raises(UserError, match="ckpt-1' does not hold the model"):
+    checkpoints.restore_model(dense_model(), str(tmp_path / "model.ckpt-1"))
+
+
+def test_a_folder_that_cannot_be_written_is_the_users_error(tmp_path):
+  saver = checkpoints.Saver(str(tmp_path / "dir"), dense_model(), 5)
+  (tmp_path / "dir").touch()
+  with pytest.raises(UserError, match="^The checkpoint of step 1 cannot be"):
+    saver.save(1)
+
+
+@pytest.mark.parametrize(
+  ("path", "step"),
+  [
+    ("model.ckpt-0", 0),
+    ("/home/a-1/model.ckpt-270", 270),
+    ("gs://bucket-7/x-y/model.ckpt-12345678", 12_345_678),
+  ],
+)
+def test_step_of(path, step):
+  assert checkpoints.step_of(path) == step

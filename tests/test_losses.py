@@ -1,0 +1,234 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The label losses: hand-worked values, extremes, gradients and weights."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import losses
+
+ALL_LOSSES = [losses.CrossEntropyLoss, losses.HingeLoss, losses.SoftmaxLoss]
+
+# Odds of 3 to 1 and of 1 to 1: probabilities of 3/4 and 1/2.
+LOGITS = np.array([[math.log(3.0), 0.0]], np.float32)
+PROBABILITIES = np.array([[0.75, 0.5]], np.float32)
+
+
+def sigmoid(logits):
+  return 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+
+
+def random_batch(num_videos=6, num_classes=5, seed=0):
+  """Logits and labels; the last video has no label."""
+  rng = np.random.default_rng(seed)
+  logits = rng.normal(0, 3, (num_videos, num_classes)).astype(np.float32)
+  labels = (rng.random(logits.shape) < 0.4).astype(np.float32)
+  labels[0, 0], labels[-1] = 1, 0
+  return logits, labels
+
+
+def per_example(loss_class, logits, labels):
+  """The losses from logits, with probabilities that would give others."""
+  nonsense = np.full_like(logits, 0.123)
+  return loss_class().per_example_loss(nonsense, labels, logits).numpy()
+
+
+@pytest.mark.parametrize(
+  ("loss_class", "labels", "expected"),
+  [
+    # -ln(3/4) - ln(1 - 1/2), and both labels the other way round.
+    (losses.CrossEntropyLoss, [1, 0], math.log(4 / 3) + math.log(2)),
+    (losses.CrossEntropyLoss, [0, 1], math.log(4) + math.log(2)),
+    # max(0, 1 - ln 3) = 0, as ln 3 = 1.0986; 1 for a logit of 0.
+    (losses.HingeLoss, [1, 0], 1.0),
+    (losses.HingeLoss, [0, 1], 1 + math.log(3) + 1),
+    # softmax(ln 3, 0) is (3/4, 1/4); two labels are 1/2 each.
+    (losses.SoftmaxLoss, [1, 0], math.log(4 / 3)),
+    (losses.SoftmaxLoss, [0, 1], math.log(4)),
+    (losses.SoftmaxLoss, [1, 1], (math.log(4 / 3) + math.log(4)) / 2),
+    (losses.SoftmaxLoss, [0, 0], 0.0),
+  ],
+)
+def test_hand_worked(loss_class, labels, expected):
+  labels = np.array([labels], np.float32)
+  assert per_example(loss_class, LOGITS, labels) == pytest.approx(
+    [expected], rel=1e-6
+  )
+  # The log-odds of the probabilities are the same logits.
+  from_probabilities = loss_class().per_example_loss(PROBABILITIES, labels)
+  assert from_probabilities.numpy() == pytest.approx([expected], rel=1e-6)
+
+
+def test_cross_entropy_equals_keras():
+  logits, labels = random_batch()
+  # Keras gives the mean over the classes, this suite the sum.
+  oracle = keras.losses.BinaryCrossentropy(from_logits=True, reduction=None)
+  expected = oracle(labels, logits).numpy() * logits.shape[1]
+  actual = per_example(losses.CrossEntropyLoss, logits, labels)
+  np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+def test_hinge_equals_keras():
+  logits, labels = random_batch()
+  oracle = keras.losses.Hinge(reduction=None)
+  expected = oracle(labels, logits).numpy() * logits.shape[1]
+  actual = per_example(losses.HingeLoss, logits, labels)
+  np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+def test_softmax_equals_keras():
+  logits, labels = random_batch()
+  targets = labels / np.maximum(labels.sum(axis=1, keepdims=True), 1)
+  oracle = keras.losses.CategoricalCrossentropy(
+    from_logits=True, reduction=None
+  )
+  actual = per_example(losses.SoftmaxLoss, logits, labels)
+  np.testing.assert_allclose(actual, oracle(targets, logits), rtol=1e-5)
+  assert actual[-1] == 0
+
+
+@pytest.mark.parametrize("loss_class", ALL_LOSSES)
+def test_logits_and_probabilities_agree(loss_class):
+  logits, labels = random_batch()
+  probabilities = sigmoid(logits).astype(np.float32)
+  actual = loss_class().per_example_loss(probabilities, labels)
+  # A float32 near 1 holds its distance from 1 to 2**-25: with logits up to 8
+  # the log-odds are good to e**8 * 2**-25, about 1e-4.
+  np.testing.assert_allclose(
+    actual, per_example(loss_class, logits, labels), atol=5e-4
+  )
+
+
+@pytest.mark.parametrize(
+  ("loss_class", "expected"),
+  [
+    # Right on both, wrong on both. In float32, 1 + 1e9 is 1e9.
+    (losses.CrossEntropyLoss, [0, 2e9]),
+    (losses.HingeLoss, [0, 2e9]),
+    (losses.SoftmaxLoss, [0, 2e9]),
+  ],
+)
+def test_extreme_logits_are_exact(loss_class, expected):
+  logits = tf.constant([[1e9, -1e9], [-1e9, 1e9]])
+  labels = tf.constant([[1.0, 0.0], [1.0, 0.0]])
+  with tf.GradientTape() as tape:
+    tape.watch(logits)
+    values = loss_class().per_example_loss(None, labels, logits)
+  assert values.numpy().tolist() == expected
+  assert np.isfinite(tape.gradient(values, logits)).all()
+
+
+@pytest.mark.parametrize("loss_class", ALL_LOSSES)
+@pytest.mark.parametrize("label", [0.0, 1.0])
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_certain_probabilities_give_finite_losses(
+  loss_class, label, probability
+):
+  predictions = tf.constant([[probability, 0.5]])
+  labels = tf.constant([[label, 1.0]])
+  with tf.GradientTape() as tape:
+    tape.watch(predictions)
+    value = loss_class().per_example_loss(predictions, labels)
+  assert np.isfinite(value).all()
+  assert np.isfinite(tape.gradient(value, predictions)).all()
+
+
+def test_clipping_of_certain_probabilities():
+  # -ln(1e-7) for a certain mistake; 1e-7 itself is not exact in float32.
+  value = losses.CrossEntropyLoss().per_example_loss(
+    np.array([[0.0]]), np.array([[1.0]], np.float32)
+  )
+  assert value.numpy() == pytest.approx([-math.log(1e-7)], rel=1e-4)
+
+
+@pytest.mark.parametrize("loss_class", ALL_LOSSES)
+def test_gradients_are_finite_differences(loss_class):
+  logits, labels = random_batch(num_videos=3, num_classes=4)
+  # Away from the hinge's kinks at -1 and 1, where it has no derivative.
+  distance = np.abs(np.abs(logits) - 1)
+  assert distance.min() > 0.05
+  with tf.GradientTape() as tape:
+    variable = tf.Variable(logits)
+    value = tf.reduce_sum(loss_class().per_example_loss(None, labels, variable))
+  gradient = tape.gradient(value, variable).numpy()
+  step = 0.02
+  for place in np.ndindex(logits.shape):
+    nudge = np.zeros_like(logits)
+    nudge[place] = step
+    high, low = (
+      per_example(loss_class, moved, labels).sum()
+      for moved in (logits + nudge, logits - nudge)
+    )
+    # Third derivatives are below 0.2, so the formula is good to 1e-4; the
+    # sums of about 20 are good to 1e-6, which the step makes 1e-4.
+    assert gradient[place] == pytest.approx((high - low) / (2 * step), abs=5e-4)
+
+
+def test_gradients_in_closed_form():
+  logits, labels = random_batch()
+  variable = tf.Variable(logits)
+  with tf.GradientTape() as tape:
+    value = tf.reduce_sum(
+      losses.CrossEntropyLoss().per_example_loss(None, labels, variable)
+    )
+  # d/dx of sigmoid cross entropy is sigmoid(x) - y.
+  np.testing.assert_allclose(
+    tape.gradient(value, variable), sigmoid(logits) - labels, atol=1e-6
+  )
+
+
+@pytest.mark.parametrize("loss_class", ALL_LOSSES)
+def test_weights_mask_rows(loss_class):
+  logits, labels = random_batch()
+  loss = loss_class()
+  predictions = sigmoid(logits).astype(np.float32)
+  each = per_example(loss_class, logits, labels).astype(np.float64)
+  weights = np.array([1, 0, 1, 1, 0, 0], np.float32)
+  unweighted = loss.calculate_loss(predictions, labels, logits)
+  assert unweighted.shape == ()
+  assert float(unweighted) == pytest.approx(each.mean(), rel=1e-6)
+  masked = loss.calculate_loss(predictions, labels, logits, weights)
+  kept = weights > 0
+  assert float(masked) == pytest.approx(each[kept].mean(), rel=1e-6)
+  sliced = loss.calculate_loss(predictions[kept], labels[kept], logits[kept])
+  assert float(masked) == pytest.approx(float(sliced), rel=1e-6)
+
+
+def test_weights_weigh():
+  # Losses of ln 2 and ln 4 with weights 1 and 3.
+  logits = np.array([[0.0], [-math.log(3)]], np.float32)
+  value = losses.CrossEntropyLoss().calculate_loss(
+    None, np.ones((2, 1), np.float32), logits, np.array([1, 3], np.float32)
+  )
+  assert float(value) == pytest.approx(math.log(2) * (1 + 2 * 3) / 4)
+
+
+@pytest.mark.parametrize("loss_class", ALL_LOSSES)
+def test_weights_of_zero_give_zero(loss_class):
+  logits, labels = (tf.constant(values) for values in random_batch())
+  with tf.GradientTape() as tape:
+    tape.watch(logits)
+    value = loss_class().calculate_loss(
+      None, labels, logits, tf.zeros(len(labels))
+    )
+  assert float(value) == 0
+  assert not tape.gradient(value, logits).numpy().any()
+
+
+@pytest.mark.parametrize("loss_class", ALL_LOSSES)
+def test_half_precision_logits_give_float32_losses(loss_class):
+  logits, labels = random_batch(num_classes=200)
+  half = tf.cast(logits, tf.bfloat16)
+  value = loss_class().per_example_loss(None, labels, half)
+  assert value.dtype == tf.float32
+  expected = per_example(loss_class, tf.cast(half, tf.float32).numpy(), labels)
+  np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+def test_the_base_class_has_no_loss():
+  with pytest.raises(NotImplementedError):
+    losses.BaseLoss().calculate_loss(PROBABILITIES, np.ones((1, 2)))

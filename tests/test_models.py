@@ -1,0 +1,332 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Input normalisation and the logistic models, against plain numpy."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import models
+import utils
+
+NUM_CLASSES = 4
+SIZES = (3, 2)
+
+
+def normalized_input():
+  return models.NormalizedInput(
+    utils.DEQUANTIZE_SCALE, utils.DEQUANTIZE_OFFSET, name="input"
+  )
+
+
+def slow_normalized(parts, num_frames=None):
+  """What `NormalizedInput` should give, one vector after the other.
+
+  Args:
+    parts: arrays of one batch, [B, D] float or [B, T, D] uint8 codes.
+    num_frames: [B]; needed for codes.
+  """
+  if num_frames is None:
+    return np.array([slow_unit(row) for row in zip(*parts, strict=True)])
+  videos = []
+  for video, count in zip(zip(*parts, strict=True), num_frames, strict=True):
+    frames = [
+      # The inverse of the data set's quantisation, from its description.
+      slow_unit([codes * (4 / 255) + 4 / 512 - 2 for codes in frame])
+      for frame in zip(*video, strict=True)
+    ]
+    frames[count:] = [np.zeros_like(frame) for frame in frames[count:]]
+    videos.append(frames)
+  return np.array(videos)
+
+
+def slow_unit(parts):
+  vector = np.concatenate([np.asarray(part, np.float64) for part in parts])
+  norm = np.sqrt((vector**2).sum())
+  return vector / norm if norm else vector
+
+
+def random_codes(num_videos=3, max_frames=4, seed=0):
+  """Codes of two features; also beyond a video's last frame."""
+  rng = np.random.default_rng(seed)
+  return [
+    rng.integers(0, 256, (num_videos, max_frames, size), np.uint8)
+    for size in SIZES
+  ]
+
+
+def video_model(size=5, num_classes=NUM_CLASSES, **kwargs):
+  features = keras.Input((size,))
+  outputs = models.LogisticModel().create_model(features, num_classes, **kwargs)
+  return keras.Model(features, outputs)
+
+
+def frame_model(max_frames=4, num_classes=NUM_CLASSES, **kwargs):
+  """FrameLevelLogisticModel from codes, as the programs build it."""
+  parts = [keras.Input((max_frames, size), dtype="uint8") for size in SIZES]
+  num_frames = keras.Input((), dtype="int32")
+  outputs = models.FrameLevelLogisticModel().create_model(
+    normalized_input()(parts, num_frames), num_classes, num_frames, **kwargs
+  )
+  return keras.Model([*parts, num_frames], outputs)
+
+
+def set_random_weights(model, seed=1):
+  rng = np.random.default_rng(seed)
+  weights = [rng.normal(0, 1, w.shape) for w in model.get_weights()]
+  model.set_weights(weights)
+  return weights
+
+
+def sigmoid(logits):
+  return 1 / (1 + np.exp(-logits))
+
+
+def test_video_level_input_hand_worked():
+  # (3, 0) and (4) have a joint norm of 5; zeros stay zeros.
+  parts = [
+    np.array([[3, 0], [0, 0]], np.float32),
+    np.array([[4], [0]], np.float32),
+  ]
+  output = normalized_input()(parts).numpy()
+  np.testing.assert_allclose(output, [[0.6, 0, 0.8], [0, 0, 0]], rtol=1e-6)
+  assert output[1].tolist() == [0, 0, 0]
+
+
+def test_frame_level_input_hand_worked():
+  # Code 255 stands for 2.0078125, 0 for -1.9921875; two equal values of one
+  # frame are 1 / sqrt(2) each. The second frame is padding, whatever is in it.
+  codes = np.array([[[255, 255], [255, 0]]], np.uint8)
+  output = normalized_input()([codes], np.array([1], np.int32)).numpy()
+  half = math.sqrt(0.5)
+  np.testing.assert_allclose(output, [[[half, half], [0, 0]]], rtol=1e-6)
+  output = normalized_input()([codes], np.array([2], np.int32)).numpy()
+  norm = math.hypot(2.0078125, 1.9921875)
+  expected = [2.0078125 / norm, -1.9921875 / norm]
+  np.testing.assert_allclose(output[0, 1], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [(5,), (3, 2), (2, 1, 4)])
+def test_video_level_input_equals_numpy(sizes):
+  rng = np.random.default_rng(0)
+  parts = [rng.normal(0, 2, (6, size)).astype(np.float32) for size in sizes]
+  np.testing.assert_allclose(
+    normalized_input()(parts), slow_normalized(parts), atol=1e-6
+  )
+
+
+def test_frame_level_input_equals_numpy():
+  parts, num_frames = random_codes(), np.array([0, 2, 4], np.int32)
+  layer = normalized_input()
+  expected = slow_normalized(parts, num_frames)
+  output = layer(parts, num_frames).numpy()
+  assert output.dtype == np.float32
+  assert not output[0].any()
+  np.testing.assert_allclose(output, expected, atol=1e-6)
+  compiled = tf.function(layer, jit_compile=True)
+  np.testing.assert_allclose(compiled(parts, num_frames), expected, atol=1e-6)
+
+
+def test_input_layer_is_rebuilt_from_its_config():
+  # As an exported model does; other constants must come back too.
+  layer = models.NormalizedInput(scale=0.5, offset=-1.0, name="mine")
+  rebuilt = models.NormalizedInput.from_config(layer.get_config())
+  assert rebuilt.name == "mine"
+  codes = np.array([[[2, 6]]], np.uint8)
+  # 2 -> 0 and 6 -> 2.
+  output = rebuilt([codes], np.array([1], np.int32))
+  assert output.numpy().tolist() == [[[0, 1]]]
+
+
+@pytest.mark.parametrize(
+  ("model", "expected"),
+  [
+    # 5 features, 4 classes: 5 * 4 weights and 4 biases.
+    (video_model, 24),
+    # Frames of 3 + 2 values; the mean has no parameters.
+    (frame_model, 24),
+  ],
+)
+def test_number_of_parameters(model, expected):
+  assert model().count_params() == expected
+
+
+def test_logistic_model_equals_numpy():
+  model = video_model()
+  weights, biases = set_random_weights(model)
+  features = np.random.default_rng(2).normal(0, 1, (7, 5)).astype(np.float32)
+  outputs = model(features)
+  logits = features @ weights + biases
+  np.testing.assert_allclose(outputs["logits"], logits, atol=1e-5)
+  np.testing.assert_allclose(outputs["predictions"], sigmoid(logits), atol=1e-6)
+  assert set(outputs) == {"predictions", "logits"}
+
+
+def test_frame_level_model_equals_numpy():
+  model = frame_model()
+  weights, biases = set_random_weights(model)
+  parts, num_frames = random_codes(), np.array([0, 1, 4], np.int32)
+  totals = slow_normalized(parts, num_frames).sum(axis=1)
+  means = totals / np.array([[1], [1], [4]])  # No frames: a mean of zeros.
+  outputs = model([*parts, num_frames])
+  expected = sigmoid(means @ weights + biases)
+  np.testing.assert_allclose(outputs["predictions"], expected, atol=1e-6)
+  np.testing.assert_allclose(
+    outputs["predictions"][0], sigmoid(biases), atol=1e-6
+  )
+  compiled = tf.function(model, jit_compile=True)([*parts, num_frames])
+  np.testing.assert_allclose(compiled["predictions"], expected, atol=1e-6)
+
+
+def test_padding_has_no_influence():
+  codes, num_frames = random_codes(), np.array([0, 1, 3], np.int32)
+  expected = None
+  for max_frames in (3, 4, 9):
+    for filler in (0, 255):
+      padded = []
+      for part in codes:
+        shape = (part.shape[0], max_frames, part.shape[2])
+        longer = np.full(shape, filler, np.uint8)
+        longer[:, :3] = part[:, :3]
+        for video, count in enumerate(num_frames):
+          longer[video, count:] = filler
+        padded.append(longer)
+      model = frame_model(max_frames)
+      set_random_weights(model)
+      output = model([*padded, num_frames])["predictions"].numpy()
+      if expected is None:
+        expected = output
+      np.testing.assert_allclose(output, expected, atol=1e-6)
+
+
+def test_a_video_does_not_depend_on_its_batch():
+  model = frame_model()
+  set_random_weights(model)
+  parts, num_frames = random_codes(), np.array([2, 0, 4], np.int32)
+  together = model([*parts, num_frames])["predictions"].numpy()
+  for video in range(3):
+    row = slice(video, video + 1)
+    alone = model([*(part[row] for part in parts), num_frames[row]])
+    np.testing.assert_allclose(alone["predictions"], together[row], atol=1e-6)
+
+
+def test_order_of_frames_does_not_matter():
+  model = frame_model()
+  set_random_weights(model)
+  parts, num_frames = random_codes(), np.full(3, 4, np.int32)
+  backwards = [part[:, ::-1] for part in parts]
+  np.testing.assert_allclose(
+    model([*backwards, num_frames])["predictions"],
+    model([*parts, num_frames])["predictions"],
+    atol=1e-6,
+  )
+
+
+def test_frame_level_is_video_level_on_the_mean_of_normalized_frames():
+  # The two models share everything behind the mean. With the same weights
+  # they agree on a video whose video-level features are the mean of its
+  # normalised frames, taken as they are.
+  frames, video = frame_model(), video_model()
+  video.set_weights(set_random_weights(frames))
+  parts, num_frames = random_codes(), np.array([1, 3, 4], np.int32)
+  totals = slow_normalized(parts, num_frames).sum(axis=1)
+  means = (totals / num_frames[:, np.newaxis]).astype(np.float32)
+  np.testing.assert_allclose(
+    frames([*parts, num_frames])["logits"],
+    video(means)["logits"],
+    atol=1e-5,
+  )
+
+
+def test_video_level_differs_by_the_order_of_normalisation():
+  # The programs normalise video-level features, which are means of raw frames.
+  # Frames (4, 0) and (0, 2), scaled to (1, 0) and (0, 1), have the mean
+  # (1/2, 1/2); the raw mean (2, 1) scales to (2, 1) / sqrt(5). The lengths and
+  # the directions differ. With weights (1, 0) so do the logits.
+  frames = np.array([[[4, 0], [0, 2]]], np.float32)
+  weights = [np.array([[1.0], [0.0]]), np.zeros(1)]
+  video = video_model(size=2, num_classes=1)
+  video.set_weights(weights)
+  video_input = normalized_input()([frames.mean(axis=1)])
+  assert video(video_input)["logits"].numpy() == pytest.approx(2 / math.sqrt(5))
+
+  # Without quantisation: the frames are normalised as vectors of their own.
+  frame_input = normalized_input()([frames[0]]).numpy()[np.newaxis]
+  sequence, counts = keras.Input((2, 2)), keras.Input((), dtype="int32")
+  outputs = models.FrameLevelLogisticModel().create_model(sequence, 1, counts)
+  model = keras.Model([sequence, counts], outputs)
+  model.set_weights(weights)
+  logits = model([frame_input, np.array([2], np.int32)])["logits"]
+  assert logits.numpy() == pytest.approx(0.5)
+
+
+def test_orders_agree_for_a_video_of_equal_frames():
+  # Nothing to average: the normalised mean is the mean of the normalised.
+  frames, video = frame_model(), video_model()
+  video.set_weights(set_random_weights(frames))
+  parts = [np.repeat(part[:, :1], 4, axis=1) for part in random_codes()]
+  values = [part[:, 0] * (4 / 255) + 4 / 512 - 2 for part in parts]
+  video_input = normalized_input()([part.astype(np.float32) for part in values])
+  np.testing.assert_allclose(
+    frames([*parts, np.array([1, 2, 4], np.int32)])["logits"],
+    video(video_input)["logits"],
+    atol=1e-5,
+  )
+
+
+@pytest.mark.parametrize(
+  ("num_classes", "labels_per_video", "expected"),
+  [
+    # 3 of 3862 labels: ln(3 / 3859) = -7.15956.
+    (3862, 3.0, -7.15956),
+    (100, 1.0, -math.log(99)),
+    # More labels than half the classes: undecided.
+    (4, 3.0, 0.0),
+    (2, 7.0, 0.0),
+    (3862, None, 0.0),
+  ],
+)
+def test_biases_start_at_the_log_odds_of_a_label(
+  num_classes, labels_per_video, expected
+):
+  model = video_model(
+    size=1, num_classes=num_classes, labels_per_video=labels_per_video
+  )
+  _, biases = model.get_weights()
+  assert biases == pytest.approx(np.full(num_classes, expected), abs=1e-5)
+  # A video of zeros gets a label's share as its prediction.
+  share = 1 / (1 + math.exp(-expected))
+  predictions = model(np.zeros((1, 1), np.float32))["predictions"].numpy()
+  assert predictions == pytest.approx(
+    np.full((1, num_classes), share), rel=1e-5
+  )
+
+
+@pytest.mark.parametrize("labels_per_video", [0, -1.0])
+def test_labels_per_video_is_above_zero(labels_per_video):
+  with pytest.raises(ValueError, match="^labels_per_video=.* above 0"):
+    video_model(labels_per_video=labels_per_video)
+
+
+@pytest.mark.parametrize("make_model", [video_model, frame_model])
+def test_weight_decay(make_model):
+  model = make_model(l2_penalty=0.5)
+  model.set_weights([np.full((5, 4), 2.0), np.full(4, 100.0)])
+  # 0.5 / 2 * 20 weights * 2**2; the biases are free.
+  assert [float(loss) for loss in model.losses] == pytest.approx([20.0])
+  # The default is 1e-8.
+  model = make_model()
+  model.set_weights([np.full((5, 4), 2.0), np.full(4, 100.0)])
+  assert [float(loss) for loss in model.losses] == pytest.approx([4e-7])
+
+
+def test_kinds_of_features():
+  assert models.LogisticModel.frame_features is False
+  assert models.FrameLevelLogisticModel.frame_features is True
+  # A user's model says nothing and gets either.
+  assert models.BaseModel.frame_features is None
+  with pytest.raises(NotImplementedError):
+    models.BaseModel().create_model(None, 1)

@@ -1,0 +1,704 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of train.py: whole runs, and the step and the validation by themselves.
+
+Runs that do the same work are compared bit by bit: on one machine, with one
+seed, nothing in a run is left to chance.
+"""
+
+import json
+import math
+import pathlib
+import re
+import shutil
+import signal
+
+from program import UserError
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import checkpoints
+import experiment
+import readers
+import train
+
+LOG_LINE = re.compile(
+  r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO training step (?P<step>\d+) \| "
+  r"Loss: (?P<loss>\d+\.\d\d) Examples/sec: \d+\.\d \| "
+  r"Hit@1: [01]\.\d\d PERR: [01]\.\d\d GAP: [01]\.\d\d$",
+  re.MULTILINE,
+)
+# Of the one-variable-at-a-time model below.
+LEARNING_RATE = 1.0
+L2_PENALTY = 0.5
+REGULARIZATION_PENALTY = 0.3
+
+
+def saved_values(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+  """Everything numerical in a checkpoint, by its key there."""
+  reader = tf.train.load_checkpoint(str(path))
+  return {
+    key: reader.get_tensor(key)
+    for key in reader.get_variable_to_shape_map()
+    if key != "_CHECKPOINTABLE_OBJECT_GRAPH"
+  }
+
+
+def saved_position(path: str | pathlib.Path) -> dict[str, int]:
+  values = saved_values(path)
+  names = ("step", "num_examples", "epoch", "epoch_videos")
+  return {
+    name: int(values[f"position/{name}/.ATTRIBUTES/VARIABLE_VALUE"])
+    for name in names
+  }
+
+
+def latest(train_dir: pathlib.Path) -> str:
+  return checkpoints.latest_checkpoint(str(train_dir))
+
+
+def copied(train_dir: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+  return pathlib.Path(shutil.copytree(train_dir, tmp_path / "copy"))
+
+
+def contents(folder: pathlib.Path, pattern: str) -> dict[str, bytes]:
+  return {path.name: path.read_bytes() for path in folder.glob(pattern)}
+
+
+class TestFinishedRun:
+  def test_steps_are_videos_times_epochs_by_batch_size(self, trained_video):
+    assert trained_video.num_steps == math.ceil(121 * 10 / 16)
+    last = f"Finished training at step {trained_video.num_steps}."
+    assert trained_video.result.stderr.rstrip().endswith(last)
+
+  def test_every_line_it_writes_is_known(self, trained_video):
+    lines = trained_video.result.stderr.splitlines()
+    assert trained_video.result.stdout == ""
+    matches = [LOG_LINE.match(line) for line in lines[:-1]]
+    steps = [int(match["step"]) for match in matches]
+    assert steps == list(range(10, trained_video.num_steps + 1, 10))
+
+  @pytest.mark.parametrize("kind", ["trained_video", "trained_frame"])
+  def test_loss_falls(self, kind, request):
+    trained = request.getfixturevalue(kind)
+    losses = [
+      float(match["loss"])
+      for match in LOG_LINE.finditer(trained.result.stderr)
+    ]
+    assert max(losses[-2:]) < 0.95 * losses[0]
+
+  def test_files(self, trained_video):
+    last = f"model.ckpt-{trained_video.num_steps}"
+    names = {path.name for path in trained_video.train_dir.iterdir()}
+    (events,) = (name for name in names if name.startswith("events.out.tfev"))
+    assert names - {events, "eval"} == {
+      *("checkpoint", f"{last}.index", f"{last}.data-00000-of-00001"),
+      *("model_flags.json", "train_results.json"),
+    }
+
+  def test_last_step_is_saved_with_its_position(self, trained_video):
+    path = latest(trained_video.train_dir)
+    assert checkpoints.step_of(path) == trained_video.num_steps
+    # The last batch is a partial one: its padding is no video.
+    assert saved_position(path) == {
+      "step": trained_video.num_steps,
+      "num_examples": 10 * 121,
+      "epoch": 9,
+      "epoch_videos": 121,
+    }
+
+  def test_configuration_is_saved_whole(self, trained_frame):
+    text = (trained_frame.train_dir / "model_flags.json").read_text()
+    assert json.loads(text) == {
+      "model": "FrameLevelLogisticModel",
+      "model_kwargs": {},
+      "num_classes": 12,
+      "feature_names": ["rgb", "audio"],
+      "feature_sizes": [16, 8],
+      "frame_features": True,
+      "max_frames": 300,
+      "label_loss": "CrossEntropyLoss",
+      "batch_size": 16,
+      "num_epochs": 10,
+      "max_steps": None,
+      "base_learning_rate": 0.01,
+      "learning_rate_decay": 0.95,
+      "learning_rate_decay_examples": 4_000_000,
+      "regularization_penalty": 1.0,
+      "optimizer": "AdamOptimizer",
+      "clip_gradient_norm": 1.0,
+      "seed": 3,
+    }
+
+  def test_results_are_written(self, trained_video):
+    text = (trained_video.train_dir / "train_results.json").read_text()
+    results = json.loads(text)
+    assert results["step"] == trained_video.num_steps
+    assert results["num_examples"] == 10 * 121
+    assert 0 < results["loss"] < math.inf
+    assert results["examples_per_second"] > 0
+
+
+class TestResume:
+  def test_stopped_run_ends_with_the_weights_of_one_that_was_not(
+    self, trained_video, fork_program, tmp_path
+  ):
+    flags = (f"--train_dir={tmp_path}", *trained_video.flags)
+    stopped = fork_program("train", *flags, "--max_steps=29")
+    assert "Finished training at step 29." in stopped.stderr
+    assert saved_position(latest(tmp_path)) == {
+      "step": 29,
+      "num_examples": 29 * 16,
+      "epoch": 3,
+      "epoch_videos": 29 * 16 - 3 * 121,
+    }
+
+    resumed = fork_program("train", *flags)
+    assert f"Resuming from {tmp_path}/model.ckpt-29." in resumed.stderr
+    values = saved_values(latest(tmp_path))
+    expected = saved_values(latest(trained_video.train_dir))
+    del values["save_counter/.ATTRIBUTES/VARIABLE_VALUE"]
+    del expected["save_counter/.ATTRIBUTES/VARIABLE_VALUE"]
+    assert values.keys() == expected.keys()
+    for key in expected:
+      np.testing.assert_array_equal(values[key], expected[key], err_msg=key)
+
+  def test_finished_run_goes_on_only_when_there_are_more_epochs(
+    self, trained_video, fork_program, tmp_path
+  ):
+    train_dir = copied(trained_video.train_dir, tmp_path)
+    before = contents(train_dir, "[cmt]*")
+    flags = (f"--train_dir={train_dir}", *trained_video.flags)
+
+    result = fork_program("train", *flags)
+    last = f"Nothing left to train: step {trained_video.num_steps} was the last"
+    assert last in result.stderr
+    assert contents(train_dir, "[cmt]*") == before
+
+    fork_program("train", *flags, "--num_epochs=11")
+    position = saved_position(latest(train_dir))
+    # The 10 epochs ended with a partial batch; the new one has its own.
+    assert position["step"] == trained_video.num_steps + math.ceil(121 / 16)
+    assert (position["epoch"], position["num_examples"]) == (10, 11 * 121)
+
+  def test_start_new_model_deletes_only_what_a_trainer_wrote(
+    self, trained_video, fork_program, tmp_path
+  ):
+    train_dir = copied(trained_video.train_dir, tmp_path)
+    (train_dir / "mine").mkdir()
+    others = [
+      train_dir / "notes.txt",
+      train_dir / "events.csv",
+      train_dir / "mine" / "model.ckpt-76.index",
+      train_dir / "mine" / "checkpoint",
+    ]
+    for path in others:
+      path.write_text("mine")
+    old_events = {path.name for path in train_dir.glob("events.out.*")}
+
+    fork_program(
+      "train",
+      f"--train_dir={train_dir}",
+      *trained_video.flags,
+      "--start_new_model",
+      "--max_steps=2",
+      # May change, since the model is a new one.
+      "--model_kwargs={}",
+      "--seed=4",
+    )
+    assert [path.read_text() for path in others] == ["mine"] * len(others)
+    assert saved_position(latest(train_dir))["step"] == 2
+    assert {path.name for path in train_dir.glob("model.ckpt*")} == {
+      *("model.ckpt-2.index", "model.ckpt-2.data-00000-of-00001")
+    }
+    events = {path.name for path in train_dir.glob("events.out.*")}
+    assert len(events) == 1
+    assert not events & old_events
+
+  def test_delete_model_takes_the_best_model_along(self, tmp_path):
+    (tmp_path / "best").mkdir()
+    for folder in (tmp_path, tmp_path / "best"):
+      for name in ("checkpoint", "model.ckpt-7.index", "model_flags.json"):
+        (folder / name).touch()
+    (tmp_path / "best" / "eval_results.json").touch()
+    (tmp_path / "best" / "notes.txt").touch()
+
+    train.delete_model(str(tmp_path))
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert left == [tmp_path / "best" / "notes.txt"]
+
+  def test_delete_model_of_a_folder_that_does_not_exist(self, tmp_path):
+    train.delete_model(str(tmp_path / "none"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  ("signum", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_signal_saves_the_step_that_was_under_way(
+  signum, exit_code, trained_video, start_program, tmp_path
+):
+  process = start_program(
+    "train",
+    f"--train_dir={tmp_path}",
+    *trained_video.flags,
+    "--num_epochs=1000000",
+    "--save_checkpoint_secs=3600",
+  )
+  process.wait_for_line("training step")
+  assert not list(tmp_path.glob("model.ckpt*"))
+  process.signal(signum)
+  result = process.wait()
+
+  assert result.returncode == exit_code
+  last_line = result.stderr.splitlines()[-1]
+  step = int(re.search(rf"signal {signum}; step (\d+) is saved", last_line)[1])
+  assert checkpoints.step_of(latest(tmp_path)) == step
+  assert saved_position(latest(tmp_path))["num_examples"] > 0
+  assert step >= max(int(m["step"]) for m in LOG_LINE.finditer(result.stderr))
+  assert "Traceback" not in result.output
+
+
+class TestDivergence:
+  def test_no_checkpoint_ever_holds_weights_that_are_not_finite(
+    self, trained_video, fork_program, tmp_path
+  ):
+    result = fork_program(
+      "train",
+      f"--train_dir={tmp_path}",
+      *trained_video.flags,
+      "--base_learning_rate=1e38",
+      "--save_checkpoint_secs=0",
+      "--log_every_steps=1",
+      check=False,
+    )
+    self.assert_stopped_with_one_line(result)
+    assert list(tmp_path.glob("model.ckpt*.index"))
+    for path in tmp_path.glob("model.ckpt*.index"):
+      for value in saved_values(path.with_suffix("")).values():
+        assert np.isfinite(value).all()
+
+  def test_last_good_checkpoint_stays(
+    self, trained_video, fork_program, tmp_path
+  ):
+    train_dir = copied(trained_video.train_dir, tmp_path)
+    before = contents(train_dir, "[cm]*[^n]")
+    assert len(before) == 3  # The checkpoint's two files, and `checkpoint`.
+    result = fork_program(
+      "train",
+      f"--train_dir={train_dir}",
+      *trained_video.flags,
+      "--num_epochs=20",
+      "--base_learning_rate=1e38",
+      check=False,
+    )
+    step = self.assert_stopped_with_one_line(result)
+    assert step in range(trained_video.num_steps, trained_video.num_steps + 5)
+    assert contents(train_dir, "[cm]*[^n]") == before
+
+  @staticmethod
+  def assert_stopped_with_one_line(result) -> int:
+    """Checks how it ended; returns the step that the message names."""
+    assert result.returncode == 1
+    *log, message = result.stderr.splitlines()
+    assert all(" INFO " in line for line in log)
+    assert message.startswith("train.py: error: ")
+    assert "--base_learning_rate" in message
+    return int(re.search(r"step (\d+)", message)[1])
+
+
+class TestValidation:
+  def test_best_model_is_a_train_dir_of_its_own(
+    self, trained_video, fork_program, tmp_path
+  ):
+    validate = trained_video.shards.validate
+    result = fork_program(
+      "train",
+      f"--train_dir={tmp_path}",
+      *trained_video.flags,
+      f"--eval_data_pattern={validate}",
+      "--eval_every_steps=20",
+    )
+    evaluations = {
+      int(step): float(gap)
+      for step, gap in re.findall(
+        r"epoch/eval number (\d+) \|.* GAP: ([\d.]+) \|", result.stderr
+      )
+    }
+    assert list(evaluations) == [20, 40, 60, trained_video.num_steps]
+
+    best_dir = tmp_path / "best"
+    best = json.loads((best_dir / "eval_results.json").read_text())
+    assert f"{best['gap']:.3f}" == f"{max(evaluations.values()):.3f}"
+    assert f"{evaluations[best['step']]:.3f}" == f"{best['gap']:.3f}"
+    assert checkpoints.step_of(latest(best_dir)) == best["step"]
+
+    fork_program(
+      "eval",
+      f"--train_dir={best_dir}",
+      f"--eval_data_pattern={validate}",
+      "--run_once",
+    )
+    again = json.loads((best_dir / "eval" / "eval_results.json").read_text())
+    assert again["gap"] == pytest.approx(best["gap"], abs=1e-6)
+    assert again["num_videos"] == best["num_videos"] == 61
+    fork_program(
+      "inference",
+      f"--train_dir={best_dir}",
+      f"--input_data_pattern={validate}",
+      f"--output_file={tmp_path}/predictions.csv",
+    )
+    rows = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert len(rows) == 1 + 61
+
+  def test_only_a_better_model_replaces_the_best(self, tmp_path):
+    run = Run(clip_gradient_norm=0.0)
+    notes = NoteTaker()
+
+    def validate(step, bias_of_true_class, validation):
+      bias = np.zeros(run.config.num_classes, np.float32)
+      bias[0] = bias_of_true_class
+      run.set_weights(np.zeros_like(run.kernel), bias)
+      validation.run(step, notes)
+      return json.loads((tmp_path / "best/eval_results.json").read_text())
+
+    first = run.validation(tmp_path, every_steps=10)
+    assert [step for step in range(1, 31) if first.is_due(step)] == [10, 20, 30]
+    assert validate(10, 0.5, first)["step"] == 10
+    assert validate(20, -0.5, first)["step"] == 10
+    assert len(notes.lines) == 3  # Two summaries, one best.
+    assert "Best GAP so far" in notes.lines[1]
+    # Validating a step again, as at the end of a run, says nothing new.
+    validate(20, -0.5, first)
+    assert len(notes.lines) == 3
+
+    # A resumed run knows the best of the run before it.
+    second = run.validation(tmp_path, every_steps=10)
+    assert validate(30, -0.5, second)["step"] == 10
+    assert checkpoints.step_of(latest(tmp_path / "best")) == 10
+    run.make_labels_of_class(1)
+    run.set_weights(run.kernel, run.bias)
+    results = validate(40, -0.5, run.validation(tmp_path, every_steps=10))
+    assert results["step"] == 10
+
+  def test_weights_that_are_not_finite_are_not_evaluated(self, tmp_path):
+    run = Run()
+    run.set_weights(np.full_like(run.kernel, np.nan), run.bias)
+    with pytest.raises(checkpoints.DivergedError, match="after step 10"):
+      run.validation(tmp_path, every_steps=10).run(10, NoteTaker())
+    assert not list(tmp_path.rglob("model.ckpt*"))
+
+
+class NoteTaker:
+  """Stands in for `train.Logger` in a validation."""
+
+  def __init__(self):
+    self.lines = []
+
+  def note(self, line: str):
+    self.lines.append(line)
+
+
+class Run:
+  """A logistic model, one batch, and the step that trains on it, by itself."""
+
+  def __init__(self, jit_compile=False, num_videos=8, **changes):
+    values = {
+      "optimizer": "SGD",
+      "base_learning_rate": LEARNING_RATE,
+      "regularization_penalty": REGULARIZATION_PENALTY,
+      "model_kwargs": {"l2_penalty": L2_PENALTY},
+      "feature_names": ("mean_rgb",),
+      "feature_sizes": (6,),
+      "num_classes": 5,
+    }
+    self.config = experiment.ExperimentConfig(**{**values, **changes})
+    tf.keras.utils.set_random_seed(1)
+    self.model = experiment.build_model(self.config)
+    self.loss = experiment.build_loss(self.config)
+    self.position = checkpoints.Position()
+    optimizer = experiment.build_optimizer(self.config)
+    optimizer.build(self.model.trainable_variables)
+    self.train_step = train.make_train_step(
+      self.config,
+      self.model,
+      optimizer,
+      self.loss,
+      self.position,
+      tf.distribute.get_strategy(),
+      jit_compile,
+    )
+    self.batch = self.make_batch(num_videos)
+
+  def make_batch(self, num_videos):
+    rng = np.random.default_rng(5)
+    num_classes = self.config.num_classes
+    labels = rng.random((num_videos, num_classes)) < 0.4
+    return {
+      "video_ids": tf.constant([b"id"] * num_videos),
+      "features": {
+        "mean_rgb": tf.constant(rng.normal(size=(num_videos, 6)), tf.float32)
+      },
+      "num_frames": tf.ones([num_videos], tf.int32),
+      "labels": tf.constant(labels, tf.float32),
+      "weights": tf.ones([num_videos]),
+      "epochs": tf.zeros([num_videos], tf.int32),
+    }
+
+  @property
+  def kernel(self):
+    return self.model.trainable_variables[0].numpy()
+
+  @property
+  def bias(self):
+    return self.model.trainable_variables[1].numpy()
+
+  def set_weights(self, kernel, bias):
+    for variable, value in zip(
+      self.model.trainable_variables, (kernel, bias), strict=True
+    ):
+      variable.assign(value)
+
+  def make_labels_of_class(self, index):
+    labels = np.zeros(self.batch["labels"].shape, np.float32)
+    labels[:, index] = 1
+    self.batch["labels"] = tf.constant(labels)
+
+  def validation(self, train_dir, every_steps):
+    return train.Validation(
+      self.config,
+      str(train_dir),
+      self.model,
+      self.loss,
+      [self.batch],
+      every_steps,
+      jit_compile=False,
+    )
+
+  def losses(self, num_steps):
+    """Losses of that many steps on the same batch."""
+    return [float(self.train_step(self.batch)["loss"]) for _ in range(num_steps)]
+
+  def expected_loss_and_gradients(self):
+    """Of the next step, from the definitions, in float64 numpy."""
+    features = self.batch["features"]["mean_rgb"].numpy().astype(np.float64)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    labels = self.batch["labels"].numpy()
+    shares = self.batch["weights"].numpy() / self.batch["weights"].numpy().sum()
+    kernel = self.kernel.astype(np.float64)
+    probabilities = 1 / (1 + np.exp(-(features @ kernel + self.bias)))
+    of_labels = np.where(labels > 0, probabilities, 1 - probabilities)
+    loss = -(shares[:, None] * np.log(of_labels)).sum()
+    errors = shares[:, None] * (probabilities - labels)
+    decay = REGULARIZATION_PENALTY * L2_PENALTY * kernel
+    return loss, [features.T @ errors + decay, errors.sum(axis=0)]
+
+
+class TestTrainStep:
+  @pytest.mark.parametrize("clip", [0.0, 0.3, 100.0])
+  def test_each_variable_is_clipped_by_itself(self, clip):
+    run = Run(clip_gradient_norm=clip)
+    _, gradients = run.expected_loss_and_gradients()
+    norms = [np.linalg.norm(gradient) for gradient in gradients]
+    assert 0.3 < min(norms)  # So that it clips both.
+    assert 2 * norms[0] < max(norms) or 2 * norms[1] < max(norms)
+    before = [run.kernel, run.bias]
+    run.train_step(run.batch)
+    for old, new, gradient, norm in zip(
+      before, (run.kernel, run.bias), gradients, norms, strict=True
+    ):
+      scale = min(1.0, clip / norm) if clip else 1.0
+      update = (old - new) / LEARNING_RATE
+      np.testing.assert_allclose(update, scale * gradient, atol=1e-6)
+      if clip:
+        assert np.linalg.norm(update) <= clip * (1 + 1e-5)
+
+  def test_padding_has_no_influence(self):
+    run = Run(clip_gradient_norm=0.0)
+    run.batch["weights"] = tf.constant([1.0] * 5 + [0.0] * 3)
+    loss, gradients = run.expected_loss_and_gradients()
+    before = [run.kernel, run.bias]
+    outcome = run.train_step(run.batch)
+    assert float(outcome["loss"]) == pytest.approx(loss, rel=1e-6)
+    assert float(outcome["regularization_loss"]) == pytest.approx(
+      L2_PENALTY / 2 * np.square(before[0]).sum(), rel=1e-5
+    )
+    for old, new, gradient in zip(
+      before, (run.kernel, run.bias), gradients, strict=True
+    ):
+      np.testing.assert_allclose(old - new, gradient, atol=1e-6)
+    assert int(run.position.num_examples) == 5
+
+    # The metrics in the log are those of the five as well.
+    figures = train.batch_metrics(outcome)
+    real = {
+      **outcome,
+      **{k: outcome[k][:5] for k in ("predictions", "labels", "weights")},
+    }
+    assert figures == pytest.approx(train.batch_metrics(real))
+    assert figures["loss"] == pytest.approx(loss, rel=1e-6)
+
+  def test_learning_rate_falls_in_steps_by_videos_seen(self):
+    run = Run(learning_rate_decay=0.5, learning_rate_decay_examples=20)
+    rates = [
+      float(run.train_step(run.batch)["learning_rate"]) for _ in range(7)
+    ]
+    # After 0, 8, 16, 24, 32, 40 and 48 videos.
+    assert rates == [1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+
+  def test_position_follows_batches_across_the_ends_of_epochs(self):
+    run = Run()
+    run.batch["epochs"] = tf.constant([2] * 6 + [3] * 2)
+    run.train_step(run.batch)
+    run.batch["epochs"] = tf.constant([3] * 5 + [0] * 3)
+    run.batch["weights"] = tf.constant([1.0] * 5 + [0.0] * 3)
+    run.train_step(run.batch)
+    position = run.position
+    assert int(position.step) == 2
+    assert int(position.num_examples) == 13
+    assert (int(position.epoch), int(position.epoch_videos)) == (3, 7)
+
+  @pytest.mark.parametrize(
+    "loss", ["CrossEntropyLoss", "HingeLoss", "SoftmaxLoss"]
+  )
+  def test_compilation_changes_no_result(self, loss):
+    plain = Run(jit_compile=False, label_loss=loss)
+    compiled = Run(jit_compile=True, label_loss=loss)
+    losses = plain.losses(4)
+    assert compiled.losses(4) == pytest.approx(losses, rel=1e-5)
+    assert losses == sorted(losses, reverse=True)
+    np.testing.assert_allclose(compiled.kernel, plain.kernel, atol=1e-5)
+
+
+REPLICAS_SCRIPT = """
+import json
+import program
+import numpy as np
+import tensorflow as tf
+import checkpoints, experiment, readers, train
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(
+  cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+)
+NUM_VIDEOS = 41  # The last of the batches has 6 videos: none for one replica.
+
+
+def batches(batch_size):
+  rng = np.random.default_rng(0)
+  labels = rng.random((NUM_VIDEOS, 5)) < 0.4
+  dataset = tf.data.Dataset.from_tensor_slices({
+    "features": {"x": rng.normal(size=(NUM_VIDEOS, 6)).astype(np.float32)},
+    "num_frames": np.ones(NUM_VIDEOS, np.int32),
+    "labels": labels.astype(np.float32),
+    "weights": np.ones(NUM_VIDEOS, np.float32),
+    "epochs": np.zeros(NUM_VIDEOS, np.int32),
+  })
+  dataset = dataset.padded_batch(batch_size)
+  dataset = dataset.map(lambda batch: readers._pad_batch(batch, batch_size))
+  return readers.Batches(dataset, None)
+
+
+def run(strategy, batch_size, jit_compile):
+  config = experiment.ExperimentConfig(
+    feature_names=("x",), feature_sizes=(6,), num_classes=5, optimizer="Adam",
+    base_learning_rate=0.1, clip_gradient_norm=0.3, batch_size=batch_size,
+    model_kwargs={"l2_penalty": 0.5}, regularization_penalty=0.3,
+  )
+  tf.keras.utils.set_random_seed(1)
+  with strategy.scope():
+    model = experiment.build_model(config)
+    optimizer = experiment.build_optimizer(config)
+    optimizer.build(model.trainable_variables)
+    position = checkpoints.Position()
+  step = train.make_train_step(
+    config, model, optimizer, experiment.build_loss(config), position,
+    strategy, jit_compile,
+  )
+  outcomes = [step(b) for b in batches(batch_size).distributed(strategy)]
+  return {
+    "losses": [float(outcome["loss"]) for outcome in outcomes],
+    "penalties": [float(o["regularization_loss"]) for o in outcomes],
+    "shapes": [list(outcome["predictions"].shape) for outcome in outcomes],
+    "weights": np.concatenate(
+      [w.numpy().ravel() for w in model.trainable_variables]
+    ).tolist(),
+    "position": [int(position.step), int(position.num_examples)],
+  }
+
+
+two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+for batch_size, jit_compile in ((14, True), (7, False)):
+  one_replica = run(tf.distribute.get_strategy(), batch_size, jit_compile)
+  print(json.dumps([one_replica, run(two, batch_size, jit_compile)]))
+"""
+
+
+def test_two_replicas_train_as_one(fork_program, tmp_path):
+  (tmp_path / "replicas.py").write_text(REPLICAS_SCRIPT)
+  result = fork_program(tmp_path / "replicas.py")
+  runs = [json.loads(line) for line in result.stdout.splitlines()]
+  assert len(runs) == 2
+  for one, two in runs:
+    assert one["position"][1] == 41
+    assert (one["position"], one["shapes"]) == (two["position"], two["shapes"])
+    for name in ("losses", "penalties", "weights"):
+      # float32, added up in another order.
+      assert two[name] == pytest.approx(one[name], rel=1e-4, abs=1e-5)
+
+
+def test_bad_record_costs_nothing_of_what_was_learnt(
+  trained_video, fork_program, tmp_path
+):
+  shards = sorted(trained_video.shards.folder.glob("train*.tfrecord"))
+  records = list(tf.data.TFRecordDataset(str(shards[1])).as_numpy_iterator())
+  example = tf.train.Example.FromString(records[7])
+  example.features.feature["labels"].int64_list.value.append(99)
+  (video_id,) = example.features.feature["id"].bytes_list.value
+  records[7] = example.SerializeToString()
+  bad_shard = tmp_path / shards[1].name
+  with tf.io.TFRecordWriter(str(bad_shard)) as writer:
+    for record in records:
+      writer.write(record)
+
+  train_dir = tmp_path / "model"
+  result = fork_program(
+    "train",
+    *trained_video.flags,
+    f"--train_dir={train_dir}",
+    f"--train_data_pattern={shards[0]},{bad_shard},{shards[2]}",
+    check=False,
+  )
+  assert result.returncode == 1
+  assert result.stderr.splitlines() == [
+    f"train.py: error: {str(bad_shard)!r}, record 7 (video "
+    f"{video_id.decode()!r}): its label 99 is outside [0, 25); check "
+    "--num_classes."
+  ]
+  position = saved_position(latest(train_dir))
+  assert position["step"] >= 1
+  assert position["num_examples"] == 16 * position["step"]
+
+
+class TestChoices:
+  def test_more_gpus_than_there_are(self):
+    visible = len(tf.config.list_physical_devices("GPU"))
+    with pytest.raises(UserError, match=f"but {visible} are visible"):
+      train.choose_strategy(visible + 1)
+
+  @pytest.mark.parametrize(
+    ("max_steps", "expected"), [(None, 76), (50, 50), (100, 76)]
+  )
+  def test_number_of_steps_is_estimated_well(
+    self, max_steps, expected, video_shards
+  ):
+    shards = sorted(tf.io.gfile.glob(video_shards.train))
+    config = experiment.ExperimentConfig(
+      num_epochs=10, batch_size=16, max_steps=max_steps
+    )
+    schema = readers.detect_schema(shards)
+    estimate = train.estimate_steps(config, shards, schema.record_bytes)
+    # Records differ a little in length, and the files have a frame around each.
+    assert estimate == pytest.approx(expected, rel=0.15)

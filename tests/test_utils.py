@@ -1,0 +1,206 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Listing shards, looking up classes, and files that change all at once."""
+
+import os
+import types
+
+from program import UserError
+
+import pytest
+import tensorflow as tf
+
+import utils
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """A folder with four empty files and a folder in it."""
+  for name in ("a1.tfrecord", "a0.tfrecord", "b0.tfrecord", "traina0"):
+    (tmp_path / name).touch()
+  (tmp_path / "inner").mkdir()
+  return tmp_path
+
+
+@pytest.mark.parametrize(
+  ("patterns", "names"),
+  [
+    ("{0}/a*.tfrecord", ["a0.tfrecord", "a1.tfrecord"]),
+    ("{0}/b0.tfrecord,{0}/a?.tfrecord", ["a0.tfrecord", "a1.tfrecord", "b0.*"]),
+    # One file that both globs match, and the blanks that people type.
+    (" {0}/a0.tfrecord , {0}/a*.tfrecord, ", ["a0.tfrecord", "a1.tfrecord"]),
+    ("{0}/traina*", ["traina0"]),
+  ],
+)
+def test_shards_are_listed_sorted_and_once(folder, patterns, names):
+  shards = utils.list_shards(patterns.format(folder), "data")
+  expected = [str(next(folder.glob(name))) for name in names]
+  assert shards == expected
+
+
+@pytest.mark.parametrize("patterns", ["", " , ,", None])
+def test_an_empty_pattern_is_refused(patterns):
+  with pytest.raises(UserError, match="^--train_data_pattern is empty"):
+    utils.list_shards(patterns, "train_data_pattern")
+
+
+def test_every_glob_must_match(folder):
+  # The first one does: a typing error in the second would lose half the data.
+  patterns = f"{folder}/a*.tfrecord,{folder}/c*.tfrecord"
+  with pytest.raises(UserError, match=r"^--data: no file .*/c\*\.tfrecord"):
+    utils.list_shards(patterns, "data")
+
+
+@pytest.mark.parametrize("pattern", ["{0}/inner", "{0}/inner/", "{0}/*"])
+def test_a_directory_is_refused(folder, pattern):
+  with pytest.raises(UserError, match=r"^--data: .*inner/?' is a directory"):
+    utils.list_shards(pattern.format(folder), "data")
+
+
+def test_a_filesystem_that_does_not_exist_is_refused():
+  with pytest.raises(UserError, match="^--data: 'nowhere://x' cannot be list"):
+    utils.list_shards("nowhere://x", "data")
+
+
+def _module(**members):
+  module = types.ModuleType("made_up")
+  vars(module).update(members)
+  return module
+
+
+class Base:
+  pass
+
+
+class First(Base):
+  pass
+
+
+class Second(First):
+  pass
+
+
+def test_classes_are_found_in_all_modules():
+  modules = [_module(First=First), _module(Second=Second)]
+  assert utils.find_class_by_name("First", modules, Base, "model") is First
+  assert utils.find_class_by_name("Second", modules, Base, "model") is Second
+
+
+@pytest.mark.parametrize("name", ["first", "Base", "Other", "system", "", "os"])
+def test_nothing_but_subclasses_can_be_named(name):
+  # Whatever else a module holds is out of a model_flags.json's reach.
+  module = _module(
+    First=First, Second=Second, Base=Base, Other=dict, system=os.system, os=os
+  )
+  message = f"^--model: unknown '{name}'. Available: First, Second.$"
+  with pytest.raises(UserError, match=message):
+    utils.find_class_by_name(name, [module], Base, "model")
+
+
+def test_error_text_has_no_graph_coordinates():
+  # Such a message as an eager op raises, and one without a `message`.
+  error = tf.errors.NotFoundError(
+    None, None, "{{function_node __wrapped__X}} no such file [Op:ReadFile]"
+  )
+  assert utils.error_text(error) == "no such file"
+  assert utils.error_text(OSError("disk full")) == "disk full"
+
+
+def test_a_replaced_file_is_whole(tmp_path):
+  path = tmp_path / "file"
+  path.write_bytes(b"old")
+  with utils.replacing(str(path)) as file:
+    file.write(b"new ")
+    assert path.read_bytes() == b"old"
+    file.write(b"content")
+  assert path.read_bytes() == b"new content"
+  assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+  "error", [ValueError, KeyboardInterrupt, SystemExit], ids=lambda e: e.__name__
+)
+def test_an_exception_leaves_the_old_file(tmp_path, error):
+  path = tmp_path / "file"
+  path.write_bytes(b"old")
+
+  def write_half():
+    with utils.replacing(str(path)) as file:
+      file.write(b"half of")
+      raise error
+
+  with pytest.raises(error):
+    write_half()
+  assert path.read_bytes() == b"old"
+  assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_file_that_cannot_be_written_is_the_users_error(tmp_path):
+  path = str(tmp_path / "missing" / "file")
+  with (
+    pytest.raises(UserError, match="missing/file' cannot be written"),
+    utils.replacing(path) as file,
+  ):
+    file.write(b"x")
+  # The write worked, the last step does not: a folder has the name.
+  (tmp_path / "file").mkdir()
+  with (
+    pytest.raises(UserError, match="file' cannot be written"),
+    utils.replacing(str(tmp_path / "file")) as file,
+  ):
+    file.write(b"x")
+  assert os.listdir(tmp_path) == ["file"]
+
+
+def test_folders_are_made_with_those_above(tmp_path):
+  path = tmp_path / "a" / "b"
+  for _ in range(2):  # One that exists is fine.
+    utils.make_folder(str(path), "train_dir")
+    assert path.is_dir()
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path, name):
+  (tmp_path / "file").touch()
+  with pytest.raises(UserError, match=f"^--train_dir='.*/{name}' "):
+    utils.make_folder(str(tmp_path / name), "train_dir")
+
+
+@pytest.mark.parametrize(
+  "value", [{}, [], None, {"a": [1, 2.5, None, "ü"], "b": {"c": True}}]
+)
+def test_json_comes_back(tmp_path, value):
+  path = str(tmp_path / "file.json")
+  utils.write_json(path, value)
+  assert utils.read_json(path) == value
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
+  path = tmp_path / "file.json"
+  utils.write_json(str(path), {"step": 1})
+  with pytest.raises(TypeError):
+    utils.write_json(str(path), {"step": object()})
+  assert utils.read_json(str(path)) == {"step": 1}
+  assert os.listdir(tmp_path) == ["file.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\xff", b"{'a': 1}"])
+def test_what_is_no_json_is_refused(tmp_path, content):
+  path = tmp_path / "file.json"
+  path.write_bytes(content)
+  with pytest.raises(UserError, match=r"file\.json' is not valid JSON: "):
+    utils.read_json(str(path))
+
+
+def test_json_that_cannot_be_read_is_refused(tmp_path):
+  with pytest.raises(UserError, match=r"none\.json' cannot be read: "):
+    utils.read_json(str(tmp_path / "none.json"))
+  with pytest.raises(UserError, match="cannot be read: "):
+    utils.read_json(str(tmp_path))
+
+
+def test_quantisation_is_that_of_the_data_set():
+  # Real v2 features span exactly this.
+  scale, offset = utils.DEQUANTIZE_SCALE, utils.DEQUANTIZE_OFFSET
+  assert 0 * scale + offset == -1.9921875
+  assert 255 * scale + offset == 2.0078125
