@@ -264,15 +264,16 @@ def resolve_config(
   """The trainer's configuration.
 
   A flag that was typed wins; then the train dir's value, where a run is
-  resumed; then what the data shows; then the default. What the model is
-  cannot change in a train dir.
+  resumed (but for `max_steps`); then what the data shows; then the default.
+  What the model is cannot change in a train dir.
 
   Raises:
     UserError: a flag contradicts the train dir or the data.
   """
   if saved:
     check_agreement(given, saved, (*MODEL_FLAGS, "optimizer", "seed"))
-    config = dataclasses.replace(saved, **given)
+    # Where one run was to stop says nothing about the next one.
+    config = dataclasses.replace(saved, **{"max_steps": None, **given})
     check_schema(config, schema)
     return config
   if "feature_sizes" in given and "feature_names" not in given:

@@ -51,6 +51,9 @@ _EPOCH = 2**48
 _LOCATION = re.compile(r"record@(\d+)")
 
 _SHUFFLE_BYTES = 256 * 2**20
+# Shards that records come from in turn. Fixed, as the order of the records
+# must not depend on the machine, nor on how many of them are read in parallel.
+_SHARDS_IN_TURN = 16
 # Parsing a few frame-level videos at a time keeps their bytes in the cache.
 _FRAME_LEVEL_BLOCK = 16
 
@@ -266,7 +269,7 @@ class BaseReader:
     self.num_classes = num_classes
     self.feature_sizes = dict(zip(feature_names, feature_sizes, strict=True))
     self.id_key = id_key
-    self._num_readers = num_readers or min(16, 4 * available_cpus())
+    self._num_readers = min(num_readers or available_cpus(), _SHARDS_IN_TURN)
 
   def parse(self, records, locations, with_labels=True):
     """Parses serialized records into a batch; override in a new reader.
@@ -374,10 +377,10 @@ class BaseReader:
 
     return tf.data.Dataset.from_tensor_slices(order).interleave(
       read_shard,
-      cycle_length=self._num_readers,
+      cycle_length=_SHARDS_IN_TURN,
       # Runs of records are cheaper to hand over than single ones.
       block_length=8,
-      num_parallel_calls=min(self._num_readers, available_cpus()),
+      num_parallel_calls=self._num_readers,
       deterministic=True,
     )
 
@@ -410,17 +413,37 @@ class BaseReader:
     if location:
       shard, number = _split_location(int(location[1]), shards)
       record = next(iter(tf.data.TFRecordDataset(shard).skip(number))).numpy()
-      problem = self.describe_problem(record, with_labels)
-      if problem:
-        return UserError(
-          f"{shard!r}, record {number}{_video_name(record, self.id_key)}: "
-          f"{problem}."
-        )
+      return self._record_error(shard, number, record, with_labels) or error
+    return self._explain_by_reading(error, shards, with_labels)
+
+  def _explain_by_reading(self, error, shards, with_labels) -> Exception:
+    """Reads the shards again, since TensorFlow does not say where it was."""
+    if isinstance(error, tf.errors.ResourceExhaustedError):
       return error
-    return _explain_reading_error(error, shards)
+    for shard in shards:
+      number = 0
+      try:
+        for record in tf.data.TFRecordDataset(shard).as_numpy_iterator():
+          problem = self._record_error(shard, number, record, with_labels)
+          if problem:
+            return problem
+          number += 1
+      except tf.errors.OpError as shard_error:
+        return UserError(_shard_error(shard, shard_error, number))
+    return error
+
+  def _record_error(self, shard, number, record, with_labels):
+    """A UserError if something is wrong with a record, else None."""
+    problem = self.describe_problem(record, with_labels)
+    if not problem:
+      return None
+    name = _video_name(record, self.id_key)
+    return UserError(f"{shard!r}, record {number}{name}: {problem}.")
 
   def _id_spec(self):
-    return {self.id_key: tf.io.FixedLenFeature([], tf.string)}
+    # Without an id it is "", which `parse` refuses: TensorFlow's own error
+    # would not say which record it was.
+    return {self.id_key: tf.io.FixedLenFeature([], tf.string, "")}
 
   def _describe_features(self, context, frame_lists) -> str | None:
     raise NotImplementedError
@@ -462,10 +485,9 @@ class YT8MAggregatedFeatureReader(BaseReader):
     )
     features = {name: parsed[name] for name in self.feature_sizes}
     num_videos = tf.shape(records)[0]
-    # A sum is finite only if all that went into it was.
-    is_bad = ~tf.math.is_finite(
-      sum(tf.reduce_sum(values, axis=1) for values in features.values())
-    )
+    is_bad = tf.equal(parsed[self.id_key], "")
+    for values in features.values():
+      is_bad |= ~tf.reduce_all(tf.math.is_finite(values), axis=1)
     labels = tf.zeros([num_videos, self.num_classes])
     if with_labels:
       labels, is_outside = self._dense_labels(parsed[LABELS_KEY])
@@ -527,7 +549,7 @@ class YT8MFrameFeatureReader(BaseReader):
       example_names=located(locations),
     )
     num_frames = next(iter(lengths.values()))
-    is_bad = tf.zeros_like(num_frames, tf.bool)
+    is_bad = tf.equal(context[self.id_key], "")
     features = {}
     for name, size in self.feature_sizes.items():
       is_frame = tf.sequence_mask(lengths[name], tf.shape(frames[name])[1])
@@ -567,8 +589,8 @@ class YT8MFrameFeatureReader(BaseReader):
       frames = frame_lists[name].feature
       lengths[name] = len(frames)
       for number, frame in enumerate(frames):
-        if frame.WhichOneof("kind") != "bytes_list":
-          return f"frame {number} of its {name!r} is not a byte string"
+        if len(frame.bytes_list.value) != 1:
+          return f"frame {number} of its {name!r} is not one byte string"
         num_bytes = len(_only_bytes(frame))
         if num_bytes != size:
           return (
@@ -620,24 +642,12 @@ def _split_location(location: int, shards: Sequence[str]) -> tuple[str, int]:
 
 def _video_name(record: bytes, id_key: str) -> str:
   example = _parse_proto(record)
-  if example is None or id_key not in example[0]:
+  if example is None:
     return ""
-  video_id = _only_bytes(example[0][id_key])
+  video_id = _only_bytes(example[0].get(id_key, tf.train.Feature()))
+  if not video_id:
+    return ""
   return f" (video {video_id.decode(errors='backslashreplace')!r})"
-
-
-def _explain_reading_error(error, shards: Sequence[str]) -> Exception:
-  """Finds the shard an error came from, since TensorFlow does not name it."""
-  if isinstance(error, tf.errors.ResourceExhaustedError):
-    return error
-  for shard in shards:
-    number = 0
-    try:
-      for _ in tf.data.TFRecordDataset(shard):
-        number += 1
-    except tf.errors.OpError as shard_error:
-      return UserError(_shard_error(shard, shard_error, number))
-  return error
 
 
 def _shard_error(shard: str, error: Exception, number: int = 0) -> str:

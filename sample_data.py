@@ -11,7 +11,6 @@ of one seed (train, validate, test) share these directions and no video.
   python sample_data.py --output_dir=/tmp/sample --dialect=v2_video
 """
 
-import contextlib
 import csv
 import dataclasses
 import functools
@@ -19,7 +18,6 @@ import io
 import itertools
 import os
 import re
-import uuid
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -350,7 +348,7 @@ def write_shards(
     disable=None if show_progress else True,  # None: only under a terminal.
   ) as progress:
     for shard, path in enumerate(paths):
-      with _replacing_shard(path) as writer:
+      with utils.replacing(path, tf.io.TFRecordWriter) as writer:
         for record in _shard_records(config, shared, shard):
           writer.write(record)
           progress.update()
@@ -394,29 +392,6 @@ def _make_dir(path: str):
     raise UserError(
       f"output_dir: {path!r} cannot be made: {utils.error_text(error)}"
     ) from error
-
-
-@contextlib.contextmanager
-def _replacing_shard(path: str) -> Iterator[tf.io.TFRecordWriter]:
-  """Like `utils.replacing`, for TFRecords."""
-  temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-  try:
-    with tf.io.TFRecordWriter(temporary) as writer:
-      yield writer
-    tf.io.gfile.rename(temporary, path, overwrite=True)
-  except (tf.errors.OpError, OSError) as error:
-    _remove_quietly(temporary)
-    raise UserError(
-      f"{path!r} cannot be written: {utils.error_text(error)}"
-    ) from error
-  except BaseException:
-    _remove_quietly(temporary)
-    raise
-
-
-def _remove_quietly(path: str):
-  with contextlib.suppress(tf.errors.OpError, OSError):
-    tf.io.gfile.remove(path)
 
 
 def _generator(seed: int, *purpose: str | int) -> np.random.Generator:

@@ -10,7 +10,7 @@ import inspect
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -102,19 +102,27 @@ def error_text(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: str) -> Iterator[tf.io.gfile.GFile]:
-  """A binary file that takes `path`'s place when it is complete.
+def replacing(
+  path: str, opener: Callable[[str], Any] | None = None
+) -> Iterator[Any]:
+  """A file that takes `path`'s place when it is complete.
 
   It is written under a temporary name beside `path`; an exception or a kill
   leaves what was at `path` untouched.
+
+  Args:
+    path: local or gs://.
+    opener: called with the temporary name, gives a context manager to write
+      through; a binary file when not given.
 
   Raises:
     UserError: the file cannot be written.
   """
   temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
   try:
-    with tf.io.gfile.GFile(temporary, "wb") as file:
-      yield file
+    file = opener(temporary) if opener else tf.io.gfile.GFile(temporary, "wb")
+    with file as opened:
+      yield opened
     tf.io.gfile.rename(temporary, path, overwrite=True)
   except (tf.errors.OpError, OSError) as error:
     _remove_quietly(temporary)
