@@ -145,7 +145,7 @@ class ProgressDisplay:
       import tqdm  # Only a terminal needs it.
 
       self._bar = tqdm.tqdm(
-        unit=unit, total=total, initial=initial, dynamic_ncols=True
+        unit=f" {unit}", total=total, initial=initial, dynamic_ncols=True
       )
 
   def __enter__(self):

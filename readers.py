@@ -247,7 +247,8 @@ class BaseReader:
     feature_sizes: size of each feature.
     feature_names: the features, in the order in which they are concatenated.
     id_key: the key of the video's id, "id" or "video_id".
-    num_readers: shards read at the same time; None chooses from the machine.
+    num_readers: shards read at the same time, at most 16; None chooses from
+      the machine. The order of the records does not depend on it.
   """
 
   _block_size: int | None = None  # Records parsed at a time; None: a batch.
@@ -290,8 +291,10 @@ class BaseReader:
     if example is None:
       return "it is neither a tf.Example nor a tf.SequenceExample"
     context, frame_lists = example
-    if not _only_bytes(context.get(self.id_key, tf.train.Feature())):
+    if self.id_key not in context:
       return f"it has no {self.id_key!r}; it has {_listing(context)}"
+    if not _only_bytes(context[self.id_key]):
+      return f"its {self.id_key!r} is not one string, or is empty"
     problem = self._describe_features(context, frame_lists)
     if problem or not with_labels:
       return problem
@@ -349,7 +352,8 @@ class BaseReader:
       first_epoch: the epoch to start with.
       skip_videos: how many videos of that epoch to pass over.
     """
-    buffer_size = max(2 * batch_size, _SHUFFLE_BYTES // record_bytes)
+    # Not of the batch size, which may differ when a run is resumed.
+    buffer_size = max(1, _SHUFFLE_BYTES // record_bytes)
 
     def epoch_records(epoch):
       order = tf.random.experimental.stateless_shuffle(

@@ -272,8 +272,11 @@ def train(
     )
     if outcome is None:
       logger.note(f"Nothing left to train: step {step} was the last one.")
-    elif saver.save(step):
-      logger.log_histograms(step, outcome)
+    else:
+      if not logger.is_due(step):
+        logger.log(step, outcome)
+      if saver.save(step):
+        logger.log_histograms(step, outcome)
     if stop.received:
       logger.note(f"Stopped by signal {stop.received}; step {step} is saved.")
       return program.exit_code(stop.received)
@@ -631,6 +634,7 @@ class Validation:
     logger.note(evaluation.summary_line(step, results, num_classes))
     evaluation.write_results(self._eval_dir, self._writer, step, results)
     if results["gap"] > self._best_gap():
+      utils.make_folder(self._best_dir, "train_dir")
       self._config.save(self._best_dir)
       self._saver.save(step)
       utils.write_json(self._best_results, {"step": step, **results})

@@ -503,7 +503,6 @@ class TestTrainStep:
     _, gradients = run.expected_loss_and_gradients()
     norms = [np.linalg.norm(gradient) for gradient in gradients]
     assert 0.3 < min(norms)  # So that it clips both.
-    assert 2 * norms[0] < max(norms) or 2 * norms[1] < max(norms)
     before = [run.kernel, run.bias]
     run.train_step(run.batch)
     for old, new, gradient, norm in zip(
@@ -518,6 +517,7 @@ class TestTrainStep:
   def test_padding_has_no_influence(self):
     run = Run(clip_gradient_norm=0.0)
     run.batch["weights"] = tf.constant([1.0] * 5 + [0.0] * 3)
+    run.batch["labels"] *= run.batch["weights"][:, None]
     loss, gradients = run.expected_loss_and_gradients()
     before = [run.kernel, run.bias]
     outcome = run.train_step(run.batch)
@@ -535,7 +535,7 @@ class TestTrainStep:
     figures = train.batch_metrics(outcome)
     real = {
       **outcome,
-      **{k: outcome[k][:5] for k in ("predictions", "labels", "weights")},
+      **{key: outcome[key][:5] for key in ("scores", "labels", "weights")},
     }
     assert figures == pytest.approx(train.batch_metrics(real))
     assert figures["loss"] == pytest.approx(loss, rel=1e-6)
@@ -621,7 +621,8 @@ def run(strategy, batch_size, jit_compile):
   return {
     "losses": [float(outcome["loss"]) for outcome in outcomes],
     "penalties": [float(o["regularization_loss"]) for o in outcomes],
-    "shapes": [list(outcome["predictions"].shape) for outcome in outcomes],
+    "scores": np.concatenate([o["scores"].numpy().ravel() for o in outcomes])
+    .tolist(),
     "weights": np.concatenate(
       [w.numpy().ravel() for w in model.trainable_variables]
     ).tolist(),
@@ -643,8 +644,8 @@ def test_two_replicas_train_as_one(fork_program, tmp_path):
   assert len(runs) == 2
   for one, two in runs:
     assert one["position"][1] == 41
-    assert (one["position"], one["shapes"]) == (two["position"], two["shapes"])
-    for name in ("losses", "penalties", "weights"):
+    assert one["position"] == two["position"]
+    for name in ("losses", "penalties", "scores", "weights"):
       # float32, added up in another order.
       assert two[name] == pytest.approx(one[name], rel=1e-4, abs=1e-5)
 
