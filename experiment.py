@@ -76,6 +76,12 @@ class ExperimentConfig:
       _check_range(name, getattr(self, name), 1, _MAX_SIZE)
     for size in self.feature_sizes:
       _check_range("feature_sizes", size, 1, _MAX_SIZE)
+    _check_range(
+      "learning_rate_decay_examples",
+      self.learning_rate_decay_examples,
+      1,
+      2**63 - 1,
+    )
     if len(self.feature_names) != len(self.feature_sizes):
       raise UserError(
         f"--feature_names has {len(self.feature_names)} names "
@@ -132,6 +138,12 @@ def _check_types(config: ExperimentConfig):
     if is_bool or not isinstance(value, accepted):
       raise UserError(
         f"--{field.name}={value!r} should be of type {expected.__name__}."
+      )
+  for name, expected in (("feature_names", str), ("feature_sizes", int)):
+    values = getattr(config, name)
+    if any(type(value) is not expected for value in values):
+      raise UserError(
+        f"--{name}={_shown(values)} should each be of type {expected.__name__}."
       )
 
 
@@ -543,11 +555,13 @@ def build_optimizer(config: ExperimentConfig) -> keras.optimizers.Optimizer:
 
 def _optimizer_classes() -> dict[str, type[keras.optimizers.Optimizer]]:
   base = keras.optimizers.Optimizer
-  wrappers = (base, keras.optimizers.LossScaleOptimizer)
   choices = {
     name.lower(): member
     for name, member in inspect.getmembers(keras.optimizers, inspect.isclass)
-    if issubclass(member, base) and member not in wrappers
+    # Those that wrap other optimizers have no learning rate of their own.
+    if issubclass(member, base)
+    and member is not base
+    and "learning_rate" in inspect.signature(member).parameters
   }
   return {**choices, "gradientdescent": keras.optimizers.SGD}
 

@@ -190,8 +190,10 @@ def _set_up_logging():
       "%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"
     )
   )
-  # TensorFlow logs the microseconds of each checkpoint through absl, too.
-  handler.addFilter(lambda record: record.filename != "functional_saver.py")
+  # TensorFlow logs the microseconds of each checkpoint through absl, too, and
+  # each value of a checkpoint that could not be restored, after our message.
+  unwanted = ("functional_saver.py", "checkpoint.py")
+  handler.addFilter(lambda record: record.filename not in unwanted)
 
 
 def _parse_flags(argv: list[str], description: str) -> list[str]:

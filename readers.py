@@ -49,6 +49,9 @@ _SHORT_CLIP_FEATURE, _SHORT_CLIP_FRAMES = "audio_embedding", 10
 _SHARD = 2**28
 _EPOCH = 2**48
 _LOCATION = re.compile(r"record@(\d+)")
+# UnicodeDecodeError: TensorFlow quotes a record it cannot parse, as it is.
+_READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
+_PARSE_ERRORS = (tf.errors.InvalidArgumentError, UnicodeDecodeError)
 
 _SHUFFLE_BYTES = 256 * 2**20
 # Shards that records come from in turn. Fixed, as the order of the records
@@ -215,9 +218,7 @@ class Batches:
     dataset: the tf.data.Dataset behind it, for a distribution strategy.
   """
 
-  def __init__(
-    self, dataset, explain: Callable[[tf.errors.OpError], Exception]
-  ):
+  def __init__(self, dataset, explain: Callable[[Exception], Exception]):
     self.dataset = dataset
     self._explain = explain
 
@@ -228,7 +229,7 @@ class Batches:
         batch = next(iterator)
       except StopIteration:
         return
-      except tf.errors.OpError as error:
+      except _READ_ERRORS as error:
         raise self._explain(error) from error
       yield batch
 
@@ -424,13 +425,15 @@ class BaseReader:
     """Reads the shards again, since TensorFlow does not say where it was."""
     if isinstance(error, tf.errors.ResourceExhaustedError):
       return error
+    is_parse_error = isinstance(error, _PARSE_ERRORS)
     for shard in shards:
       number = 0
       try:
         for record in tf.data.TFRecordDataset(shard).as_numpy_iterator():
-          problem = self._record_error(shard, number, record, with_labels)
-          if problem:
-            return problem
+          if is_parse_error:
+            problem = self._record_error(shard, number, record, with_labels)
+            if problem:
+              return problem
           number += 1
       except tf.errors.OpError as shard_error:
         return UserError(_shard_error(shard, shard_error, number))

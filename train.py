@@ -225,8 +225,9 @@ def main() -> int:
     config.num_epochs,
     config.seed,
     schema.record_bytes,
-    first_epoch=int(position.epoch),
-    skip_videos=int(position.epoch_videos),
+    # numpy(), since int() does not take the variables of several replicas.
+    first_epoch=int(position.epoch.numpy()),
+    skip_videos=int(position.epoch_videos.numpy()),
   ).distributed(strategy)
   train_step = make_train_step(
     config, model, optimizer, loss, position, strategy, FLAGS.jit_compile
@@ -236,7 +237,7 @@ def main() -> int:
   logger = Logger(
     config, FLAGS.train_dir, model, position, FLAGS.log_every_steps, total_steps
   )
-  first_step = int(position.step)
+  first_step = int(position.step.numpy())
   return train(
     batches, train_step, first_step, config.max_steps, saver, logger, validation
   )
@@ -455,7 +456,7 @@ class Logger:
     self._window = self._first_window = (0.0, 0)
 
   def __enter__(self):
-    step = int(self._position.step)
+    step = int(self._position.step.numpy())
     self._display = program.ProgressDisplay("step", self._total_steps, step)
     text = json.dumps(dataclasses.asdict(self._config), indent=2)
     with self._writer.as_default(step=step):
@@ -504,11 +505,11 @@ class Logger:
     self._last_finite_loss = loss
 
   def _start_window(self):
-    self._window = (time.monotonic(), int(self._position.num_examples))
+    self._window = (time.monotonic(), int(self._position.num_examples.numpy()))
 
   def _examples_per_second(self, window) -> float:
     start, num_examples = window
-    num_examples = int(self._position.num_examples) - num_examples
+    num_examples = int(self._position.num_examples.numpy()) - num_examples
     return num_examples / max(time.monotonic() - start, 1e-9)
 
   def log(self, step: int, outcome):
@@ -547,7 +548,7 @@ class Logger:
     """Writes `train_results.json`."""
     results = {
       "step": step,
-      "num_examples": int(self._position.num_examples),
+      "num_examples": int(self._position.num_examples.numpy()),
       "loss": float(outcome["loss"]),
       "examples_per_second": self._examples_per_second(self._first_window),
     }

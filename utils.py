@@ -118,6 +118,11 @@ def replacing(
   Raises:
     UserError: the file cannot be written.
   """
+  # Only the last step of all would find that out, after hours maybe.
+  if not os.path.basename(path) or tf.io.gfile.isdir(path):
+    raise UserError(
+      f"{path!r} cannot be written: a file's name is needed, not a folder's."
+    )
   temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
   try:
     file = opener(temporary) if opener else tf.io.gfile.GFile(temporary, "wb")

@@ -67,6 +67,19 @@ class Shards:
     """Glob of the test shards, whose records have no labels."""
     return str(self.folder / "test*.tfrecord")
 
+  def labels(self, prefix: str) -> dict[str, set[int]]:
+    """Video id -> labels, in the order of the records."""
+    # Imports TensorFlow, which tests of the checkout alone do without.
+    tf = importlib.import_module("tensorflow")
+    paths = sorted(map(str, self.folder.glob(f"{prefix}*.tfrecord")))
+    labels = {}
+    for record in tf.data.TFRecordDataset(paths).as_numpy_iterator():
+      # The context of a tf.SequenceExample has the same place and type.
+      context = tf.train.Example.FromString(record).features.feature
+      (video_id,) = context["id"].bytes_list.value
+      labels[video_id.decode()] = set(context["labels"].int64_list.value)
+    return labels
+
 
 def _run_command(
   *command: str | os.PathLike,
@@ -345,3 +358,39 @@ def _train(run, shards, tmp_path_factory, *more_flags) -> Trained:
   # Batches run on across the ends of epochs; only the very last is partial.
   num_steps = -(-shards.num_videos["train"] * num_epochs // batch_size)
   return Trained(train_dir, shards, flags, result, num_steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+  """What eval.py --run_once said of a model and the validation shards.
+
+  Attributes:
+    results: what `eval_results.json` holds.
+    result: the program's exit code and output.
+  """
+
+  results: dict[str, float]
+  result: ProgramResult
+
+
+@pytest.fixture(scope="session")
+def evaluated_video(run_program, trained_video) -> Evaluated:
+  """The video-level model's evaluation, by a process of its own."""
+  return _evaluate(run_program, trained_video)
+
+
+@pytest.fixture(scope="session")
+def evaluated_frame(fork_program, trained_frame) -> Evaluated:
+  """The frame-level model's evaluation."""
+  return _evaluate(fork_program, trained_frame)
+
+
+def _evaluate(run, trained) -> Evaluated:
+  result = run(
+    "eval",
+    f"--train_dir={trained.train_dir}",
+    f"--eval_data_pattern={trained.shards.validate}",
+    "--run_once",
+  )
+  path = trained.train_dir / "eval" / "eval_results.json"
+  return Evaluated(json.loads(path.read_text()), result)

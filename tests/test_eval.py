@@ -1,0 +1,361 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of eval.py: its figures, and how it follows a trainer."""
+
+import csv
+import json
+import pathlib
+import re
+import shutil
+import signal
+import time
+
+from program import UserError
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.metrics import average_precision_score
+from tensorflow.core.util import event_pb2
+
+import checkpoints
+import eval as eval_program
+import experiment
+import readers
+
+FINAL_LINE = re.compile(
+  r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO epoch/eval number (?P<step>\d+) \| "
+  r"Avg_Hit@1: (?P<hit_at_one>\d\.\d{3}) \| Avg_PERR: (?P<perr>\d\.\d{3}) \| "
+  r"MAP: (?P<map>\d\.\d{3}) \| GAP: (?P<gap>\d\.\d{3}) \| "
+  r"Avg_Loss: (?P<loss>\d+\.\d{3}) \| num_classes: (?P<num_classes>\d+)$",
+  re.MULTILINE,
+)
+METRICS = ("hit_at_one", "perr", "map", "gap", "loss")
+
+
+def files(folder: pathlib.Path) -> dict[pathlib.Path, bytes]:
+  return {
+    path.relative_to(folder): path.read_bytes()
+    for path in folder.rglob("*")
+    if path.is_file()
+  }
+
+
+def scalars(folder: pathlib.Path) -> dict[tuple[str, int], float]:
+  """(tag, step) -> value of all the TensorBoard events in a folder."""
+  values = {}
+  for path in folder.glob("events.out.tfevents.*"):
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+      event = event_pb2.Event.FromString(record)
+      for value in event.summary.value:
+        if value.metadata.plugin_data.plugin_name == "scalars":
+          values[value.tag, event.step] = float(tf.make_ndarray(value.tensor))
+  return values
+
+
+def kept_pairs(scores, top_k=20):
+  """Which (video, class) pairs are among the best top_k of their video."""
+  ranks = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
+  return ranks < top_k
+
+
+def pooled_average_precision(scores, is_label, is_kept) -> float:
+  """AP of the kept pairs, where each label that was not kept is missed."""
+  if not is_label[is_kept].any():
+    return 0.0
+  found = is_label[is_kept].sum() / is_label.sum()
+  return found * average_precision_score(is_label[is_kept], scores[is_kept])
+
+
+def expected_metrics(scores, is_label) -> dict[str, float]:
+  """The metrics' definitions, one video or class after the other."""
+  order = np.argsort(-scores, axis=1, kind="stable")
+  precisions = []
+  for video, best in enumerate(order):
+    num_labels = is_label[video].sum()
+    found = is_label[video, best[:num_labels]].sum()
+    precisions.append(found / num_labels)
+  is_kept = kept_pairs(scores)
+  of_labels = np.where(is_label, scores, 1 - scores)
+  return {
+    "hit_at_one": is_label[np.arange(len(order)), order[:, 0]].mean(),
+    "perr": np.mean(precisions),
+    "gap": pooled_average_precision(scores, is_label, is_kept),
+    "map": np.mean(
+      [
+        pooled_average_precision(
+          scores[:, index], is_label[:, index], is_kept[:, index]
+        )
+        for index in range(scores.shape[1])
+        if is_label[:, index].any()
+      ]
+    ),
+    "loss": -np.log(of_labels).sum(axis=1).mean(),
+  }
+
+
+@pytest.mark.parametrize("level", ["video", "frame"])
+class TestRunOnce:
+  @pytest.fixture
+  def trained(self, level, request):
+    return request.getfixturevalue(f"trained_{level}")
+
+  @pytest.fixture
+  def evaluated(self, level, request):
+    return request.getfixturevalue(f"evaluated_{level}")
+
+  def test_output(self, trained, evaluated):
+    assert evaluated.result.stdout == ""
+    progress, final = evaluated.result.stderr.splitlines()
+    assert re.search(
+      r"INFO examples processed: 61 \| Examples/sec: [\d.]+ \| "
+      r"Hit@1: [\d.]+ PERR: [\d.]+ Loss: [\d.]+$",
+      progress,
+    )
+    line = FINAL_LINE.match(final)
+    assert int(line["step"]) == trained.num_steps
+    assert int(line["num_classes"]) == trained.shards.num_classes
+    for name in METRICS:
+      assert line[name] == f"{evaluated.results[name]:.3f}"
+
+  def test_results_file(self, trained, evaluated):
+    counts = {
+      "step": trained.num_steps,
+      "num_videos": 61,
+      "num_unlabeled_videos": 0,
+      "num_classes_with_labels": len(
+        set.union(*trained.shards.labels("validate").values())
+      ),
+    }
+    assert {name: evaluated.results[name] for name in counts} == counts
+    assert evaluated.results["videos_per_second"] > 0
+    assert set(evaluated.results) == {*counts, *METRICS, "videos_per_second"}
+
+  def test_results_equal_those_of_the_predictions_that_inference_writes(
+    self, trained, evaluated, fork_program, tmp_path
+  ):
+    output = tmp_path / "all_classes.csv"
+    fork_program(
+      "inference",
+      f"--train_dir={trained.train_dir}",
+      f"--input_data_pattern={trained.shards.validate}",
+      f"--output_file={output}",
+      "--top_k=1000",
+    )
+    labels = trained.shards.labels("validate")
+    shape = (len(labels), trained.shards.num_classes)
+    scores, is_label = np.full(shape, np.nan), np.zeros(shape, bool)
+    with output.open(newline="") as file:
+      for row, record in enumerate(csv.DictReader(file)):
+        pairs = record["LabelConfidencePairs"].split(" ")
+        scores[row, list(map(int, pairs[::2]))] = pairs[1::2]
+        is_label[row, list(labels.pop(record["VideoId"]))] = True
+    assert not labels
+    assert not np.isnan(scores).any()
+
+    for name, expected in expected_metrics(scores, is_label).items():
+      # Six decimals round the logarithms of low confidences.
+      tolerance = 1e-3 if name == "loss" else 1e-6
+      assert evaluated.results[name] == pytest.approx(expected, abs=tolerance)
+
+  def test_model_has_learnt_more_than_which_labels_are_frequent(
+    self, trained, evaluated
+  ):
+    counts = np.zeros(trained.shards.num_classes)
+    for labels in trained.shards.labels("train").values():
+      counts[list(labels)] += 1
+    labels = trained.shards.labels("validate").values()
+    is_label = np.array(
+      [[i in row for i in range(len(counts))] for row in labels]
+    )
+    scores = np.tile(counts, (len(is_label), 1))
+    chance = expected_metrics(scores / 121, is_label)["gap"]
+    assert evaluated.results["gap"] > chance + 0.1
+
+  def test_results_do_not_depend_on_the_batch_size(self, trained, evaluated):
+    for batch_size in (7, 61):
+      _, results = evaluate_in_process(trained, trained.shards, batch_size)
+      assert results["num_videos"] == 61
+      for name in METRICS:
+        assert results[name] == pytest.approx(evaluated.results[name], abs=1e-6)
+
+  def test_events(self, trained, evaluated):
+    step = trained.num_steps
+    tags = {
+      "hit_at_one": "Epoch/Eval_Avg_Hit@1",
+      "perr": "Epoch/Eval_Avg_Perr",
+      "map": "Epoch/Eval_MAP",
+      "gap": "Epoch/Eval_GAP",
+      "loss": "Epoch/Eval_Avg_Loss",
+      "videos_per_second": "Epoch/Eval_Examples/Second",
+    }
+    assert scalars(trained.train_dir / "eval") == {
+      (tag, step): pytest.approx(evaluated.results[name], rel=1e-6)
+      for name, tag in tags.items()
+    }
+
+
+def evaluate_in_process(trained, shards, batch_size=1024, eval_dir=None):
+  config = experiment.ExperimentConfig.load(str(trained.train_dir))
+  paths = sorted(tf.io.gfile.glob(shards.validate))
+  reader = experiment.build_reader(config, readers.detect_schema(paths))
+  evaluator = eval_program.Evaluator(
+    config,
+    str(eval_dir or trained.train_dir.parent / f"batches_of_{batch_size}"),
+    reader.evaluation_batches(paths, batch_size),
+    min(20, config.num_classes),
+    jit_compile=False,
+  )
+  evaluator.restore(checkpoints.latest_checkpoint(str(trained.train_dir)))
+  return evaluator, evaluator.evaluate()
+
+
+def test_writes_to_its_own_folder_only(trained_video, fork_program, tmp_path):
+  train_dir = pathlib.Path(
+    shutil.copytree(
+      trained_video.train_dir,
+      tmp_path / "copy",
+      ignore=shutil.ignore_patterns("eval"),
+    )
+  )
+  before = files(train_dir)
+  fork_program(
+    "eval",
+    f"--train_dir={train_dir}",
+    f"--eval_data_pattern={trained_video.shards.validate}",
+    "--run_once",
+    "--batch_size=7",
+  )
+  after = files(train_dir)
+  assert {path: after.pop(path) for path in before} == before
+  results, events = sorted(after)
+  assert re.match(r"eval/events\.out\.tfevents\.", str(events))
+  assert str(results) == "eval/eval_results.json"
+  assert json.loads(after[results])["num_videos"] == 61
+
+
+def test_videos_without_labels_are_counted_and_reported(
+  trained_video, evaluated_video, tmp_path, caplog
+):
+  shard = sorted(trained_video.shards.folder.glob("validate*"))[0]
+  records = list(tf.data.TFRecordDataset(str(shard)).as_numpy_iterator())
+  path = str(tmp_path / "validate.tfrecord")
+  with tf.io.TFRecordWriter(path) as writer:
+    for number, record in enumerate(records):
+      example = tf.train.Example.FromString(record)
+      if number in (2, 5):
+        del example.features.feature["labels"]
+      writer.write(example.SerializeToString())
+  shards = type(trained_video.shards)(tmp_path, 25, {}, {})
+
+  with caplog.at_level("INFO"):
+    _, results = evaluate_in_process(trained_video, shards, eval_dir=tmp_path)
+  assert results["num_videos"] == len(records)
+  assert results["num_unlabeled_videos"] == 2
+  assert caplog.messages[-1] == (
+    f"2 of {len(records)} videos have no label; their PERR counts as 0."
+  )
+
+
+class TestFollow:
+  def test_each_checkpoint_of_a_live_trainer_is_evaluated_once(
+    self, trained_video, start_program, tmp_path
+  ):
+    trainer = start_program(
+      "train",
+      f"--train_dir={tmp_path}",
+      *trained_video.flags,
+      "--num_epochs=1000000",
+      "--save_checkpoint_secs=1",
+      "--max_to_keep=1",
+      "--log_every_steps=1000",
+    )
+    trainer.wait_until((tmp_path / "model_flags.json").exists)
+    follower = start_program(
+      "eval",
+      f"--train_dir={tmp_path}",
+      f"--eval_data_pattern={trained_video.shards.validate}",
+    )
+    follower.wait_until(lambda: len(self.evaluated_steps(follower)) >= 2)
+    trainer.signal(signal.SIGTERM)
+    trained = trainer.wait()
+    assert trained.returncode == 143
+    step = int(re.search(r"step (\d+) is saved", trained.stderr)[1])
+    follower.wait_for_line(rf"epoch/eval number {step} ")
+    time.sleep(2.5)  # It looks every second.
+    follower.signal(signal.SIGTERM)
+    result = follower.wait()
+
+    assert result.returncode == 0
+    assert "Traceback" not in result.output
+    assert result.stderr.rstrip().endswith("Stopped by a signal.")
+    steps = self.evaluated_steps(follower)
+    assert steps == sorted(set(steps))
+    assert steps[-1] == step
+    with_gap = [key for key in scalars(tmp_path / "eval") if "GAP" in key[0]]
+    assert with_gap == [("Epoch/Eval_GAP", step) for step in steps]
+    # Those in the train dir are the trainer's.
+    assert not any(tag.startswith("Epoch") for tag, _ in scalars(tmp_path))
+    assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
+
+  @staticmethod
+  def evaluated_steps(follower) -> list[int]:
+    text = follower.stderr.read_text()
+    return [int(match["step"]) for match in FINAL_LINE.finditer(text)]
+
+  def test_checkpoint_deleted_by_the_trainer_is_skipped(
+    self, monkeypatch, caplog
+  ):
+    # None: no checkpoint yet. The one of step 2 is gone when it is read.
+    seen = iter([None, "c-1", "c-1", "c-2", "c-2", "c-3", None, "c-3"])
+    sleeps = []
+
+    def latest_checkpoint(train_dir):
+      assert train_dir == "dir"
+      try:
+        return next(seen)
+      except StopIteration:
+        raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(checkpoints, "latest_checkpoint", latest_checkpoint)
+    monkeypatch.setattr(time, "sleep", sleeps.append)
+    evaluator = FakeEvaluator(deleted={"c-2"})
+    with caplog.at_level("INFO"):
+      eval_program.follow("dir", evaluator)
+    assert evaluator.evaluated == ["c-1", "c-3"]
+    assert caplog.messages == ["Skipped c-2: gone", "Stopped by a signal."]
+    assert len(sleeps) == 5  # Whenever there was nothing new.
+    assert min(sleeps) >= 0.5
+
+  def test_run_once_takes_a_newer_checkpoint_for_a_deleted_one(
+    self, monkeypatch
+  ):
+    seen = iter(["c-1", "c-2", "c-3"])
+    monkeypatch.setattr(checkpoints, "latest_checkpoint", lambda _: next(seen))
+    evaluator = FakeEvaluator(deleted={"c-1", "c-2"})
+    eval_program.evaluate_latest("dir", evaluator)
+    assert evaluator.evaluated == ["c-3"]
+
+  def test_run_once_gives_up_on_a_checkpoint_that_cannot_be_read(
+    self, monkeypatch
+  ):
+    monkeypatch.setattr(checkpoints, "latest_checkpoint", lambda _: "c-1")
+    with pytest.raises(UserError, match="'c-1' cannot be read: gone"):
+      eval_program.evaluate_latest("dir", FakeEvaluator(deleted={"c-1"}))
+
+
+class FakeEvaluator:
+  """Evaluates in no time, and cannot restore what was deleted."""
+
+  def __init__(self, deleted):
+    self.deleted = deleted
+    self.restored = None
+    self.evaluated = []
+
+  def restore(self, path):
+    if path in self.deleted:
+      raise tf.errors.NotFoundError(None, None, "gone")
+    self.restored = path
+
+  def evaluate(self):
+    self.evaluated.append(self.restored)

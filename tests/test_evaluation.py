@@ -1,0 +1,286 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The ranking in the graph, and one pass over a data set."""
+
+import json
+import math
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tensorboard.compat.proto import event_pb2
+
+import eval_util
+import evaluation
+import experiment
+import losses
+
+NUM_VIDEOS = 20
+NUM_CLASSES = 6
+CONFIG = experiment.ExperimentConfig(
+  num_classes=NUM_CLASSES, feature_names=("mean_rgb",), feature_sizes=(3,)
+)
+
+quick = settings(max_examples=100, deadline=None, derandomize=True)
+
+
+def random_ranking(seed, num_videos, num_classes, levels):
+  """Predictions with ties, and labels; some videos have none, some many."""
+  rng = np.random.default_rng(seed)
+  predictions = rng.random((num_videos, num_classes)).astype(np.float32)
+  if levels:
+    predictions = np.round(predictions * levels) / np.float32(levels)
+  share = rng.choice([0.0, 0.2, 0.9], (num_videos, 1))
+  labels = rng.random(predictions.shape) < share
+  return predictions, labels.astype(np.float32)
+
+
+def check_rank(predictions, labels, top_k):
+  actual = evaluation.to_ranked(
+    evaluation.rank(tf.constant(predictions), tf.constant(labels), top_k),
+    len(predictions),
+  )
+  expected = eval_util.rank_predictions(predictions, labels, top_k)
+  for name in expected._fields:
+    np.testing.assert_array_equal(
+      getattr(actual, name), getattr(expected, name), err_msg=name
+    )
+  return actual
+
+
+@quick
+@given(
+  seed=st.integers(0, 10**6),
+  num_videos=st.integers(1, 7),
+  num_classes=st.integers(1, 9),
+  levels=st.sampled_from([None, 1, 3]),  # Of equal scores there are many.
+  top_k=st.sampled_from([1, 2, 3, 20]),
+)
+def test_rank_is_that_of_numpy(seed, num_videos, num_classes, levels, top_k):
+  check_rank(*random_ranking(seed, num_videos, num_classes, levels), top_k)
+
+
+def test_rank_hand_worked():
+  # Among equal scores the lower class comes first.
+  predictions = np.array([[0.5, 0.9, 0.5, 0.1], [0.0, 0.0, 0.0, 0.0]], "f")
+  labels = np.array([[0, 0, 1, 1], [1, 0, 0, 0]], np.float32)
+  ranked = check_rank(predictions, labels, top_k=1)
+  # Two classes each, as the first video has two labels.
+  assert ranked.classes.tolist() == [[1, 0], [0, 1]]
+  assert ranked.correct.tolist() == [[False, False], [True, False]]
+  assert ranked.scores.tolist() == [[np.float32(0.9), 0.5], [0, 0]]
+  assert ranked.num_labels.tolist() == [2, 1]
+  assert ranked.positives_per_class.tolist() == [1, 0, 1, 1]
+
+
+def test_rank_of_a_whole_vocabulary():
+  # top_k above the number of classes, and more labels than top_k.
+  predictions, labels = random_ranking(0, 5, 8, levels=2)
+  labels[2] = 1
+  assert check_rank(predictions, labels, top_k=20).scores.shape == (5, 8)
+  assert check_rank(predictions, labels, top_k=3).scores.shape == (5, 8)
+  labels[:] = 0
+  assert check_rank(predictions, labels, top_k=3).scores.shape == (5, 3)
+
+
+def test_rank_in_a_graph():
+  predictions, labels = random_ranking(1, 6, 9, levels=3)
+  eager = evaluation.rank(tf.constant(predictions), tf.constant(labels), 2)
+  in_graph = tf.function(evaluation.rank)(
+    tf.constant(predictions), tf.constant(labels), 2
+  )
+  for first, second in zip(eager, in_graph, strict=True):
+    np.testing.assert_array_equal(first, second)
+
+
+def test_rows_of_padding_are_left_out():
+  predictions, labels = random_ranking(2, 4, 5, levels=None)
+  labels[3] = 0
+  tensors = evaluation.rank(tf.constant(predictions), tf.constant(labels), 2)
+  ranked = evaluation.to_ranked(tensors, 3)
+  assert ranked.scores.shape[0] == ranked.num_labels.shape[0] == 3
+  assert ranked.positives_per_class.sum() == ranked.num_labels.sum()
+
+
+# One pass
+
+
+@pytest.fixture(scope="module")
+def model():
+  model = experiment.build_model(CONFIG)
+  rng = np.random.default_rng(0)
+  model.set_weights([rng.normal(0, 2, w.shape) for w in model.get_weights()])
+  return model
+
+
+@pytest.fixture(scope="module")
+def videos():
+  """Features and labels; videos 0 and 7 have no labels, class 5 neither."""
+  rng = np.random.default_rng(1)
+  features = rng.normal(0, 1, (NUM_VIDEOS, 3)).astype(np.float32)
+  labels = (rng.random((NUM_VIDEOS, NUM_CLASSES)) < 0.4).astype(np.float32)
+  labels[[0, 7]] = 0
+  labels[1:7, 5] = labels[8:, 5] = 0
+  return features, labels
+
+
+def cut(videos, batch_size):
+  """Batches as of readers.py; the rows of padding have features here."""
+  batches = []
+  for start in range(0, NUM_VIDEOS, batch_size):
+    features, labels = (part[start : start + batch_size] for part in videos)
+    missing = batch_size - len(features)
+    filler = np.full((missing, 3), 7.0, np.float32)
+    batch = {
+      "features": {"mean_rgb": np.concatenate([features, filler])},
+      "num_frames": np.ones(batch_size, np.int32),
+      "labels": np.pad(labels, [(0, missing), (0, 0)]),
+      "weights": np.pad(np.ones(len(features), np.float32), (0, missing)),
+    }
+    batches.append(tf.nest.map_structure(tf.constant, batch))
+  return batches
+
+
+def evaluate(model, batches, top_k=3, jit_compile=False, **kwargs):
+  step = evaluation.make_evaluation_step(
+    model, losses.CrossEntropyLoss(), top_k, jit_compile
+  )
+  return evaluation.evaluate(step, batches, NUM_CLASSES, top_k, **kwargs)
+
+
+def expected_results(model, videos, top_k):
+  """The same figures from numpy, all videos at once."""
+  features, labels = videos
+  inputs = {
+    "features": {"mean_rgb": features},
+    "num_frames": np.ones(NUM_VIDEOS, np.int32),
+  }
+  outputs = model(inputs)
+  predictions = outputs["predictions"].numpy()
+  probabilities = predictions.astype(np.float64)
+  likelihoods = np.where(labels > 0, probabilities, 1 - probabilities)
+  metrics = eval_util.EvaluationMetrics(NUM_CLASSES, top_k)
+  metrics.accumulate(predictions, labels, 0.0)
+  return {
+    "hit_at_one": eval_util.calculate_hit_at_one(predictions, labels),
+    "perr": eval_util.calculate_precision_at_equal_recall_rate(
+      predictions, labels
+    ),
+    "map": metrics.get()["aps"].mean(),
+    "gap": eval_util.calculate_gap(predictions, labels, top_k),
+    "loss": -np.log(likelihoods).sum(axis=1).mean(),
+    "num_videos": NUM_VIDEOS,
+    "num_unlabeled_videos": 2,
+    "num_classes_with_labels": 5,
+  }
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 19, 20, 21, 50])
+def test_results_do_not_depend_on_batches(model, videos, batch_size):
+  results = evaluate(model, cut(videos, batch_size))
+  assert results.pop("videos_per_second") > 0
+  assert results == pytest.approx(
+    expected_results(model, videos, top_k=3), rel=1e-5
+  )
+  # As numbers that JSON can hold.
+  assert json.loads(json.dumps(results)) == results
+
+
+@pytest.mark.parametrize("top_k", [1, NUM_CLASSES, 20])
+def test_results_for_other_top_k(model, videos, top_k):
+  results = evaluate(model, cut(videos, 8), top_k)
+  del results["videos_per_second"]
+  assert results == pytest.approx(
+    expected_results(model, videos, top_k), rel=1e-5
+  )
+
+
+def test_compiled_results_are_the_same(model, videos):
+  batches = cut(videos, 12)
+  plain, compiled = (
+    evaluate(model, batches, jit_compile=jit) for jit in (False, True)
+  )
+  del plain["videos_per_second"], compiled["videos_per_second"]
+  assert compiled == pytest.approx(plain, rel=1e-5)
+
+
+def test_progress_of_each_batch(model, videos):
+  calls = []
+  evaluate(
+    model, cut(videos, 8), on_batch=lambda *figures: calls.append(figures)
+  )
+  # Videos so far, without the padding of the last batch.
+  assert [call[0] for call in calls] == [8, 16, 20]
+  for (_, rate, figures), start in zip(calls, (0, 8, 16), strict=True):
+    assert rate > 0
+    assert set(figures) == {"hit_at_one", "perr", "loss"}
+    alone = cut(tuple(part[start : start + 8] for part in videos), NUM_VIDEOS)
+    results = evaluate(model, alone[:1])
+    for name, value in figures.items():
+      assert value == pytest.approx(results[name], rel=1e-5)
+
+
+def test_no_videos_are_refused(model):
+  with pytest.raises(ValueError, match="at least one video, received none"):
+    evaluate(model, [])
+
+
+def test_videos_without_any_label(model, videos):
+  features, labels = videos
+  results = evaluate(model, cut((features, np.zeros_like(labels)), 20))
+  assert results["map"] == results["gap"] == results["hit_at_one"] == 0
+  assert results["num_unlabeled_videos"] == NUM_VIDEOS
+  assert results["num_classes_with_labels"] == 0
+  assert math.isfinite(results["loss"])
+
+
+# Results
+
+RESULTS = {
+  "hit_at_one": 0.8304,
+  "perr": 0.7,
+  "map": 0.0996,
+  "gap": 1.0,
+  "loss": 12.34567,
+  "num_videos": 100,
+  "num_unlabeled_videos": 1,
+  "num_classes_with_labels": 25,
+  "videos_per_second": 1000.5,
+}
+
+
+def test_summary_line():
+  # The form that the starter code prints.
+  assert evaluation.summary_line(270, RESULTS, 3862) == (
+    "epoch/eval number 270 | Avg_Hit@1: 0.830 | Avg_PERR: 0.700 | MAP: 0.100 | "
+    "GAP: 1.000 | Avg_Loss: 12.346 | num_classes: 3862"
+  )
+
+
+def test_results_are_written(tmp_path):
+  writer = tf.summary.create_file_writer(str(tmp_path))
+  evaluation.write_results(str(tmp_path), writer, 270, RESULTS)
+  # Written at once: eval.py may wait for the next checkpoint for hours.
+  written = json.loads((tmp_path / "eval_results.json").read_text())
+  assert written == {"step": 270, **RESULTS}
+  (events_file,) = (n for n in os.listdir(tmp_path) if n.startswith("events"))
+  scalars = {}
+  for record in tf.data.TFRecordDataset(str(tmp_path / events_file)):
+    event = event_pb2.Event.FromString(record.numpy())
+    for value in event.summary.value:
+      assert event.step == 270
+      scalars[value.tag] = float(tf.make_ndarray(value.tensor))
+  assert scalars == pytest.approx(
+    {
+      "Epoch/Eval_Avg_Hit@1": 0.8304,
+      "Epoch/Eval_Avg_Perr": 0.7,
+      "Epoch/Eval_MAP": 0.0996,
+      "Epoch/Eval_GAP": 1.0,
+      "Epoch/Eval_Avg_Loss": 12.34567,
+      "Epoch/Eval_Examples/Second": 1000.5,
+    },
+    rel=1e-6,
+  )

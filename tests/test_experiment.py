@@ -1,0 +1,822 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration, where its values come from, and what is built from it."""
+
+import dataclasses
+import functools
+import inspect
+import json
+import os
+
+from program import UserError
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+
+import experiment
+import losses
+import models
+import readers
+from experiment import ExperimentConfig
+
+SCHEMA = readers.Schema(
+  shard="data/train0.tfrecord",
+  frame_features=False,
+  id_key="video_id",
+  feature_names=("mean_rgb", "mean_audio"),
+  feature_sizes=(3, 2),
+  max_frames=1,
+  has_labels=True,
+  record_bytes=100,
+)
+FRAME_SCHEMA = dataclasses.replace(
+  SCHEMA,
+  frame_features=True,
+  feature_names=("audio_embedding",),
+  feature_sizes=(4,),
+  max_frames=10,
+)
+
+VIDEO = ExperimentConfig(
+  num_classes=4, feature_names=("mean_rgb", "mean_audio"), feature_sizes=(3, 2)
+)
+FRAME = ExperimentConfig(
+  model="FrameLevelLogisticModel",
+  num_classes=4,
+  feature_names=("rgb", "audio"),
+  feature_sizes=(3, 2),
+  frame_features=True,
+  max_frames=6,
+)
+
+# Every field with a value that is not its default.
+UNUSUAL = ExperimentConfig(
+  model="FrameLevelLogisticModel",
+  model_kwargs={"l2_penalty": 1e-6, "nested": {"a": [1, None, True]}},
+  num_classes=527,
+  feature_names=("audio_embedding", "ünïcode"),
+  feature_sizes=(128, 7),
+  frame_features=True,
+  max_frames=10,
+  label_loss="HingeLoss",
+  batch_size=3,
+  num_epochs=2,
+  max_steps=100,
+  base_learning_rate=0.1,
+  learning_rate_decay=1.0,
+  learning_rate_decay_examples=12,
+  regularization_penalty=0.0,
+  optimizer="SGD",
+  clip_gradient_norm=0.0,
+  seed=2**31 - 1,
+)
+
+
+# Configuration
+
+
+def test_defaults_are_those_of_the_starter_code():
+  # From the table of flags in the starter code's README.
+  config = ExperimentConfig()
+  assert config.model == "LogisticModel"
+  assert config.num_classes == 3862
+  assert config.label_loss == "CrossEntropyLoss"
+  assert config.batch_size == 1024
+  assert config.num_epochs == 5
+  assert config.max_steps is None
+  assert config.base_learning_rate == 0.01
+  assert config.learning_rate_decay == 0.95
+  assert config.learning_rate_decay_examples == 4_000_000
+  assert config.regularization_penalty == 1.0
+  assert config.optimizer == "AdamOptimizer"
+  assert config.clip_gradient_norm == 1.0
+
+
+@pytest.mark.parametrize("config", [ExperimentConfig(), VIDEO, UNUSUAL])
+def test_a_configuration_comes_back(tmp_path, config):
+  config.save(str(tmp_path))
+  assert os.listdir(tmp_path) == ["model_flags.json"]
+  assert ExperimentConfig.load(str(tmp_path)) == config
+
+
+def test_every_field_was_tested():
+  default = ExperimentConfig()
+  for field in dataclasses.fields(ExperimentConfig):
+    value = getattr(UNUSUAL, field.name)
+    assert value != getattr(default, field.name), field.name
+
+
+def test_fields_of_an_older_version_may_be_missing(tmp_path):
+  (tmp_path / "model_flags.json").write_text('{"num_classes": 7}')
+  config = ExperimentConfig.load(str(tmp_path))
+  assert config == ExperimentConfig(num_classes=7)
+
+
+def load_json(folder, values):
+  (folder / "model_flags.json").write_text(json.dumps(values))
+  return ExperimentConfig.load(str(folder))
+
+
+@pytest.mark.parametrize(
+  "values",
+  [
+    {"vocab_size": 3862},
+    # What the 2018 starter code wrote.
+    {"model": "LogisticModel", "feature_sizes": "1024", "label_smoothing": 1},
+    [],
+    "text",
+    None,
+    7,
+  ],
+)
+def test_another_trainers_file_is_refused(tmp_path, values):
+  with pytest.raises(UserError, match=r"flags\.json' was not written by this"):
+    load_json(tmp_path, values)
+
+
+@pytest.mark.parametrize(
+  ("values", "message"),
+  [
+    ({"num_classes": "many"}, "--num_classes='many' should be of type int"),
+    ({"num_classes": 3862.0}, "--num_classes=3862.0 should be of type int"),
+    ({"num_classes": True}, "--num_classes=True should be of type int"),
+    ({"num_classes": None}, "--num_classes=None should be of type int"),
+    ({"num_classes": 0}, "--num_classes=0 should be from 1 to "),
+    ({"num_classes": -5}, "--num_classes=-5 should be from 1 to "),
+    ({"num_classes": 10**18}, "--num_classes=10{18} should be from 1 to "),
+    ({"batch_size": 10**9}, "--batch_size=10{9} should be from 1 to "),
+    ({"max_frames": 0}, "--max_frames=0 should be from 1 to "),
+    ({"model": ["LogisticModel"]}, "--model=.* should be of type str"),
+    ({"model_kwargs": []}, r"--model_kwargs=\[\] should be of type dict"),
+    ({"frame_features": 1}, "--frame_features=1 should be of type bool"),
+    ({"base_learning_rate": "0.1"}, "--base_learning_rate='0.1' should be"),
+    ({"max_steps": 1.5}, "--max_steps=1.5 should be of type int"),
+    ({"seed": False}, "--seed=False should be of type int"),
+    ({"feature_names": "rgb"}, "--feature_names='rgb' should be of type tuple"),
+    ({"feature_names": ["rgb"]}, r"--feature_names has 1 names \(rgb\), "),
+    (
+      {"feature_names": ["rgb"], "feature_sizes": [0]},
+      "--feature_sizes=0 should be from 1 to ",
+    ),
+    (
+      {"feature_names": ["rgb"], "feature_sizes": [10**8]},
+      "--feature_sizes=10{8} should be from 1 to ",
+    ),
+    (
+      {"feature_names": ["rgb"], "feature_sizes": ["big"]},
+      "--feature_sizes=big should each be of type int",
+    ),
+    (
+      {"feature_names": ["rgb"], "feature_sizes": [1024.5]},
+      "--feature_sizes=1024.5 should each be of type int",
+    ),
+    (
+      {"feature_names": ["rgb"], "feature_sizes": [True]},
+      "--feature_sizes=True should each be of type int",
+    ),
+    (
+      {"feature_names": [7], "feature_sizes": [1024]},
+      "--feature_names=7 should each be of type str",
+    ),
+    (
+      {
+        "num_classes": 10**7,
+        "feature_names": ["a", "b"],
+        "feature_sizes": [10**6, 10**6],
+      },
+      "--num_classes=10{7} times --feature_sizes=10{6},10{6} makes "
+      "20,000,000,000,000 weights",
+    ),
+    (
+      {"learning_rate_decay_examples": 0},
+      "--learning_rate_decay_examples=0 should be from 1 to ",
+    ),
+  ],
+)
+def test_wrong_values_in_a_file_are_refused(tmp_path, values, message):
+  with pytest.raises(UserError, match=rf"model_flags\.json': {message}"):
+    load_json(tmp_path, values)
+
+
+def test_integers_are_fine_where_floats_are_meant(tmp_path):
+  assert load_json(tmp_path, {"base_learning_rate": 1}).base_learning_rate == 1
+
+
+def test_a_configuration_cannot_change():
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    VIDEO.num_classes = 5
+
+
+# Where values come from
+
+
+def test_data_goes_over_defaults():
+  config = experiment.resolve_config({}, None, FRAME_SCHEMA)
+  assert config == ExperimentConfig(
+    feature_names=("audio_embedding",),
+    feature_sizes=(4,),
+    frame_features=True,
+    max_frames=10,
+  )
+
+
+def test_what_is_typed_goes_over_data_and_defaults():
+  given = {"max_frames": 3, "num_classes": 5, "label_loss": "HingeLoss"}
+  config = experiment.resolve_config(given, None, FRAME_SCHEMA)
+  assert config == ExperimentConfig(
+    feature_names=("audio_embedding",),
+    feature_sizes=(4,),
+    frame_features=True,
+    **given,
+  )
+
+
+def test_sizes_alone_are_those_of_the_datas_features():
+  config = experiment.resolve_config({"feature_sizes": (3, 2)}, None, SCHEMA)
+  assert config.feature_names == ("mean_rgb", "mean_audio")
+  with pytest.raises(UserError, match="--feature_names has 2 .* has 1 sizes"):
+    experiment.resolve_config({"feature_sizes": (3,)}, None, SCHEMA)
+
+
+def test_the_train_dir_goes_over_data_and_defaults():
+  # A resumed run; the shards have more features than the model was built for,
+  # but the reader was asked for those of the train dir.
+  saved = dataclasses.replace(
+    UNUSUAL,
+    feature_names=("audio_embedding",),
+    feature_sizes=(4,),
+    max_frames=7,
+  )
+  config = experiment.resolve_config({}, saved, FRAME_SCHEMA)
+  # Where one run was to stop says nothing about the next one.
+  assert config == dataclasses.replace(saved, max_steps=None)
+
+
+def test_what_is_typed_goes_over_the_train_dir():
+  given = {
+    "num_epochs": 9,
+    "base_learning_rate": 0.5,
+    "batch_size": 7,
+    "max_steps": 20,
+    "label_loss": "SoftmaxLoss",
+    "clip_gradient_norm": 2.0,
+  }
+  config = experiment.resolve_config(given, VIDEO, SCHEMA)
+  assert config == dataclasses.replace(VIDEO, **given)
+
+
+@pytest.mark.parametrize(
+  ("given", "message"),
+  [
+    (
+      {"model": "MyModel"},
+      "--model=MyModel contradicts .* model=LogisticModel. Leave the flag",
+    ),
+    ({"num_classes": 5}, "--num_classes=5 contradicts .* num_classes=4. "),
+    (
+      {"model_kwargs": {"l2_penalty": 1.0}},
+      r"--model_kwargs=\{'l2_penalty': 1.0\} contradicts .* model_kwargs=\{\}",
+    ),
+    (
+      {"feature_names": ("mean_rgb",)},
+      "--feature_names=mean_rgb contradicts .*=mean_rgb,mean_audio. ",
+    ),
+    ({"feature_sizes": (9, 2)}, "--feature_sizes=9,2 contradicts .*=3,2. "),
+    ({"frame_features": True}, "--frame_features=True contradicts .*=False. "),
+    ({"max_frames": 7}, "--max_frames=7 contradicts .* max_frames=300. "),
+    ({"optimizer": "SGD"}, "--optimizer=SGD contradicts .*=AdamOptimizer. "),
+    ({"seed": 3}, "--seed=3 contradicts .* seed=None. "),
+  ],
+)
+def test_what_a_train_dir_is_bound_to_cannot_change(given, message):
+  with pytest.raises(UserError, match=message):
+    experiment.resolve_config(given, VIDEO, SCHEMA)
+  # The value it has may be typed again.
+  (name,) = given
+  again = {name: getattr(VIDEO, name)}
+  assert experiment.resolve_config(again, VIDEO, SCHEMA) == VIDEO
+
+
+def test_flags_that_contradict_the_data():
+  message = (
+    r"'data/train0.tfrecord' holds video-level features, but the model reads "
+    r"frame-level ones \(--frame_features=True\)"
+  )
+  with pytest.raises(UserError, match=message):
+    experiment.resolve_config({"frame_features": True}, None, SCHEMA)
+  message = (
+    r"'mean_rgb' should have size 1024 \(--feature_sizes\), but in "
+    "'data/train0.tfrecord' it has size 3"
+  )
+  with pytest.raises(UserError, match=message):
+    experiment.resolve_config({"feature_sizes": (1024, 2)}, None, SCHEMA)
+
+
+def test_shards_of_another_kind_than_the_train_dirs():
+  with pytest.raises(UserError, match="holds frame-level features, but the mo"):
+    experiment.check_schema(VIDEO, FRAME_SCHEMA)
+  other = dataclasses.replace(SCHEMA, feature_sizes=(3, 128))
+  with pytest.raises(UserError, match="'mean_audio' .* 2 .* it has size 128"):
+    experiment.check_schema(VIDEO, other)
+  missing = dataclasses.replace(
+    SCHEMA, feature_names=("mean_rgb",), feature_sizes=(3,)
+  )
+  with pytest.raises(UserError, match="'mean_audio' .* it has size None"):
+    experiment.check_schema(VIDEO, missing)
+  # The order does not matter: features are found by their names.
+  swapped = dataclasses.replace(
+    SCHEMA, feature_names=("mean_audio", "mean_rgb"), feature_sizes=(2, 3)
+  )
+  experiment.check_schema(VIDEO, swapped)
+
+
+# Flags
+
+
+@pytest.fixture
+def local_flags(monkeypatch):
+  """Stands in for flags.FLAGS, so that nothing is defined for other tests."""
+  local = flags.FlagValues()
+  monkeypatch.setattr(flags, "FLAGS", local)
+  for kind in ("string", "integer", "float", "boolean"):
+    name = f"DEFINE_{kind}"
+    define = functools.partial(getattr(flags, name), flag_values=local)
+    monkeypatch.setattr(flags, name, define)
+  return local
+
+
+def parse_flags(local, *arguments, defaults=None):
+  experiment.define_model_flags(defaults)
+  local(["program", *arguments])
+  return experiment.given_flags(experiment.MODEL_FLAGS)
+
+
+def test_typed_flags_become_values(local_flags):
+  given = parse_flags(
+    local_flags,
+    "--model=MyModel",
+    '--model_kwargs={"size": 3, "rate": null}',
+    "--num_classes=7",
+    "--feature_names=rgb, audio",
+    "--feature_sizes=1024,128,",
+    "--noframe_features",
+    "--max_frames=20",
+    defaults=ExperimentConfig(),
+  )
+  assert given == {
+    "model": "MyModel",
+    "model_kwargs": {"size": 3, "rate": None},
+    "num_classes": 7,
+    "feature_names": ("rgb", "audio"),
+    "feature_sizes": (1024, 128),
+    "frame_features": False,
+    "max_frames": 20,
+  }
+
+
+@pytest.mark.parametrize("defaults", [None, ExperimentConfig()])
+def test_flags_that_were_not_typed_are_not_given(local_flags, defaults):
+  assert parse_flags(local_flags, defaults=defaults) == {}
+
+
+def test_a_typed_default_is_given(local_flags):
+  # So that it can contradict a train dir.
+  given = parse_flags(
+    local_flags, "--num_classes=3862", defaults=ExperimentConfig()
+  )
+  assert given == {"num_classes": 3862}
+
+
+@pytest.mark.parametrize(
+  ("argument", "message"),
+  [
+    ("--feature_sizes=9,big", "^--feature_sizes='9,big' cannot be parsed: "),
+    ("--model_kwargs={a: 3}", "^--model_kwargs='{a: 3}' cannot be parsed: "),
+    ("--model_kwargs=[1]", "cannot be parsed: it should be an object.$"),
+    ("--model_kwargs=", "^--model_kwargs='' cannot be parsed"),
+  ],
+)
+def test_flags_that_cannot_be_parsed(local_flags, argument, message):
+  with pytest.raises(UserError, match=message):
+    parse_flags(local_flags, argument)
+
+
+def test_programs_share_the_train_dirs_flags(local_flags):
+  experiment.define_train_dir_flags()
+  local_flags(["program"])
+  assert local_flags.train_dir == "/tmp/yt8m_model/"  # noqa: S108
+  assert local_flags.num_readers is None
+  assert local_flags.jit_compile is True
+
+
+def test_no_flag_is_left_behind():
+  assert "model_kwargs" not in flags.FLAGS
+  assert "train_dir" not in flags.FLAGS
+
+
+def test_a_train_dirs_configuration_is_loaded(local_flags, tmp_path):
+  VIDEO.save(str(tmp_path))
+  parse_flags(local_flags, "--num_classes=4", "--feature_sizes=3,2")
+  assert experiment.load_config(str(tmp_path)) == VIDEO
+
+
+def test_a_typed_flag_may_not_contradict_the_train_dir(local_flags, tmp_path):
+  VIDEO.save(str(tmp_path))
+  parse_flags(local_flags, "--feature_names=mean_rgb")
+  message = "--feature_names=mean_rgb contradicts .*=mean_rgb,mean_audio"
+  with pytest.raises(UserError, match=message):
+    experiment.load_config(str(tmp_path))
+
+
+def test_a_folder_without_a_model_is_refused(local_flags, tmp_path):
+  parse_flags(local_flags)
+  for folder in (tmp_path, tmp_path / "missing"):
+    assert not experiment.has_model(str(folder))
+    with pytest.raises(UserError, match="^--train_dir='.*no model was trained"):
+      experiment.load_config(str(folder))
+
+
+# Builders
+
+
+def test_readers_are_those_of_the_level():
+  reader = experiment.build_reader(VIDEO, SCHEMA, num_readers=3)
+  assert type(reader) is readers.YT8MAggregatedFeatureReader
+  assert reader.num_classes == 4
+  assert reader.id_key == "video_id"
+  assert reader.feature_sizes == {"mean_rgb": 3, "mean_audio": 2}
+  reader = experiment.build_reader(FRAME, FRAME_SCHEMA)
+  assert type(reader) is readers.YT8MFrameFeatureReader
+  assert reader.max_frames == 6
+  # The model's order and sizes, however the shards have them.
+  assert reader.feature_sizes == {"rgb": 3, "audio": 2}
+
+
+def test_shards_are_opened_as_the_model_needs_them(video_shards):
+  config = dataclasses.replace(
+    VIDEO,
+    num_classes=video_shards.num_classes,
+    feature_names=("mean_audio",),
+    feature_sizes=(video_shards.feature_sizes["mean_audio"],),
+  )
+  shards, reader = experiment.open_shards(
+    config, video_shards.validate, "eval_data_pattern"
+  )
+  assert len(shards) == 3
+  (batch,) = reader.evaluation_batches(shards, 61)
+  assert batch["features"]["mean_audio"].shape == (61, 8)
+  assert batch["weights"].numpy().all()
+
+
+def test_shards_without_labels_are_for_inference(video_shards):
+  config = dataclasses.replace(
+    VIDEO, num_classes=video_shards.num_classes, feature_sizes=(16, 8)
+  )
+  message = "^--eval_data_pattern: .*test0000.* has no labels; .* inference.py"
+  with pytest.raises(UserError, match=message):
+    experiment.open_shards(config, video_shards.test, "eval_data_pattern")
+  experiment.open_shards(
+    config, video_shards.test, "input_data_pattern", need_labels=False
+  )
+
+
+def test_shards_the_model_cannot_read_are_refused(frame_shards):
+  # The feature is missing under its video-level name.
+  with pytest.raises(UserError, match="asks for 'mean_rgb', .* frame-level"):
+    experiment.open_shards(VIDEO, frame_shards.validate, "eval_data_pattern")
+  config = dataclasses.replace(FRAME, feature_sizes=(1024, 128))
+  with pytest.raises(UserError, match="'rgb' should have size 1024 .* 16"):
+    experiment.open_shards(config, frame_shards.validate, "eval_data_pattern")
+
+
+def test_video_level_model():
+  model = experiment.build_model(VIDEO)
+  assert model.name == "LogisticModel"
+  assert model.count_params() == 5 * 4 + 4
+  batch = {
+    "features": {
+      "mean_rgb": np.array([[3, 0, 0]], np.float32),
+      "mean_audio": np.array([[0, 4]], np.float32),
+    },
+    "num_frames": np.ones(1, np.int32),
+  }
+  weights = np.arange(20).reshape(5, 4).astype(np.float32)
+  model.set_weights([weights, np.zeros(4)])
+  # Normalised, mean_rgb before mean_audio: (0.6, 0, 0, 0, 0.8).
+  expected = [0.6 * weights[0] + 0.8 * weights[4]]
+  outputs = model(batch)
+  np.testing.assert_allclose(outputs["logits"], expected, rtol=1e-6)
+  assert outputs["predictions"].dtype == tf.float32
+
+
+def test_frame_level_model():
+  model = experiment.build_model(FRAME)
+  shapes = {
+    name: (tensor.shape, tensor.dtype)
+    for name, tensor in model.input["features"].items()
+  }
+  assert shapes == {
+    "rgb": ((None, 6, 3), "uint8"),
+    "audio": ((None, 6, 2), "uint8"),
+  }
+  batch = {
+    "features": {
+      "rgb": np.full((2, 6, 3), 255, np.uint8),
+      "audio": np.full((2, 6, 2), 255, np.uint8),
+    },
+    "num_frames": np.array([0, 6], np.int32),
+  }
+  model.set_weights([np.ones((5, 4)), np.zeros(4)])
+  logits = model(batch)["logits"]
+  # No frames: zeros. Six equal frames: 5 times 1 / sqrt(5).
+  expected = np.array([[0] * 4, [5**0.5] * 4])
+  np.testing.assert_allclose(logits, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("config", "model", "message"),
+  [
+    (
+      VIDEO,
+      "FrameLevelLogisticModel",
+      r"--model=FrameLevelLogisticModel takes frame-level features, but the "
+      r"shards hold video-level ones \(mean_rgb, mean_audio\)\. Choose another "
+      r"--model: LogisticModel",
+    ),
+    (
+      FRAME,
+      "LogisticModel",
+      r"takes video-level features, .* frame-level ones .*: "
+      "FrameLevelLogisticModel",
+    ),
+    (
+      VIDEO,
+      "LogisticModl",
+      "--model: unknown 'LogisticModl'. Available: .*LogisticModel",
+    ),
+    # A class of another kind, and one that is no model.
+    (VIDEO, "NormalizedInput", "--model: unknown 'NormalizedInput'"),
+    (VIDEO, "BaseModel", "--model: unknown 'BaseModel'"),
+  ],
+)
+def test_models_that_cannot_be_built(config, model, message):
+  with pytest.raises(UserError, match=message):
+    experiment.build_model(dataclasses.replace(config, model=model))
+
+
+def test_model_arguments_reach_the_model():
+  kwargs = {"l2_penalty": 0.5, "labels_per_video": None}
+  model = experiment.build_model(
+    dataclasses.replace(VIDEO, model_kwargs=kwargs)
+  )
+  weights, biases = model.get_weights()
+  assert not biases.any()
+  expected = 0.5 / 2 * (weights**2).sum()
+  assert float(model.losses[0]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_unknown_model_arguments_list_the_known_ones():
+  config = dataclasses.replace(VIDEO, model_kwargs={"l2_penalti": 1.0})
+  message = (
+    "^--model_kwargs: LogisticModel has no argument 'l2_penalti'. "
+    "Available: l2_penalty, labels_per_video.$"
+  )
+  with pytest.raises(UserError, match=message):
+    experiment.build_model(config)
+  # What the suite itself fills in cannot be set.
+  for name in ("vocab_size", "model_input", "num_frames", "self"):
+    config = dataclasses.replace(VIDEO, model_kwargs={name: 1})
+    with pytest.raises(UserError, match=f"has no argument '{name}'"):
+      experiment.build_model(config)
+
+
+@pytest.mark.parametrize(
+  "kwargs", [{"l2_penalty": "strong"}, {"labels_per_video": -1}]
+)
+def test_unsuitable_model_arguments_are_named(kwargs):
+  config = dataclasses.replace(VIDEO, model_kwargs=kwargs)
+  (name,) = kwargs
+  message = f"--model_kwargs=.*{name}.* does not suit LogisticModel"
+  with pytest.raises(UserError, match=message):
+    experiment.build_model(config)
+
+
+class HiddenLayerModel(models.BaseModel):
+  """A user's model: constructor and call arguments, extra outputs."""
+
+  def __init__(self, size=2):
+    self._size = size
+
+  def create_model(
+    self, model_input, vocab_size, num_frames=None, activation="relu", flaw=None
+  ):
+    hidden = keras.layers.Dense(self._size, activation)(model_input)
+    outputs = models.logistic_layer(hidden, vocab_size)
+    outputs["regularization_loss"] = keras.ops.sum(hidden) * 0.0 + 3.0
+    if flaw == "shape":
+      outputs["predictions"] = hidden
+    if flaw == "name":
+      del outputs["predictions"]
+    return outputs if flaw != "type" else outputs["predictions"]
+
+
+@pytest.fixture
+def users_model(monkeypatch):
+  """HiddenLayerModel among the models, as a user would add it."""
+  monkeypatch.setattr(
+    models, "HiddenLayerModel", HiddenLayerModel, raising=False
+  )
+  return dataclasses.replace(VIDEO, model="HiddenLayerModel")
+
+
+def test_a_users_model_is_found_by_name(users_model):
+  kwargs = {"size": 7, "activation": "tanh"}
+  config = dataclasses.replace(users_model, model_kwargs=kwargs)
+  # 5 * 7 weights and 7 biases, 7 * 4 weights and 4 biases.
+  model = experiment.build_model(config)
+  assert model.count_params() == 35 + 7 + 28 + 4
+  config = dataclasses.replace(users_model, model_kwargs={"depth": 2})
+  with pytest.raises(UserError, match="Available: activation, flaw, size.$"):
+    experiment.build_model(config)
+
+
+@pytest.mark.parametrize(
+  ("flaw", "message"),
+  [
+    ("shape", r"predictions of shape \(None, 2\) .* \(None, 4\) was expected"),
+    ("name", "should return a dict with 'predictions', but returned"),
+    ("type", "should return a dict with 'predictions', but returned"),
+  ],
+)
+def test_outputs_of_a_users_model_are_checked(users_model, flaw, message):
+  config = dataclasses.replace(users_model, model_kwargs={"flaw": flaw})
+  with pytest.raises(UserError, match=message):
+    experiment.build_model(config)
+
+
+def test_regularization_adds_up(users_model):
+  model = experiment.build_model(users_model)
+  batch = {
+    "features": {"mean_rgb": np.ones((2, 3)), "mean_audio": np.ones((2, 2))},
+    "num_frames": np.ones(2, np.int32),
+  }
+  model.set_weights([np.full(w.shape, 2.0) for w in model.get_weights()])
+  total = experiment.regularization_loss(model, model(batch))
+  # The model's own 3.0, and 1e-8 / 2 * 8 weights * 2**2 of the last layer.
+  assert float(total) == pytest.approx(3.0 + 1.6e-7, rel=1e-7)
+  plain = experiment.build_model(VIDEO)
+  plain.set_weights([np.full(w.shape, 2e3) for w in plain.get_weights()])
+  # 1e-8 / 2 * 20 * 2000**2.
+  total = experiment.regularization_loss(plain, plain(batch))
+  assert float(total) == pytest.approx(0.4, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+  "name", ["CrossEntropyLoss", "HingeLoss", "SoftmaxLoss"]
+)
+def test_losses_are_found_by_name(name):
+  config = dataclasses.replace(VIDEO, label_loss=name)
+  assert type(experiment.build_loss(config)) is getattr(losses, name)
+
+
+@pytest.mark.parametrize("name", ["crossentropyloss", "BaseLoss", ""])
+def test_unknown_losses_list_the_known_ones(name):
+  message = (
+    f"^--label_loss: unknown '{name}'. Available: CrossEntropyLoss, HingeLoss, "
+    "SoftmaxLoss.$"
+  )
+  with pytest.raises(UserError, match=message):
+    experiment.build_loss(dataclasses.replace(VIDEO, label_loss=name))
+
+
+def test_label_losses_come_from_logits_or_from_the_model():
+  labels = tf.constant([[1.0, 0.0], [0.0, 0.0]])
+  logits = tf.constant([[30.0, 0.0], [0.0, 0.0]])
+  loss = losses.CrossEntropyLoss()
+  outputs = {"predictions": tf.sigmoid(logits), "logits": logits}
+  # exp(-30) + ln 2 and 2 ln 2. The sigmoid of 30 is 1 in float32.
+  expected = [np.log(2), 2 * np.log(2)]
+  actual = experiment.label_losses(loss, outputs, labels).numpy()
+  assert actual == pytest.approx(expected, rel=1e-6)
+  # A model's own loss is taken instead, per example or for the whole batch.
+  outputs["loss"] = tf.constant([5.0, 6.0])
+  actual = experiment.label_losses(loss, outputs, labels).numpy()
+  assert actual.tolist() == [5, 6]
+  outputs["loss"] = tf.constant(7.0)
+  actual = experiment.label_losses(loss, outputs, labels).numpy()
+  assert actual.tolist() == [7, 7]
+
+
+# Keras' optimizers as its documentation lists them, and TensorFlow 1's names.
+KERAS_OPTIMIZERS = (
+  "Adadelta Adafactor Adagrad Adam AdamW Adamax Ftrl Lamb Lion Nadam RMSprop "
+  "SGD"
+).split()
+OLD_OPTIMIZERS = {
+  "AdadeltaOptimizer": "Adadelta",
+  "AdagradOptimizer": "Adagrad",
+  "AdamOptimizer": "Adam",
+  "FtrlOptimizer": "Ftrl",
+  "GradientDescentOptimizer": "SGD",
+  "RMSPropOptimizer": "RMSprop",
+}
+
+
+def build_optimizer(name):
+  return experiment.build_optimizer(
+    dataclasses.replace(VIDEO, optimizer=name, base_learning_rate=0.25)
+  )
+
+
+@pytest.mark.parametrize(
+  ("name", "expected"),
+  [*zip(KERAS_OPTIMIZERS, KERAS_OPTIMIZERS, strict=True)]
+  + [*OLD_OPTIMIZERS.items(), ("adam", "Adam"), ("SGDOptimizer", "SGD")],
+)
+def test_optimizers_are_found_by_name(name, expected):
+  optimizer = build_optimizer(name)
+  assert type(optimizer) is getattr(keras.optimizers, expected)
+  assert float(optimizer.learning_rate) == 0.25
+
+
+def refusal_of_optimizer(name):
+  with pytest.raises(UserError) as caught:
+    build_optimizer(name)
+  return str(caught.value)
+
+
+@pytest.mark.parametrize(
+  "name",
+  ["Adamm", "", "Optimizer", "LossScaleOptimizer", "MultiOptimizer", "get"],
+)
+def test_unknown_optimizers_are_refused(name):
+  message = refusal_of_optimizer(name)
+  assert message.startswith(f"--optimizer: unknown {name!r}. Available: Ada")
+
+
+def test_every_optimizer_that_is_offered_works():
+  # Also those that a newer version of Keras has.
+  message = refusal_of_optimizer("unknown")
+  choices = message.split("Available: ")[1].rstrip(".").split(", ")
+  assert set(KERAS_OPTIMIZERS) <= set(choices)
+  for choice in choices:
+    optimizer = build_optimizer(choice)
+    assert type(optimizer) is getattr(keras.optimizers, choice)
+    variables = experiment.build_model(VIDEO).trainable_variables
+    optimizer.build(variables)
+    before = variables[1].numpy()
+    optimizer.apply([tf.ones_like(v) for v in variables], variables)
+    assert (variables[1].numpy() < before).all(), choice
+
+
+@pytest.mark.parametrize(
+  ("num_examples", "expected"),
+  [
+    # 0.01 * 0.95**n, n whole decays: a staircase.
+    (0, 0.01),
+    (1, 0.01),
+    (3_999_999, 0.01),
+    (4_000_000, 0.0095),
+    (7_999_999, 0.0095),
+    (8_000_000, 0.009025),
+    (40_000_000, 0.01 * 0.95**10),
+  ],
+)
+def test_learning_rate_staircase(num_examples, expected):
+  rate = experiment.learning_rate(
+    ExperimentConfig(), tf.constant(num_examples, tf.int64)
+  )
+  assert rate.dtype == tf.float32
+  assert float(rate) == pytest.approx(expected, rel=1e-6)
+
+
+def test_learning_rate_in_a_graph():
+  config = dataclasses.replace(
+    VIDEO,
+    base_learning_rate=1.0,
+    learning_rate_decay=0.5,
+    learning_rate_decay_examples=10,
+  )
+  examples = tf.Variable(0, dtype=tf.int64)
+
+  @tf.function
+  def rate():
+    return experiment.learning_rate(config, examples)
+
+  rates = []
+  for count in (9, 10, 25):
+    examples.assign(count)
+    rates.append(float(rate()))
+  assert rates == [1, 0.5, 0.25]
+
+
+def test_model_flags_are_fields():
+  fields = {field.name for field in dataclasses.fields(ExperimentConfig)}
+  assert set(experiment.MODEL_FLAGS) <= fields
+  assert all(
+    parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    for parameter in inspect.signature(ExperimentConfig).parameters.values()
+  )

@@ -1,0 +1,656 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The README and docs/ are true: their commands and examples are run here.
+
+Programs run in copies of a process that has imported TensorFlow already (see
+fork_programs.py), since there are many of them.
+"""
+
+import doctest
+import importlib
+import json
+import pathlib
+import re
+import runpy
+import shlex
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import readers
+import sample_data
+import utils
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+
+PROGRAMS = ("train", "eval", "inference", "sample_data", "quickstart")
+OTHER_COMMANDS = {"make", "pip", ".", "tensorboard"}
+# Options of other programs, and of the starter code.
+OTHER_FLAGS = {"--help", "--package-path", "--input_model_tgz"}
+# What the flag table says where --help shows no default.
+NO_DEFAULT = {"none", "from the data", "from the machine", "drawn and saved"}
+
+# Runs a program of a folder, after this process has imported the checkout's.
+RUN_IN_COPY = """
+import pathlib, runpy, sys
+folder, name, *flags = sys.argv[1:]
+for path in pathlib.Path(folder).glob("*.py"):
+  sys.modules.pop(path.stem, None)
+sys.path[0] = folder
+sys.argv = [f"{folder}/{name}.py", *flags]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def blocks(page: pathlib.Path, language: str) -> list[str]:
+  """The fenced code blocks of a language."""
+  pattern = rf"^```{language}\n(.*?)^```$"
+  return re.findall(pattern, page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def block_with(page: pathlib.Path, language: str, text: str) -> str:
+  """The one code block that holds a text."""
+  (block,) = [block for block in blocks(page, language) if text in block]
+  return block
+
+
+def section(page: pathlib.Path, heading: str) -> str:
+  """What is between a heading and the next one of the same level or above."""
+  level = heading.split()[0]
+  pattern = rf"^{heading}\n(.*?)(?=^#{{1,{len(level)}}} |\Z)"
+  return re.search(pattern, page.read_text(), re.MULTILINE | re.DOTALL)[1]
+
+
+def table_rows(text: str) -> list[list[str]]:
+  """The cells of a table's rows, without its two heading lines."""
+  lines = [line for line in text.splitlines() if line.startswith("|")]
+  return [
+    [cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]
+  ]
+
+
+def code_words(cell: str) -> list[str]:
+  """What is set as code in a cell."""
+  return re.findall(r"`([^`]+)`", cell)
+
+
+def commands(page: pathlib.Path) -> list[list[str]]:
+  """The words of every shell command, without lines that only set a name."""
+  found = []
+  for block in blocks(page, "sh"):
+    for line in block.replace("\\\n", " ").splitlines():
+      words = shlex.split(line, comments=True)
+      if words and not re.fullmatch(r"\w+=\S*", line):
+        found.append(words)
+  return found
+
+
+def started_program(words: list[str]) -> tuple[str, list[str]] | None:
+  """The program of the suite that a command starts, and its arguments."""
+  if words[0] == "python":
+    return words[1].removesuffix(".py"), words[2:]
+  if words[0] == "gcloud":
+    first = words.index("--")
+    (module,) = [w for w in words[:first] if w.startswith("--module-name=")]
+    return module.rpartition(".")[2], words[first + 1 :]
+  return None
+
+
+@pytest.fixture(scope="module")
+def flags_of(fork_program) -> dict[str, dict[str, str | None]]:
+  """Program -> flag -> the default that --help shows, or None."""
+  result = {}
+  for program in PROGRAMS:
+    text = fork_program(program, "--help").stdout
+    entries = re.findall(r"^  (--\w+): (.*(?:\n    .*)*)", text, re.MULTILINE)
+    result[program] = {}
+    for flag, description in entries:
+      description = " ".join(description.split())
+      default = re.search(r"Default: (.*)\.$", description)
+      result[program][flag] = default[1] if default else None
+  return result
+
+
+def names_a_flag(word: str, known) -> bool:
+  flag = word.partition("=")[0]
+  return flag in known or f"--{flag.removeprefix('--no')}" in known
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+class TestPages:
+  def test_commands_use_flags_that_exist(self, page, flags_of):
+    for words in commands(page):
+      if words[0] in OTHER_COMMANDS:
+        continue
+      program, arguments = started_program(words)
+      for argument in arguments:
+        assert names_a_flag(argument, flags_of[program]), words
+
+  def test_flags_in_the_text_exist(self, page, flags_of):
+    known = OTHER_FLAGS.union(*flags_of.values())
+    mentioned = re.findall(r"`[^`\n]*?(--[\w-]+)", page.read_text())
+    assert [flag for flag in mentioned if not names_a_flag(flag, known)] == []
+
+  def test_make_targets_exist(self, page):
+    makefile = (ROOT / "Makefile").read_text()
+    for words in commands(page):
+      if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), words
+
+  def test_links_lead_somewhere(self, page):
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+      if link.startswith("https://"):
+        continue
+      path, _, anchor = link.partition("#")
+      target = page.parent / path if path else page
+      assert target.is_file(), link
+      assert not anchor or anchor in anchors(target), link
+
+
+def anchors(page: pathlib.Path) -> set[str]:
+  """The anchors that a page's headings get."""
+  headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+  return {
+    re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-")
+    for heading in headings
+  }
+
+
+class TestTables:
+  def test_file_map_is_complete(self):
+    rows = table_rows(section(README, "## Files"))
+    named = {name for row in rows for name in code_words(row[0])}
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+    modules = {path.name for path in ROOT.glob("*.py")}
+    docs = {f"docs/{path.name}" for path in (ROOT / "docs").iterdir()}
+    assert modules | docs <= named
+
+  def test_flags_have_the_defaults_it_says(self, flags_of):
+    rows = table_rows(section(README, "## Flags"))
+    assert len(rows) > 10
+    for flag, programs, default, _ in rows:
+      for program in programs.split(", "):
+        actual = flags_of[program][code_words(flag)[0]]
+        assert (default in NO_DEFAULT) if actual is None else default == actual
+
+  def test_dialects(self):
+    rows = table_rows(section(README, "## What the readers read"))
+    assert [code_words(row[0])[0] for row in rows] == list(sample_data.DIALECTS)
+    for name, _, id_key, features, sizes, classes in rows:
+      dialect = sample_data.DIALECTS[code_words(name)[0]]
+      assert code_words(id_key) == [dialect.id_key]
+      assert code_words(features) == [f.name for f in dialect.features]
+      assert sizes == ", ".join(str(f.size) for f in dialect.features)
+      assert classes == str(dialect.num_classes)
+
+  def test_levels_are_those_of_the_architecture_test(self):
+    levels = runpy.run_path(str(ROOT / "tests/test_architecture.py"))["LEVELS"]
+    rows = table_rows(section(ROOT / "docs/architecture.md", "## Levels"))
+    documented = {
+      name.removesuffix(".py"): int(level)
+      for level, names, _ in rows
+      for name in code_words(names)
+    }
+    assert documented == levels
+
+  def test_train_dir_holds_what_it_says(self, trained_video):
+    rows = table_rows(section(README, "## Checkpoints and resuming"))
+    patterns = [
+      word.replace("STEP", "*").rstrip("/")
+      for row in rows
+      for word in code_words(row[0])
+    ]
+    for path in trained_video.train_dir.iterdir():
+      assert any(path.match(pattern) for pattern in patterns), path
+
+
+@pytest.fixture(scope="module")
+def own_code(tmp_path_factory) -> pathlib.Path:
+  """A copy of the modules to which the README's examples are added."""
+  folder = tmp_path_factory.mktemp("own_code")
+  for path in ROOT.glob("*.py"):
+    shutil.copy(path, folder)
+  for module, text in (
+    ("models", "class TwoLayerModel"),
+    ("models", "class FrameAttentionModel"),
+    ("losses", "class FocalLoss"),
+    ("readers", "class RawVectorReader"),
+  ):
+    with (folder / f"{module}.py").open("a") as file:
+      file.write(f"\n\n{block_with(README, 'python', text)}")
+  for diff in blocks(README, "diff"):
+    apply_diff(folder, diff)
+  return folder
+
+
+def apply_diff(folder: pathlib.Path, diff: str):
+  """Applies "--- FILE" and one run of lines that begin with " ", "+" or "-"."""
+  heading, *lines = diff.splitlines()
+  path = folder / heading.removeprefix("--- ")
+  before = "\n".join(line[1:] for line in lines if line[0] in " -")
+  after = "\n".join(line[1:] for line in lines if line[0] in " +")
+  source = path.read_text()
+  assert source.count(before) == 1
+  path.write_text(source.replace(before, after))
+
+
+@pytest.fixture(scope="module")
+def run_own(own_code, fork_program):
+  """`run_own("train", "--flag=x")` runs a program of that copy."""
+  script = own_code / "run_in_copy.txt"
+  script.write_text(RUN_IN_COPY)
+
+  def run(name, *flags, **options):
+    return fork_program(script, str(own_code), name, *flags, **options)
+
+  return run
+
+
+def train_and_evaluate(run_own, train_dir, train, validate, *flags):
+  """The results of a model that the copy's programs trained."""
+  run_own(
+    "train",
+    f"--train_data_pattern={train}",
+    f"--train_dir={train_dir}",
+    "--batch_size=16",
+    "--num_epochs=2",
+    *flags,
+  )
+  run_own(
+    "eval",
+    f"--eval_data_pattern={validate}",
+    f"--train_dir={train_dir}",
+    "--run_once",
+  )
+  return json.loads((train_dir / "eval/eval_results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def own_model_dir(run_own, video_shards, tmp_path_factory) -> pathlib.Path:
+  """The train dir of the README's first model, evaluated while it trained."""
+  train_dir = tmp_path_factory.mktemp("models") / "own"
+  results = train_and_evaluate(
+    run_own,
+    train_dir,
+    video_shards.train,
+    video_shards.validate,
+    f"--num_classes={video_shards.num_classes}",
+    "--model=TwoLayerModel",
+    '--model_kwargs={"hidden_units": 6, "dropout": 0.2}',
+    "--log_every_steps=1",
+    f"--eval_data_pattern={video_shards.validate}",
+  )
+  assert results["num_videos"] == video_shards.num_videos["validate"]
+  assert 0 < results["gap"] < 1
+  return train_dir
+
+
+class TestExamples:
+  def test_own_model_is_built_as_its_arguments_say(self, own_model_dir):
+    checkpoint = tf.train.latest_checkpoint(str(own_model_dir))
+    shapes = [shape for _, shape in tf.train.list_variables(checkpoint)]
+    # 16 + 8 features to 6 hidden units, and those to 25 classes.
+    assert [24, 6] in shapes
+    assert [6, 25] in shapes
+
+  def test_own_model_refuses_arguments_it_does_not_have(
+    self, run_own, video_shards, tmp_path
+  ):
+    result = run_own(
+      "train",
+      f"--train_data_pattern={video_shards.train}",
+      f"--train_dir={tmp_path}",
+      "--model=TwoLayerModel",
+      '--model_kwargs={"hidden": 6}',
+      check=False,
+    )
+    assert "Available: dropout, hidden_units." in result.stderr
+
+  def test_own_frame_level_model_and_loss(
+    self, run_own, frame_shards, tmp_path
+  ):
+    results = train_and_evaluate(
+      run_own,
+      tmp_path,
+      frame_shards.train,
+      frame_shards.validate,
+      f"--num_classes={frame_shards.num_classes}",
+      "--model=FrameAttentionModel",
+      '--model_kwargs={"l2_penalty": 1e-6}',
+      "--label_loss=FocalLoss",
+    )
+    assert results["num_videos"] == frame_shards.num_videos["validate"]
+    assert 0 < results["loss"] < frame_shards.num_classes
+
+  def test_attention_takes_no_notice_of_padding(self, own_code):
+    layer = runpy.run_path(str(own_code / "models.py"))["FrameAttention"]()
+    rng = np.random.default_rng(0)
+    frames = rng.normal(size=(3, 5, 4)).astype(np.float32)
+    num_frames = np.array([5, 2, 0], np.int32)
+    frames[np.arange(5) >= num_frames[:, np.newaxis]] = 0
+    layer(frames, num_frames)
+    layer.query.assign(rng.normal(size=(4, 1)))
+
+    expected = np.zeros((3, 4))
+    for i, count in enumerate(num_frames[:2]):
+      own = frames[i, :count]
+      weights = np.exp(own @ layer.query.numpy())
+      expected[i] = (own * weights).sum(axis=0) / weights.sum()
+    pooled = layer(frames, num_frames).numpy()
+    assert pooled == pytest.approx(expected, abs=1e-6)
+
+  def test_focal_loss_is_that_of_the_paper(self, own_code):
+    loss = runpy.run_path(str(own_code / "losses.py"))["FocalLoss"]()
+    predictions = tf.constant([[0.9, 0.2], [0.0, 1.0]])
+    labels = tf.constant([[1.0, 0.0], [0.0, 1.0]])
+    # -(1 - 0.9)^2 ln 0.9 - 0.2^2 ln 0.8; the second video is all right.
+    expected = [-(0.1**2) * np.log(0.9) - 0.2**2 * np.log(0.8), 0.0]
+    actual = loss.per_example_loss(predictions, labels).numpy()
+    assert actual == pytest.approx(expected, abs=1e-7)
+
+  def test_own_reader_in_the_programs(self, run_own, tmp_path):
+    write_raw_vectors(tmp_path / "train.tfrecord", sizes=[5] * 20)
+    write_raw_vectors(tmp_path / "validate.tfrecord", sizes=[5] * 9)
+    results = train_and_evaluate(
+      run_own,
+      tmp_path / "model",
+      tmp_path / "train.tfrecord",
+      tmp_path / "validate.tfrecord",
+      "--num_classes=3",
+      "--num_epochs=10",
+      "--base_learning_rate=0.5",
+    )
+    # Each class has a vector of its own, so it can be learnt perfectly.
+    assert (results["num_videos"], results["gap"]) == (9, 1.0)
+
+  def test_own_reader_names_a_bad_record(self, run_own, tmp_path):
+    write_raw_vectors(tmp_path / "train.tfrecord", sizes=[5, 5, 4])
+    result = run_own(
+      "train",
+      f"--train_data_pattern={tmp_path}/train.tfrecord",
+      f"--train_dir={tmp_path}/model",
+      "--num_classes=3",
+      check=False,
+    )
+    assert (
+      f"train.py: error: '{tmp_path}/train.tfrecord', record 2 (video 'v2'): "
+      "its 'embedding' has 16 bytes, 20 were expected."
+    ) in result.stderr
+
+  def test_keras_refuses_tf_functions_in_these_words(self):
+    match = "A KerasTensor cannot be used as input to a TensorFlow function"
+    assert match in README.read_text()
+    with pytest.raises(ValueError, match=match):
+      tf.nn.relu(keras.Input((3,)))
+
+  def test_records_of_own_videos_can_be_read(self, tmp_path, monkeypatch):
+    script = tmp_path / "script.py"
+    script.write_text(block_with(ROOT / "docs/data.md", "python", "def text"))
+    monkeypatch.chdir(tmp_path)
+    frames = runpy.run_path(str(script))["frames"]
+
+    video = read_all("video_level.tfrecord", "YT8MAggregatedFeatureReader")
+    assert video["labels"].numpy().nonzero()[1].tolist() == [3, 17]
+    assert video["features"]["mean_resnet"].numpy()[0] == pytest.approx(
+      frames.mean(axis=0), abs=1e-6
+    )
+    video = read_all("frame_level.tfrecord", "YT8MFrameFeatureReader")
+    assert video["video_ids"].numpy().tolist() == [b"my-video"]
+    assert video["num_frames"].numpy().tolist() == [90]
+    codes = video["features"]["resnet"].numpy()[0, :90]
+    values = codes * utils.DEQUANTIZE_SCALE + utils.DEQUANTIZE_OFFSET
+    # What is inside [-2, 2] is off by half a level at most.
+    assert values == pytest.approx(
+      np.clip(frames, values.min(), values.max()),
+      abs=utils.DEQUANTIZE_SCALE / 2 + 1e-6,
+    )
+
+  def test_metrics_page(self):
+    results = doctest.testfile(str(ROOT / "docs/metrics.md"), False)
+    assert results.attempted > 5
+    assert results.failed == 0
+
+
+def write_raw_vectors(path, sizes):
+  """Records as the README's reader takes them; three classes, one each."""
+  with tf.io.TFRecordWriter(str(path)) as writer:
+    for i, size in enumerate(sizes):
+      example = tf.train.Example()
+      feature = example.features.feature
+      feature["id"].bytes_list.value.append(f"v{i}".encode())
+      feature["labels"].int64_list.value.append(i % 3)
+      vector = np.eye(3, size, dtype=np.float32)[i % 3]
+      feature["embedding"].bytes_list.value.append(vector.tobytes())
+      writer.write(example.SerializeToString())
+
+
+def read_all(path, reader_name):
+  """The one batch of a shard, read by what its records show."""
+  schema = readers.detect_schema([path])
+  reader = getattr(readers, reader_name)(
+    feature_names=schema.feature_names, feature_sizes=schema.feature_sizes
+  )
+  (batch,) = reader.evaluation_batches([path], 1)
+  return batch
+
+
+class TestTensorBoard:
+  @pytest.fixture
+  def rows(self):
+    rows = table_rows(section(README, "## TensorBoard"))
+    return [code_words(tags) for _, tags in rows]
+
+  @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+  def test_tags(self, rows, own_model_dir):
+    scalars, others, evaluation = rows
+    tags = event_tags(own_model_dir)
+    weights = {tag for tag in tags if tag.startswith("weights/")}
+    assert weights
+    assert tags - weights == {*scalars, *others}
+    assert event_tags(own_model_dir / "eval") == set(evaluation)
+
+
+def event_tags(folder: pathlib.Path) -> set[str]:
+  """The tags of the summaries in a folder."""
+  event_pb2 = importlib.import_module("tensorboard.compat.proto.event_pb2")
+  tags = set()
+  for path in folder.glob("events.out.tfevents.*"):
+    for record in tf.data.TFRecordDataset(str(path)):
+      event = event_pb2.Event.FromString(record.numpy())
+      tags |= {value.tag for value in event.summary.value}
+  return tags
+
+
+class TestCommands:
+  def run_block(self, fork_program, heading, folder, model_dir):
+    """Runs the commands under a heading, word for word but for the paths."""
+    block = re.search(r"```sh\n(.*?)```", section(README, heading), re.DOTALL)[
+      1
+    ]
+    block = block.replace("/path/to/features", str(folder))
+    block = block.replace("$MODEL_DIR", str(model_dir))
+    results = {}
+    for line in block.splitlines()[1:]:
+      program, flags = started_program(shlex.split(line))
+      results[program] = fork_program(program, *flags)
+    return results
+
+  def test_video_level(self, fork_program, video_shards, tmp_path):
+    results = self.run_block(
+      fork_program, "### Video-level features", video_shards.folder, tmp_path
+    )
+    assert "Avg_Hit@1: " in results["eval"].stderr
+    assert "Wrote 61 videos to predictions.csv" in results["inference"].stderr
+
+  def test_frame_level(self, fork_program, tmp_path):
+    for prefix in ("train", "validate"):
+      sample_data.write_shards(
+        str(tmp_path),
+        "v0_frame",
+        num_videos=8,
+        num_classes=30,
+        max_frames=3,
+        prefix=prefix,
+      )
+    results = self.run_block(
+      fork_program, "### Frame-level features", tmp_path, tmp_path / "models"
+    )
+    assert "Avg_Hit@1: " in results["eval"].stderr
+    assert "Wrote 8 videos to predictions.csv" in results["inference"].stderr
+
+
+@pytest.fixture(scope="module")
+def broken(video_shards, trained_video, tmp_path_factory) -> pathlib.Path:
+  """A folder of shards and train dirs with which something is wrong."""
+  folder = tmp_path_factory.mktemp("broken")
+  write_examples(folder / "no_id.tfrecord", [{"name": b"a", "mean_rgb": 0.5}])
+  write_frames(folder / "frames.tfrecord", rgb=[2] * 3, audio=[1] * 2)
+  write_frames(folder / "bytes.tfrecord", rgb=[3], audio=[1])
+  shard = next(video_shards.folder.glob("train*0.tfrecord")).read_bytes()
+  middle = len(shard) // 2
+  damaged = shard[:middle] + bytes([shard[middle] ^ 255]) + shard[middle + 1 :]
+  (folder / "damaged.tfrecord").write_bytes(damaged)
+  (folder / "old").mkdir()
+  (folder / "old/checkpoint").write_text('model_checkpoint_path: "model-1"')
+  (folder / "old/model-1.index").touch()
+  shutil.copytree(trained_video.train_dir, folder / "other")
+  config_path = folder / "other/model_flags.json"
+  config = json.loads(config_path.read_text())
+  config_path.write_text(json.dumps({**config, "num_classes": 26}))
+  return folder
+
+
+def write_examples(path, examples):
+  with tf.io.TFRecordWriter(str(path)) as writer:
+    for features in examples:
+      example = tf.train.Example()
+      feature = example.features.feature
+      feature["labels"].int64_list.value.append(0)
+      for key, value in features.items():
+        if isinstance(value, bytes):
+          feature[key].bytes_list.value.append(value)
+        else:
+          feature[key].float_list.value.append(value)
+      writer.write(example.SerializeToString())
+
+
+def write_frames(path, rgb, audio):
+  """A good video of 2 + 1 bytes per frame, and one with these frame sizes."""
+  with tf.io.TFRecordWriter(str(path)) as writer:
+    for video_id, sizes in (
+      (b"a", {"rgb": [2], "audio": [1]}),
+      (b"b", {"rgb": rgb, "audio": audio}),
+    ):
+      example = tf.train.SequenceExample()
+      example.context.feature["id"].bytes_list.value.append(video_id)
+      example.context.feature["labels"].int64_list.value.append(0)
+      for name, frame_sizes in sizes.items():
+        frames = example.feature_lists.feature_list[name].feature
+        for size in frame_sizes:
+          frames.add().bytes_list.value.append(bytes(size))
+      writer.write(example.SerializeToString())
+
+
+TRAIN_VIDEO = "train --train_data_pattern={video}/train*.tfrecord "
+TRAIN_FRAME = "train --train_data_pattern={frame}/train*.tfrecord "
+TRAIN_BROKEN = (
+  "train --model=FrameLevelLogisticModel --train_data_pattern={broken}/"
+)
+
+# Words of each error message in the README -> a command that provokes it.
+ERRORS = {
+  "no file matches": "train --train_data_pattern=/path/to/train*.tfrecord",
+  "is empty": "train --train_data_pattern=",
+  "unexpected argument": TRAIN_VIDEO + "/path/to/train0001.tfrecord",
+  "unknown 'LogisticModl'": TRAIN_VIDEO + "--model=LogisticModl",
+  "no argument 'l2'": TRAIN_VIDEO + '--model_kwargs={{"l2":1}}',
+  "batch_szie": TRAIN_VIDEO + "--batch_szie=8",
+  "asks for 'inc3'": TRAIN_FRAME + "--feature_names=inc3",
+  "should have size": TRAIN_FRAME + "--feature_names=rgb --feature_sizes=512",
+  "takes video-level features": TRAIN_FRAME + "--model=LogisticModel",
+  "its label": TRAIN_VIDEO + "--num_classes=3",
+  "neither 'id' nor": TRAIN_BROKEN + "no_id.tfrecord",
+  "number of frames": TRAIN_BROKEN + "frames.tfrecord",
+  "frame 0 of its": TRAIN_BROKEN + "bytes.tfrecord",
+  "corrupted record": (
+    "train --train_data_pattern={broken}/damaged.tfrecord --num_classes=25"
+  ),
+  "contradicts": (
+    "eval --eval_data_pattern={video}/validate*.tfrecord "
+    "--train_dir={trained} --num_classes=4716"
+  ),
+  "has a checkpoint but no": TRAIN_VIDEO + "--train_dir={broken}/old",
+  "does not hold the model": (
+    "eval --eval_data_pattern={video}/validate*.tfrecord "
+    "--train_dir={broken}/other --run_once"
+  ),
+  "has no labels": (
+    "eval --eval_data_pattern={video}/test*.tfrecord --train_dir={trained}"
+  ),
+  "The loss is": (
+    TRAIN_VIDEO + "--num_classes=25 --batch_size=8 --optimizer=SGD "
+    "--base_learning_rate=1e38 --clip_gradient_norm=0"
+  ),
+  "cannot be written": (
+    "inference --input_data_pattern={video}/test*.tfrecord "
+    "--train_dir={trained} --output_file={trained}/none/predictions.csv"
+  ),
+}
+
+
+def readme_errors() -> list[str]:
+  """Every error message of a program that the README shows."""
+  return [
+    line
+    for block in blocks(README, "text")
+    for line in block.splitlines()
+    if ": error: " in line
+  ]
+
+
+def without_details(message: str) -> str:
+  """A message without the paths, names and numbers that differ from run to run.
+
+  Names of flags, models and features stay.
+  """
+  message = re.sub(r"'[^' ]*'", "''", message)
+  message = re.sub(r"/\S+", "/", message)
+  return re.sub(r"\d[\d.e+]*|\binf\b|\bnan\b", "0", message)
+
+
+class TestErrors:
+  def test_each_message_has_a_command_here(self):
+    for message in readme_errors():
+      assert len([words for words in ERRORS if words in message]) == 1, message
+    assert len(readme_errors()) == len(ERRORS)
+
+  @pytest.mark.parametrize("words", ERRORS)
+  def test_message_is_what_the_program_says(
+    self,
+    words,
+    fork_program,
+    video_shards,
+    frame_shards,
+    trained_video,
+    broken,
+    tmp_path,
+  ):
+    command = ERRORS[words].format(
+      video=video_shards.folder,
+      frame=frame_shards.folder,
+      broken=broken,
+      trained=trained_video.train_dir,
+    )
+    program, *flags = command.split()
+    if "--train_dir=" not in command:
+      flags.append(f"--train_dir={tmp_path}")
+    result = fork_program(program, *flags, check=False)
+    (expected,) = [line for line in readme_errors() if words in line]
+    assert result.returncode in (1, 2)
+    lines = [line for line in result.stderr.splitlines() if ": error: " in line]
+    assert [*map(without_details, lines)] == [without_details(expected)]
