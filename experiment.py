@@ -88,6 +88,10 @@ class ExperimentConfig:
         f"({','.join(self.feature_names)}), --feature_sizes has "
         f"{len(self.feature_sizes)} sizes; give one size for each name."
       )
+    if len(set(self.feature_names)) < len(self.feature_names):
+      raise UserError(
+        f"--feature_names={','.join(self.feature_names)} names a feature twice."
+      )
     weights = sum(self.feature_sizes) * self.num_classes
     if weights > _MAX_WEIGHTS:
       raise UserError(

@@ -190,6 +190,9 @@ def _set_up_logging():
       "%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"
     )
   )
+  # TensorFlow's own handler shows once more, in another format, what absl's
+  # shows already.
+  standard_logging.getLogger("tensorflow").handlers.clear()
   # TensorFlow logs the microseconds of each checkpoint through absl, too, and
   # each value of a checkpoint that could not be restored, after our message.
   unwanted = ("functional_saver.py", "checkpoint.py")

@@ -153,14 +153,17 @@ class StartedProgram:
 
   Attributes:
     pid: its process id.
+    stdout: path of the file that holds what it prints.
     stderr: path of the file that holds its log and errors.
   """
 
   def __init__(self, ask, request):
     self._ask = ask
     self._returncode = None
-    self._stdout = pathlib.Path(request["stdout"])
+    self.stdout = pathlib.Path(request["stdout"])
     self.stderr = pathlib.Path(request["stderr"])
+    for path in (self.stdout, self.stderr):
+      path.touch()  # So that they can be read from the start.
     self.pid = ask(request)
 
   def poll(self) -> int | None:
@@ -194,7 +197,7 @@ class StartedProgram:
     """Waits for its end; kills it, and fails the test, if that takes longer."""
     self.wait_until(lambda: self.poll() is not None, timeout)
     return ProgramResult(
-      self.poll(), self._stdout.read_text(), self.stderr.read_text()
+      self.poll(), self.stdout.read_text(), self.stderr.read_text()
     )
 
 

@@ -7,7 +7,8 @@
 The import is most of what a short run takes. The copies have done nothing else:
 no TensorFlow op has run in them and no flag is defined. Each then runs its
 program as the interpreter would, with streams, signals and exit code of its
-own.
+own. Only what the interpreter does after the last line of a program, freeing
+its memory, is left to the tests that start processes from scratch.
 
 Reads requests, one JSON object a line, and answers each with one line:
   {"command": [PROGRAM, ARGUMENT...], "cwd": ..., "env": ..., "stdout": PATH,
@@ -15,7 +16,7 @@ Reads requests, one JSON object a line, and answers each with one line:
   {"poll": PID}  its exit code, negative for a signal, null while it runs
 """
 
-import gc
+import atexit
 import json
 import os
 import runpy
@@ -53,12 +54,26 @@ def _enter(request):
   os.environ.update(request["env"])
 
 
+def run(path: str):
+  """Runs a program and ends the process as it asks to.
+
+  An interpreter that shuts down in a copy copies most of the memory it frees,
+  which takes longer than most of what the tests make programs do.
+  """
+  try:
+    runpy.run_path(path, run_name="__main__")
+  except SystemExit as end:
+    if isinstance(end.code, int):
+      atexit._run_exitfuncs()
+      sys.stdout.flush()
+      sys.stderr.flush()
+      os._exit(end.code)
+    raise
+
+
 if __name__ == "__main__":
   sys.path[0] = sys.argv[1]
   for module in ("program", "evaluation"):  # And so all that programs import.
     __import__(module)
-  # Otherwise each copy spends more time on collecting these modules' garbage
-  # at its end than on most of what the tests make it do.
-  gc.freeze()
   sys.argv = serve()
-  runpy.run_path(sys.argv[0], run_name="__main__")
+  run(sys.argv[0])

@@ -135,6 +135,15 @@ def test_an_exception_leaves_the_old_file(tmp_path, error):
   assert os.listdir(tmp_path) == ["file"]
 
 
+def test_a_replaced_file_may_be_of_another_kind(tmp_path):
+  path = str(tmp_path / "shard")
+  with utils.replacing(path, tf.io.TFRecordWriter) as writer:
+    writer.write(b"record")
+    assert "shard" not in os.listdir(tmp_path)
+  (record,) = tf.data.TFRecordDataset(path)
+  assert record.numpy() == b"record"
+
+
 def test_a_file_that_cannot_be_written_is_the_users_error(tmp_path):
   path = str(tmp_path / "missing" / "file")
   with (
@@ -142,14 +151,19 @@ def test_a_file_that_cannot_be_written_is_the_users_error(tmp_path):
     utils.replacing(path) as file,
   ):
     file.write(b"x")
-  # The write worked, the last step does not: a folder has the name.
-  (tmp_path / "file").mkdir()
+
+
+@pytest.mark.parametrize("name", ["folder", "folder/", ""])
+def test_a_folder_is_not_replaced_by_a_file(tmp_path, name):
+  (tmp_path / "folder").mkdir()
+  is_reached = False
   with (
-    pytest.raises(UserError, match="file' cannot be written"),
-    utils.replacing(str(tmp_path / "file")) as file,
+    pytest.raises(UserError, match="cannot be written: a file's name is need"),
+    utils.replacing(f"{tmp_path}/{name}"),
   ):
-    file.write(b"x")
-  assert os.listdir(tmp_path) == ["file"]
+    is_reached = True
+  assert not is_reached  # Before hours of work, not after.
+  assert os.listdir(tmp_path) == ["folder"]
 
 
 def test_folders_are_made_with_those_above(tmp_path):

@@ -213,6 +213,12 @@ FEATURES = [
   ),
   case("train", "--feature_sizes=16,-8", FAILURE, "--feature_sizes=-8 should"),
   case(
+    "train",
+    "--feature_names=mean_rgb,mean_rgb",
+    FAILURE,
+    "--feature_names=mean_rgb,mean_rgb names a feature twice",
+  ),
+  case(
     "eval",
     "--eval_data_pattern=$frame/validate*",
     FAILURE,

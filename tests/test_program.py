@@ -1,0 +1,251 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of program.py: help, exit codes, signals, progress."""
+
+import ast
+import io
+import re
+import signal
+
+import program
+
+import pytest
+
+# Does what its argument says; what a program is made of, and no more.
+PROBE = '''
+"""Does what it is told."""
+import os
+import signal
+import time
+
+import program
+
+from absl import flags
+
+
+def define_flags():
+  flags.DEFINE_string("do", None, "What.", required=True, module_name="Group")
+  flags.DEFINE_string("then", "", "What next.", module_name="Group")
+
+
+def main():
+  return globals()[flags.FLAGS.do]()
+
+
+def return_5():
+  return 5
+
+
+def make_users_mistake():
+  raise program.UserError("first line\\n  second   line")
+
+
+def make_own_mistake():
+  raise ValueError("a bug")
+
+
+def wait():
+  print("waiting", flush=True)
+  try:
+    time.sleep(60)
+  finally:
+    print("tidied up", flush=True)
+
+
+def stop_at_signal():
+  with program.StopSignals() as stop:
+    print("waiting", flush=True)
+    while not stop.received:
+      time.sleep(0.01)
+    print("received", stop.received, flush=True)
+    if flags.FLAGS.then == "hang":
+      time.sleep(60)
+  if flags.FLAGS.then == "leave":
+    wait()
+  return program.exit_code(stop.received)
+
+
+if __name__ == "__main__":
+  program.run(main, define_flags)
+'''
+
+
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory):
+  path = tmp_path_factory.mktemp("probe") / "probe.py"
+  path.write_text(PROBE)
+  return path
+
+
+@pytest.fixture
+def run_probe(probe, fork_program):
+  return lambda do: fork_program(probe, f"--do={do}", check=False)
+
+
+@pytest.fixture
+def start_probe(probe, start_program):
+  """Starts the probe and returns when it waits for a signal."""
+
+  def start(*flags):
+    process = start_program(probe, *flags)
+    process.wait_until(lambda: "waiting" in process.stdout.read_text())
+    return process
+
+  return start
+
+
+class TestExit:
+  def test_code_is_what_main_returns(self, run_probe):
+    result = run_probe("return_5")
+    assert (result.returncode, result.output) == (5, "")
+
+  def test_users_mistake_is_one_line(self, run_probe):
+    result = run_probe("make_users_mistake")
+    assert result.returncode == program.EXIT_FAILURE == 1
+    assert result.output == "probe.py: error: first line second line\n"
+
+  def test_own_bug_shows_where_it_is(self, run_probe):
+    result = run_probe("make_own_mistake")
+    assert result.returncode == 1
+    assert "Traceback (most recent call last)" in result.stderr
+    assert "in make_own_mistake" in result.stderr
+    assert result.stderr.endswith("ValueError: a bug\n")
+    assert "error: " not in result.stderr.lower().replace("valueerror: ", "")
+
+
+@pytest.mark.parametrize(
+  ("signum", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+class TestSignals:
+  def test_program_tidies_up_and_ends_without_a_word(
+    self, signum, exit_code, start_probe
+  ):
+    process = start_probe("--do=wait")
+    process.signal(signum)
+    result = process.wait()
+    assert result.returncode == exit_code
+    assert result.stdout == "waiting\ntidied up\n"
+    assert result.stderr == ""
+
+  def test_loop_ends_by_itself(self, signum, exit_code, start_probe):
+    process = start_probe("--do=stop_at_signal")
+    process.signal(signum)
+    result = process.wait()
+    assert result.returncode == exit_code
+    assert result.output == f"waiting\nreceived {signum:d}\n"
+
+  def test_second_signal_ends_a_loop_that_hangs(
+    self, signum, exit_code, start_probe
+  ):
+    process = start_probe("--do=stop_at_signal", "--then=hang")
+    process.signal(signum)
+    process.wait_until(lambda: "received" in process.stdout.read_text())
+    process.signal(signum)
+    assert process.wait().returncode == exit_code
+
+  def test_signal_after_the_loop_ends_the_program_as_before_it(
+    self, signum, exit_code, start_probe
+  ):
+    process = start_probe("--do=stop_at_signal", "--then=leave")
+    process.signal(signum)
+    process.wait_until(lambda: process.stdout.read_text().count("waiting") == 2)
+    process.signal(signum)
+    result = process.wait()
+    assert result.returncode == exit_code
+    assert result.stdout.endswith("waiting\ntidied up\n")
+    assert result.stderr == ""
+
+
+# (program, groups in order, some lines with a default or a unit)
+HELP = [
+  (
+    "train",
+    {
+      *("Data", "Model folder", "Model", "Optimization"),
+      *("Saving and logging", "Machine"),
+    },
+    {
+      "batch_size": "Videos per step. Default: 1024.",
+      "num_classes": "Default: 3862.",
+      "num_epochs": "Default: 5.",
+      "base_learning_rate": "Default: 0.01.",
+      "learning_rate_decay_examples": "Default: 4000000.",
+      "clip_gradient_norm": "per variable",
+      "save_checkpoint_secs": "Seconds between two checkpoints. Default: 60.",
+      "max_to_keep": "Default: 5.",
+      "train_dir": "Default: /tmp/yt8m_model/.",
+      "model": "Default: LogisticModel.",
+    },
+  ),
+  (
+    "eval",
+    {"Data", "Model folder", "Model", "Evaluation", "Machine"},
+    {
+      "batch_size": "Default: 1024.",
+      "top_k": "Default: 20.",
+      "run_once": "Default: False.",
+      "num_classes": "Read from the train dir",
+    },
+  ),
+  (
+    "inference",
+    {"Data", "Model folder", "Model", "Output", "Machine"},
+    {"batch_size": "Default: 512.", "top_k": "Default: 20."},
+  ),
+]
+
+
+@pytest.mark.parametrize(("name", "groups", "texts"), HELP)
+def test_help(name, groups, texts, fork_program, checkout):
+  result = fork_program(name, "--help")
+  assert result.stderr == ""
+  docstring = ast.get_docstring(
+    ast.parse((checkout / f"{name}.py").read_text())
+  )
+  assert result.stdout.startswith(docstring)
+  assert max(map(len, result.stdout.splitlines())) <= 80
+  assert set(re.findall(r"^(\w[\w ]+):$", result.stdout, re.M)) == groups
+
+  described = re.split(r"^  --(\w+): ", result.stdout, flags=re.M)[1:]
+  names, paragraphs = described[::2], described[1::2]
+  assert len(names) == len(set(names))
+  found = dict(zip(names, paragraphs, strict=True))
+  for flag, text in texts.items():
+    assert text in " ".join(found[flag].split())
+  for paragraph in paragraphs:
+    assert len(paragraph.split("Default: ")[0].split()) >= 3
+
+
+class Terminal(io.StringIO):
+  def isatty(self):
+    return True
+
+
+class TestProgressDisplay:
+  def test_bar_in_a_terminal(self, monkeypatch, caplog):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with (
+      caplog.at_level("INFO"),
+      program.ProgressDisplay("step", total=10, initial=5) as display,
+    ):
+      display.show(7, "a log line", loss="8.45")
+      display.note("a line that stays")
+      display.show(10, "another log line", loss="7.00")
+    shown = terminal.getvalue()
+    assert "5/10" in shown
+    assert "10/10" in shown
+    assert "loss=7.00" in shown
+    assert "a line that stays\n" in shown
+    assert "log line" not in shown + caplog.text
+
+  def test_log_lines_elsewhere(self, monkeypatch, caplog):
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    with (
+      caplog.at_level("INFO"),
+      program.ProgressDisplay("step", total=10) as display,
+    ):
+      display.show(7, "100% of a log line", loss="8.45")
+      display.note("a line that stays")
+    assert caplog.messages == ["100% of a log line", "a line that stays"]
