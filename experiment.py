@@ -120,10 +120,14 @@ class ExperimentConfig:
         f"{path!r} was not written by this trainer: expected an object with "
         f"the keys {', '.join(sorted(known))}."
       )
-    for name in ("feature_names", "feature_sizes"):
-      if isinstance(values.get(name), list):
-        values[name] = tuple(values[name])
+    lists = ("feature_names", "feature_sizes")
     try:
+      # As the starter code's file of the same name has them.
+      if any(isinstance(values.get(name), str) for name in lists):
+        raise UserError("features are strings; lists were expected.")
+      for name in lists:
+        if isinstance(values.get(name), list):
+          values[name] = tuple(values[name])
       return cls(**values)
     except UserError as error:
       raise UserError(f"{path!r}: {error}") from error
@@ -168,7 +172,8 @@ def define_train_dir_flags():
   flags.DEFINE_integer(
     "num_readers",
     None,
-    "Shards read at the same time. Found from the machine when not given.",
+    "Shards read at the same time; no more than 16 are. Found from the machine "
+    "when not given.",
     lower_bound=1,
     upper_bound=1024,
     module_name="Data",
@@ -321,7 +326,10 @@ def check_agreement(
 
 
 def _shown(value) -> str:
-  return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+  """A value as one would type it."""
+  if isinstance(value, tuple):
+    return ",".join(map(str, value))
+  return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
 def check_schema(config: ExperimentConfig, schema: readers.Schema):
@@ -434,6 +442,12 @@ def build_model(config: ExperimentConfig) -> keras.Model:
       model_input, config.num_classes, num_frames=num_frames, **call
     )
   except (TypeError, ValueError) as error:
+    if "KerasTensor" in str(error):
+      raise UserError(
+        f"--model={config.model}: create_model calls a tf.* function on a "
+        "symbolic tensor. Use keras.ops, or call it inside the call method of "
+        f"a keras.layers.Layer. Keras says: {str(error).splitlines()[0]}"
+      ) from error
     if not config.model_kwargs:
       raise
     raise UserError(

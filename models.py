@@ -38,7 +38,7 @@ class BaseModel:
         after a video's last frame.
       vocab_size: number of classes.
       num_frames: [batch] int32, each video's own frames, at most max_frames;
-        0 is possible. None at video level.
+        0 is possible. At video level, ones.
 
     Returns:
       A dict with "predictions", [batch, vocab_size] in [0, 1], and optionally

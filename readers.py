@@ -128,7 +128,10 @@ def _schema_of(record: bytes, shard: str, asked: Sequence[str] | None):
       f"{_listing([*context, *frame_lists])}."
     )
   sizes = (
-    {name: _frame_size(frames) for name, frames in frame_lists.items()}
+    {
+      name: _frame_size(name, frames, shard)
+      for name, frames in frame_lists.items()
+    }
     if frame_lists
     else _float_sizes(context)
   )
@@ -151,8 +154,8 @@ def _choose_features(sizes, asked, frame_level: bool, shard: str):
     missing = [name for name in asked if name not in sizes]
     if missing:
       raise UserError(
-        f"--feature_names asks for {missing[0]!r}, but {shard!r} has the "
-        f"{level}-level features {_listing(sizes)}."
+        f"The model reads feature {missing[0]!r} (--feature_names), but "
+        f"{shard!r} has the {level}-level features {_listing(sizes)}."
       )
     return tuple(asked)
   known = FRAME_FEATURES if frame_level else VIDEO_FEATURES
@@ -189,9 +192,17 @@ def _parse_proto(record: bytes):
   return (context, frame_lists) if context or frame_lists else None
 
 
-def _frame_size(frames) -> int:
+def _frame_size(name: str, frames, shard: str) -> int:
   """Bytes of a feature's first frame; 0 where there is none."""
-  return len(_only_bytes(frames.feature[0])) if frames.feature else 0
+  if not frames.feature:
+    return 0
+  kind = frames.feature[0].WhichOneof("kind")
+  if kind != "bytes_list":
+    raise UserError(
+      f"{shard!r}: frames of {name!r} are of type {kind}; one byte string of "
+      "8-bit codes for each frame is expected (bytes_list)."
+    )
+  return len(_only_bytes(frames.feature[0]))
 
 
 def _only_bytes(feature) -> bytes:

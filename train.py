@@ -458,6 +458,7 @@ class Logger:
   def __enter__(self):
     step = int(self._position.step.numpy())
     self._display = program.ProgressDisplay("step", self._total_steps, step)
+    self._window = self._now()
     text = json.dumps(dataclasses.asdict(self._config), indent=2)
     with self._writer.as_default(step=step):
       tf.summary.text("configuration", f"```\n{text}\n```")
@@ -486,8 +487,9 @@ class Logger:
     """
     if self._unchecked is None:
       # The first step is mostly compilation; the rate starts after it.
-      self._start_window()
-      self._first_window = self._window
+      self._first_window = self._now()
+      if not self.is_due(step):
+        self._window = self._first_window
     else:
       self._check_loss()
     self._unchecked = (step, outcome)
@@ -499,13 +501,13 @@ class Logger:
       raise checkpoints.DivergedError(
         f"The loss is {loss} at step {step} (learning rate "
         f"{float(outcome['learning_rate']):g}, last finite loss "
-        f"{self._last_finite_loss}). The last checkpoint stays as it is. Try "
+        f"{self._last_finite_loss}). What was saved before stays as it is. Try "
         "a lower --base_learning_rate."
       )
     self._last_finite_loss = loss
 
-  def _start_window(self):
-    self._window = (time.monotonic(), int(self._position.num_examples.numpy()))
+  def _now(self):
+    return time.monotonic(), int(self._position.num_examples.numpy())
 
   def _examples_per_second(self, window) -> float:
     start, num_examples = window
@@ -521,7 +523,7 @@ class Logger:
     self._check_loss()
     metrics = batch_metrics(outcome)
     rate = self._examples_per_second(self._window)
-    self._start_window()
+    self._window = self._now()
     loss = float(outcome["loss"])
     line = (
       f"training step {step} | Loss: {loss:.2f} Examples/sec: {rate:.1f} | "

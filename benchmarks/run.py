@@ -193,13 +193,12 @@ def describe_machine(bench: measurements.Bench) -> dict:
     "import tensorflow as tf, keras; print(tf.__version__, keras.__version__)"
   )
   versions = bench.python("-c", code).lines[-1][1].split()
-  cpu_info = _read_cpu_info()
   return {
-    "processor": cpu_info.get("model name", platform.processor()),
+    "processor": _read_cpu_info().get("model name", platform.processor()),
     "cpus": len(os.sched_getaffinity(0))
     if hasattr(os, "sched_getaffinity")
     else os.cpu_count(),
-    "has_bfloat16": bool(_BFLOAT16_FLAGS & set(_cpu_flags(cpu_info))),
+    "has_bfloat16": has_bfloat16(),
     "python": platform.python_version(),
     "tensorflow": versions[0],
     "keras": versions[1],
@@ -208,9 +207,12 @@ def describe_machine(bench: measurements.Bench) -> dict:
   }
 
 
-def _cpu_flags(cpu_info: dict[str, str]) -> list[str]:
+def has_bfloat16() -> bool:
+  """Whether the processor multiplies bfloat16, as far as Linux tells."""
+  cpu_info = _read_cpu_info()
   # "flags" on x86, "Features" on ARM.
-  return f"{cpu_info.get('flags', '')} {cpu_info.get('Features', '')}".split()
+  flags = f"{cpu_info.get('flags', '')} {cpu_info.get('Features', '')}"
+  return not _BFLOAT16_FLAGS.isdisjoint(flags.split())
 
 
 def _read_cpu_info() -> dict[str, str]:

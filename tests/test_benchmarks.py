@@ -3,6 +3,7 @@
 """The benchmarks run and report every row; how fast is not tested here."""
 
 import json
+import pathlib
 import sys
 
 import pytest
@@ -26,94 +27,184 @@ TINY = measurements.Sizes(
   metrics_large=64,
   part_repeats=2,
 )
-NEEDS_FLAG = {"video_mixed", "video_mixed_gap", "frame_mixed"}
-NEEDS_LONG_RUN = {"frame_train_growth", "frame_inference_growth"}
+RATES = {
+  "train.py": {
+    "video": 2000.0,
+    "video_repeated": 2500.0,
+    "video_mixed": 3000.0,
+    "frame": 50.0,
+    "frame_mixed": 55.0,
+  },
+  "eval.py": {"video": 400.0, "frame": 60.0},
+  "inference.py": {"video": 800.0, "frame": 40.0},
+}
+PARTS = {
+  "video_parts": {
+    "matmul_ms": 5.0,
+    "keras_rate": 1000.0,
+    "forward_rate": 1000.0,
+  },
+  "frame_parts": {"raw_rate": 200.0, "float32_rate": 10.0},
+  "metrics_parts": {
+    "metrics_us": 3.0,
+    "argpartition_us": 2.0,
+    "seconds": 7.0,
+    "bytes_per_video": 240.0,
+  },
+}
+# What the rows make of these figures: ratio, or figure where there is no limit,
+# and whether the target is met.
+EXPECTED = {
+  "video_step": (16 / 2000.0 * 1e3 / 5.0, False),  # Batches of 16.
+  "video_keras": (2.0, True),
+  "video_pipeline": (0.8, False),
+  "video_mixed": (1.5, True),
+  "video_mixed_gap": (0.0, True),
+  "frame_reading": (0.25, True),
+  "frame_float32": (5.0, True),
+  "frame_mixed": (1.1, None),
+  "frame_eval": (1.2, True),
+  "frame_inference": (0.8, False),
+  "video_eval": (0.4, False),
+  "video_inference": (0.8, True),
+  "metrics_100k": (1.5, True),
+  "metrics_1m": (1.5, True),
+  "metrics_growth": (1.0, True),
+  "metrics_memory": (240.0, True),
+  "startup": (1.0, True),
+  # 100 MB, and two batches of 8 videos of 12 frames of 24 bytes.
+  "frame_train_memory": (1e8 / (2 * 8 * 12 * 24), None),
+  "frame_train_growth": (70 / 20, False),
+  "frame_inference_memory": (1e8 / (2 * 8 * 12 * 24), None),
+  "frame_inference_growth": (70 / 20, False),
+}
 
 
-@pytest.fixture
-def forked_processes(fork_program, checkout, monkeypatch):
-  """Lets the harness start processes in a fraction of the time.
+def finished(*lines: str, memory=()) -> processes.Finished:
+  """A process that wrote a line a second."""
+  timed = [(float(number), line) for number, line in enumerate(lines)]
+  return processes.Finished(1.0, timed, 10**8, list(memory))
 
-  Returns the commands that it started.
-  """
+
+def pretend(command, folder, until=None) -> processes.Finished:
+  """Stands in for `processes.run`: what each program would leave behind."""
+  del folder, until
+  _, program, *arguments = command
+  if program == "-c":
+    return finished("2.21.0 3.15.1")
+  if program == "-m" and arguments[0] != "benchmarks.repeated_batch":
+    return finished(json.dumps(PARTS[arguments[0].split(".")[1]]))
+  options = dict(text[2:].split("=", 1) for text in arguments if "=" in text)
+  if program == "sample_data.py":
+    return finished("Wrote 3 v2_video videos.")
+  if program == "-m":
+    program = "train.py"
+  train_dir = pathlib.Path(options["train_dir"])
+  rate = RATES[program].get(train_dir.name)
+  # A batch a second, each of which leaves a megabyte behind.
+  memory = [(float(n), n * 1_000_000) for n in range(80)]
+  if program == "inference.py":
+    lines = [f"num examples processed: {8 * n} | 9.9" for n in range(70)]
+    last = f"Wrote 560 videos to x.csv ({rate} examples/sec)."
+    return finished(*lines, last, memory=memory)
+  if program == "eval.py":
+    results = {"videos_per_second": rate, "gap": 0.5}
+    write(train_dir / "eval" / "eval_results.json", results)
+    return finished()
+  write(train_dir / "train_results.json", {"examples_per_second": rate})
+  steps = [f"training step {n} | Loss: 1.0" for n in range(71)]
+  return finished(*steps, memory=memory)
+
+
+def write(path: pathlib.Path, contents):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(json.dumps(contents))
+
+
+def test_every_row_is_reported(monkeypatch, tmp_path, capsys):
+  monkeypatch.setattr(processes, "run", pretend)
+  monkeypatch.setattr(measurements, "Sizes", lambda: TINY)
+  monkeypatch.setattr(harness, "has_bfloat16", lambda: True)
+  assert harness.main([f"--output_dir={tmp_path}", "--rounds=2"]) == 0
+  contents = json.loads((tmp_path / "benchmark_results.json").read_text())
+  judged = {
+    row["name"]: (row["ratio"] or row["figure"])["median"]
+    for row in contents["rows"]
+  }
+  assert judged == pytest.approx({k: v for k, (v, _) in EXPECTED.items()})
+  met = {row["name"]: row["met"] for row in contents["rows"]}
+  assert met == {name: met for name, (_, met) in EXPECTED.items()}
+  assert list(met) == [row.name for row in rows.ROWS]
+  table = capsys.readouterr().out.splitlines()
+  named = [line.split()[1] for line in table if line.startswith("| ")]
+  assert named[2:] == list(met)
+
+
+def test_real_programs_are_measured(
+  fork_program, checkout, monkeypatch, tmp_path
+):
   commands = []
 
   def run(command, folder, until=None):
-    del folder
-    arguments = command[1:]
+    del folder, until
+    _, *arguments = command
     commands.append(arguments)
     if arguments[0] == "-c":  # It imports TensorFlow, which takes seconds.
-      return processes.Finished(1.0, [(1.0, "2.21.0 3.15.1")], 10**6, [])
+      return finished("2.21.0 3.15.1")
     if arguments[0] == "-m":
       arguments = [f"{arguments[1].replace('.', '/')}.py", *arguments[2:]]
-    path = checkout / arguments[0]
-    result = fork_program(path, *arguments[1:], check=False)
-    if result.returncode:
-      raise processes.ProcessError(result.output)
-    lines = [(1.0, line) for line in result.output.splitlines()]
-    assert until is None or any(until in line for _, line in lines)
-    return processes.Finished(1.0, lines, 10**6, [])
+    result = fork_program(checkout / arguments[0], *arguments[1:])
+    return finished(*result.output.splitlines())
 
   monkeypatch.setattr(processes, "run", run)
   monkeypatch.setattr(measurements, "Sizes", lambda: TINY)
-  return commands
+  options = [f"--output_dir={tmp_path}", "--rounds=1"]
+  asked = "--rows=video_pipeline,video_inference,frame_float32,metrics_100k"
+  assert harness.main([*options, asked]) == 0
+  contents = json.loads((tmp_path / "benchmark_results.json").read_text())
+  assert len(contents["rows"]) == 4
+  for row in contents["rows"]:
+    assert row["figure"]["median"] > 0
+    assert row["ratio"]["median"] > 0
 
-
-def test_every_row_is_measured(forked_processes, tmp_path, capsys):
-  folder = tmp_path / "out"
-  assert harness.main([f"--output_dir={folder}", "--rounds=1"]) == 0
-  contents = json.loads((folder / "benchmark_results.json").read_text())
-  results = {row["name"]: row for row in contents["rows"]}
-  assert list(results) == [row.name for row in rows.ROWS]
-  for row in rows.ROWS:
-    result = results[row.name]
-    if row.name in NEEDS_LONG_RUN or result["note"]:
-      assert row.name in NEEDS_LONG_RUN | NEEDS_FLAG
-      continue
-    assert result["figure"]["median"] >= 0
-    assert (result["ratio"] is None) == (row.limit is None)
-    assert (result["met"] is None) == (result["target"] == "report")
-  table = capsys.readouterr().out
-  for row in rows.ROWS:
-    assert f"| {row.name} " in table
-  assert table.count("\n| ") == len(rows.ROWS) + 1  # The line below the head.
-
-  # Shards that are there are used again; only what a row needs is measured.
-  forked_processes.clear()
-  harness.main(
-    [f"--output_dir={folder}", "--rounds=1", "--rows=metrics_growth"]
-  )
-  started = [command[1] for command in forked_processes]
-  assert started[1:] == ["benchmarks.metrics_parts"] * 2
+  # Shards that are there are used again, and only what is needed is measured.
+  del commands[:]
+  assert harness.main([*options, "--rows=frame_reading"]) == 0
+  started = [command[:2] for command in commands[1:]]
+  assert [command[0] for command in started] == ["-m", "train.py"]
+  assert started[0][1] == "benchmarks.frame_parts"
 
 
 def test_failure_costs_only_its_rows(monkeypatch, tmp_path, capsys):
-  def run(command, folder, until=None):
-    del folder, until
-    if "benchmarks.metrics_parts" in command:
-      figures = {"metrics_us": 3.0, "argpartition_us": 2.0, "seconds": 1.0}
-      return processes.Finished(1.0, [(0.5, json.dumps(figures))], 1, [])
+  def run(command, *others):
     if "import tensorflow" in command:
       raise processes.ProcessError("no such module")
-    return processes.Finished(1.0, [(0.5, "2.21.0 3.15.1")], 1, [])
+    return pretend(command, *others)
 
   monkeypatch.setattr(processes, "run", run)
   path = tmp_path / "results.json"
-  rows_asked = "--rows=startup,metrics_100k"
-  assert harness.main([rows_asked, f"--json={path}", "--rounds=2"]) == 1
-  contents = json.loads(path.read_text())
-  metrics, startup = contents["rows"]
-  assert metrics["figure"]["samples"] == [3.0, 3.0]
-  assert metrics["ratio"] == {
-    "median": 1.5,
-    "min": 1.5,
-    "max": 1.5,
-    "samples": [1.5, 1.5],
-  }
+  asked = "--rows=startup,metrics_100k"
+  assert harness.main([asked, f"--json={path}", "--scale=0.01"]) == 1
+  metrics, startup = json.loads(path.read_text())["rows"]
+  assert metrics["figure"]["samples"] == [3.0, 3.0, 3.0]
   assert metrics["met"] is True
   assert startup["met"] is None
   assert "no such module" in startup["note"]
-  assert "no such module" in capsys.readouterr().out
+  assert "startup: failed: " in capsys.readouterr().out
+
+
+def test_missing_flag_skips_its_rows(monkeypatch, tmp_path):
+  def run(command, *others):
+    if "--mixed_precision" in command:
+      raise processes.ProcessError("Unknown command line flag 'mixed_preci")
+    return pretend(command, *others)
+
+  monkeypatch.setattr(processes, "run", run)
+  options = ["--rows=video_mixed", f"--output_dir={tmp_path}", "--scale=0.01"]
+  assert harness.main(options) == 0
+  contents = json.loads((tmp_path / "benchmark_results.json").read_text())
+  notes = [row["note"] for row in contents["rows"]]
+  assert notes == ["skipped: train.py has no --mixed_precision"] * 2
 
 
 @pytest.mark.parametrize(
@@ -139,36 +230,44 @@ def test_rows_are_chosen_by_name_or_beginning():
     rows.choose(["vid"])
 
 
-def test_growth_is_taken_50_batches_apart():
-  megabyte = 10**6
-  # A batch a second; each leaves a megabyte behind.
-  lines = [(float(n), f"training step {n} | Loss") for n in range(0, 80, 10)]
-  memory = [(float(n), n * megabyte) for n in range(71)]
-  finished = processes.Finished(71.0, lines, 99 * megabyte, memory)
+def test_process_is_watched(run_command, checkout):
+  # In a process of its own: a child's peak is at least what its parent has,
+  # and this one has TensorFlow in it.
+  code = """
+import json, sys
+from benchmarks import processes
+code = "print('ready', flush=True); x = bytearray(200_000_000); print(len(x))"
+big = processes.run([sys.executable, "-c", code], ".")
+small = processes.run([sys.executable, "-c", ""], ".")
+print(json.dumps([big.lines, big.seconds, big.peak_bytes, small.peak_bytes]))
+"""
+  result = run_command(sys.executable, "-c", code, cwd=checkout)
+  lines, seconds, big, small = json.loads(result.stdout)
+  assert [line for _, line in lines] == ["ready", "200000000"]
+  assert 0 < lines[0][0] <= lines[1][0] <= seconds
+  assert 2e8 < big < 3e8
+  assert small < 1e8  # Its own, not that of any child so far.
+
+
+def test_memory_is_sampled():
+  code = "import time; x = bytearray(100_000_000); time.sleep(0.5)"
+  memory = processes.run([sys.executable, "-c", code], ".").memory
+  assert memory == sorted(memory, key=lambda sample: sample[0])
+  assert max(resident for _, resident in memory) > 1e8
+
+
+def test_short_run_has_no_growth():
+  lines = [f"training step {n} | Loss" for n in range(10)]
+  seen = finished(*lines, memory=[(1.0, 1)])
   progress = measurements._TRAIN_PROGRESS
-  figures = measurements.memory_figures(finished, progress, 1, TINY)
-  assert figures == {
-    "peak_mb": 99.0,
-    "two_batches_mb": 2 * 8 * 12 * 24 / megabyte,
-    "early_mb": 20.0,
-    "late_mb": 70.0,
-  }
+  figures = measurements.memory_figures(seen, progress, 1, TINY)
+  assert sorted(figures) == ["peak_mb", "two_batches_mb"]
 
 
-def test_process_is_watched(tmp_path):
-  code = "print('ready', flush=True); x = bytearray(200_000_000); print(len(x))"
-  finished = processes.run([sys.executable, "-c", code], str(tmp_path))
-  assert [line for _, line in finished.lines] == ["ready", "200000000"]
-  assert 2e8 < finished.peak_bytes < 3e8
-  assert 0 < finished.lines[0][0] <= finished.lines[1][0] <= finished.seconds
-  # The child's own peak, not that of any child so far.
-  assert processes.run([sys.executable, "-c", ""], ".").peak_bytes < 1e8
-
-
-def test_process_is_stopped_at_a_line(tmp_path):
+def test_process_is_stopped_at_a_line():
   code = "import time; print('step 1', flush=True); time.sleep(60)"
-  finished = processes.run([sys.executable, "-c", code], ".", until="step 1")
-  assert finished.seconds < 30
+  seen = processes.run([sys.executable, "-c", code], ".", until="step 1")
+  assert seen.seconds < 30
   with pytest.raises(processes.ProcessError, match="exit code 0: nothing"):
     processes.run([sys.executable, "-c", "print('nothing')"], ".", "step 1")
 

@@ -286,13 +286,13 @@ def test_the_first_of_two_id_keys_is_taken(tmp_path):
       video_context(),
       None,
       ["inc3"],
-      "^--feature_names asks for 'inc3', but '.*shard' has the video-level "
-      "features mean_audio, mean_rgb.$",
+      "^The model reads feature 'inc3' .--feature_names., but '.*shard' has "
+      "the video-level features mean_audio, mean_rgb.$",
     ),
     (
       *frame_parts(),
       ["rgb", "mean_audio"],
-      "asks for 'mean_audio', .* frame-level features audio, rgb.$",
+      "feature 'mean_audio' .* frame-level features audio, rgb.$",
     ),
   ],
 )

@@ -582,7 +582,7 @@ ERRORS = {
   "unknown 'LogisticModl'": TRAIN_VIDEO + "--model=LogisticModl",
   "no argument 'l2'": TRAIN_VIDEO + '--model_kwargs={{"l2":1}}',
   "batch_szie": TRAIN_VIDEO + "--batch_szie=8",
-  "asks for 'inc3'": TRAIN_FRAME + "--feature_names=inc3",
+  "reads feature 'inc3'": TRAIN_FRAME + "--feature_names=inc3",
   "should have size": TRAIN_FRAME + "--feature_names=rgb --feature_sizes=512",
   "takes video-level features": TRAIN_FRAME + "--model=LogisticModel",
   "its label": TRAIN_VIDEO + "--num_classes=3",

@@ -185,8 +185,8 @@ FEATURES = [
     "train",
     "--feature_names=rgb,audio",
     FAILURE,
-    r"--feature_names asks for 'rgb', but .*train0000\.tfrecord' has the "
-    "video-level features mean_audio, mean_rgb",
+    r"The model reads feature 'rgb' .--feature_names., but .*train0000\.tfre"
+    "cord' has the video-level features mean_audio, mean_rgb",
   ),
   case(
     "train",
@@ -222,21 +222,21 @@ FEATURES = [
     "eval",
     "--eval_data_pattern=$frame/validate*",
     FAILURE,
-    r"--feature_names asks for 'mean_rgb', but '.*validate0000\.tfrecord' has "
-    "the frame-level features audio, rgb",
+    "The model reads feature 'mean_rgb' .--feature_names., but '.*validate0000"
+    ".tfrecord' has the frame-level features audio, rgb",
   ),
   case(
     "inference",
     "--train_dir=$frame_model",
     FAILURE,
-    r"--feature_names asks for 'rgb', but '.*validate0000\.tfrecord' has the "
-    "video-level features mean_audio, mean_rgb",
+    "The model reads feature 'rgb' .--feature_names., but '.*validate0000"
+    ".tfrecord' has the video-level features mean_audio, mean_rgb",
   ),
   case(
     "train",
     "--train_dir=$frame_model",
     FAILURE,
-    "--feature_names asks for 'rgb'|--num_classes=25 contradicts",
+    "The model reads feature 'rgb'|--num_classes=25 contradicts",
   ),
 ]
 
