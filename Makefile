@@ -13,7 +13,7 @@ TEST_INSTALLED := $(VENV)/.youtube-8m-test
 
 PIP_INSTALL := $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help install quickstart test lint format clean
+.PHONY: help install quickstart test lint format bench clean
 
 help:
 	@echo "make quickstart   train, evaluate and predict on made-up data"
@@ -21,6 +21,7 @@ help:
 	@echo "make test         lint, then run all tests"
 	@echo "make lint         check the code and its format"
 	@echo "make format       fix the format"
+	@echo "make bench        measure the speed, in about 8 minutes"
 	@echo "make clean        remove .venv and everything generated"
 
 install: $(INSTALLED)
@@ -39,8 +40,12 @@ format: $(TEST_INSTALLED)
 	$(VENV_PYTHON) -m ruff check --fix .
 	$(VENV_PYTHON) -m ruff format .
 
+# For instance: make bench BENCH_FLAGS="--rows=video,startup --scale=0.3"
+bench: $(INSTALLED)
+	$(VENV_PYTHON) -m benchmarks.run --output_dir=bench_output $(BENCH_FLAGS)
+
 clean:
-	rm -rf .venv build dist *.egg-info quickstart_output
+	rm -rf .venv build dist *.egg-info quickstart_output bench_output
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

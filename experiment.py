@@ -40,6 +40,7 @@ MODEL_FLAGS = (
 # A stranger's model_flags.json must not make us allocate without bounds.
 _MAX_SIZE = 10_000_000
 _MAX_WEIGHTS = 2**33
+_MAX_VIDEO_BYTES = 2**30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,11 +93,18 @@ class ExperimentConfig:
       raise UserError(
         f"--feature_names={','.join(self.feature_names)} names a feature twice."
       )
+    video_bytes = self.max_frames * sum(self.feature_sizes)
+    if self.frame_features and video_bytes > _MAX_VIDEO_BYTES:
+      raise UserError(
+        f"--max_frames={self.max_frames} times --feature_sizes="
+        f"{_shown(self.feature_sizes)} makes {video_bytes:,} bytes a video, "
+        f"more than {_MAX_VIDEO_BYTES:,}. One of them must be wrong."
+      )
     weights = sum(self.feature_sizes) * self.num_classes
     if weights > _MAX_WEIGHTS:
       raise UserError(
         f"--num_classes={self.num_classes} times --feature_sizes="
-        f"{','.join(map(str, self.feature_sizes))} makes {weights:,} weights, "
+        f"{_shown(self.feature_sizes)} makes {weights:,} weights, "
         f"more than {_MAX_WEIGHTS:,}. One of them must be wrong."
       )
 

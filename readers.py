@@ -118,7 +118,8 @@ def _schema_of(record: bytes, shard: str, asked: Sequence[str] | None):
   example = _parse_proto(record)
   if example is None:
     raise UserError(
-      f"{shard!r}: record 0 is neither a tf.Example nor a tf.SequenceExample."
+      f"{shard!r}: the first record is neither a tf.Example nor a "
+      "tf.SequenceExample."
     )
   context, frame_lists = example
   id_key = next((key for key in ID_KEYS if key in context), None)
@@ -364,7 +365,9 @@ class BaseReader:
       first_epoch: the epoch to start with.
       skip_videos: how many videos of that epoch to pass over.
     """
-    # Not of the batch size, which may differ when a run is resumed.
+    # The first record may be a short video: what a long one takes bounds the
+    # memory. Not of the batch size, which may differ when a run is resumed.
+    record_bytes = max(record_bytes, self._most_bytes())
     buffer_size = max(1, _SHUFFLE_BYTES // record_bytes)
 
     def epoch_records(epoch):
@@ -457,6 +460,10 @@ class BaseReader:
       return None
     name = _video_name(record, self.id_key)
     return UserError(f"{shard!r}, record {number}{name}: {problem}.")
+
+  def _most_bytes(self) -> int:
+    """Bytes of the features of the longest video that is not cut."""
+    return 4 * sum(self.feature_sizes.values())
 
   def _id_spec(self):
     # Without an id it is "", which `parse` refuses: TensorFlow's own error
@@ -587,6 +594,9 @@ class YT8MFrameFeatureReader(BaseReader):
         ),
         "labels": tf.identity(labels),
       }
+
+  def _most_bytes(self):
+    return self.max_frames * sum(self.feature_sizes.values())
 
   def _codes(self, frames, size: int):
     """[K, T, size] uint8 from [K, number of frames] strings."""

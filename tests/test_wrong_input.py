@@ -115,7 +115,7 @@ SHARDS = [
     "train",
     "--train_data_pattern=$folder/other_records.tfrecord",
     FAILURE,
-    r"other_records\.tfrecord': record 0 is neither a tf\.Example nor",
+    r"other_records\.tfrecord': the first record is neither a tf\.Example nor",
   ),
   case(
     "inference",
