@@ -13,7 +13,6 @@ import os
 import time
 
 import program  # Sets up the environment; before TensorFlow and Keras.
-from program import UserError
 
 import tensorflow as tf
 from absl import flags, logging
@@ -21,14 +20,10 @@ from absl import flags, logging
 import checkpoints
 import evaluation
 import experiment
-import utils
 
 FLAGS = flags.FLAGS
 
 _POLL_SECS = 1.0
-# How often --run_once takes a newer checkpoint when the trainer deletes the
-# one it was about to read.
-_MAX_TRIES = 10
 
 
 def define_flags():
@@ -79,55 +74,46 @@ def main() -> int:
     FLAGS.jit_compile,
   )
   if FLAGS.run_once:
-    evaluate_latest(FLAGS.train_dir, evaluator)
+    evaluator.restore_latest()
+    evaluator.evaluate()
   else:
     follow(FLAGS.train_dir, evaluator)
   return 0
 
 
-def evaluate_latest(train_dir: str, evaluator: "Evaluator"):
-  """Evaluates the latest checkpoint.
-
-  Raises:
-    UserError: there is none that can be read.
-  """
-  for attempt in range(_MAX_TRIES):
-    path = checkpoints.latest_checkpoint(train_dir)
-    if not path:
-      raise UserError(
-        f"--train_dir={train_dir!r} has no checkpoint yet. Train a model there "
-        "first: python train.py --train_dir=... --train_data_pattern=..."
-      )
-    try:
-      evaluator.restore(path)
-      break
-    except tf.errors.OpError as error:
-      if attempt == _MAX_TRIES - 1:
-        raise UserError(
-          f"{path!r} cannot be read: {utils.error_text(error)}"
-        ) from error
-  evaluator.evaluate()
-
-
 def follow(train_dir: str, evaluator: "Evaluator"):
-  """Evaluates each new checkpoint once, until a signal stops it."""
-  seen = None
+  """Evaluates the latest checkpoint and then each new one, until stopped.
+
+  Each is evaluated once, in the order in which they were saved; those that
+  the trainer has deleted before their turn came are passed over with a note.
+  """
+  seen: set[tuple[str, int]] = set()
   try:
     while True:
-      path = checkpoints.latest_checkpoint(train_dir)
-      if not path or path == seen:
+      paths = checkpoints.all_checkpoints(train_dir)
+      new = [key for key in map(_checkpoint_key, paths) if key not in seen]
+      if not new:
         time.sleep(_POLL_SECS)
         continue
-      seen = path
+      # At first only the latest: the older ones are of no interest any more.
+      path, _ = new[0] if seen else new[-1]
+      seen.update(new[:1] if seen else new)
       try:
         evaluator.restore(path)
-      except tf.errors.OpError as error:
-        # The trainer keeps only the latest few; there is a newer one then.
-        logging.warning("Skipped %s: %s", path, utils.error_text(error))
+      except checkpoints.UnreadableError as error:
+        logging.warning("Skipped: %s", error)
         continue
       evaluator.evaluate()
   except (KeyboardInterrupt, SystemExit):
     logging.info("Stopped by a signal.")
+
+
+def _checkpoint_key(path: str) -> tuple[str, int]:
+  """Tells checkpoints apart, also those of a new model at the same step."""
+  try:
+    return path, tf.io.gfile.stat(f"{path}.index").mtime_nsec
+  except tf.errors.OpError:
+    return path, 0  # Deleted meanwhile; restoring it will say so.
 
 
 class Evaluator:
@@ -142,6 +128,7 @@ class Evaluator:
   """
 
   def __init__(self, config, train_dir, batches, top_k, jit_compile):
+    self._train_dir = train_dir
     self._num_classes = config.num_classes
     self._top_k = top_k
     self._batches = batches
@@ -150,8 +137,12 @@ class Evaluator:
       self._model, experiment.build_loss(config), top_k, jit_compile
     )
     self._eval_dir = os.path.join(train_dir, evaluation.EVAL_DIR)
-    self._writer = tf.summary.create_file_writer(self._eval_dir)
+    self._writer = evaluation.make_writer(self._eval_dir)
     self._step = None
+
+  def restore_latest(self):
+    """Loads the latest checkpoint, as `checkpoints.restore_latest_model`."""
+    self._step = checkpoints.restore_latest_model(self._model, self._train_dir)
 
   def restore(self, path: str):
     """Loads a checkpoint; raises as `checkpoints.restore_model`."""

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from program import UserError
+
 import numpy as np
 import tensorflow as tf
 
@@ -51,21 +53,49 @@ def to_ranked(tensors, num_videos: int) -> eval_util.RankedPredictions:
 
 
 def make_evaluation_step(model, loss, top_k: int, jit_compile: bool):
-  """A function from a batch to its ranking and each row's label loss."""
+  """A function that evaluates one batch.
 
-  @tf.function(jit_compile=jit_compile)
+  Args:
+    model: from `experiment.build_model`.
+    loss: the label loss.
+    top_k: as in `rank`.
+    jit_compile: whether to compile the model and the loss with XLA.
+
+  Returns:
+    A function from a batch to the tensors of `rank`, the label losses, [batch]
+    float32, and whether a row's predictions are all finite, [batch] bool.
+  """
+
+  @tf.function(jit_compile=jit_compile, autograph=False)
   def forward(inputs, labels):
     outputs = model(inputs, training=False)
     label_losses = experiment.label_losses(loss, outputs, labels)
     return outputs["predictions"], label_losses
 
-  @tf.function
+  @tf.function(autograph=False)
   def evaluation_step(batch):
     inputs = {key: batch[key] for key in ("features", "num_frames")}
     predictions, label_losses = forward(inputs, batch["labels"])
-    return rank(predictions, batch["labels"], top_k), label_losses
+    ranked = rank(predictions, batch["labels"], top_k)
+    return ranked, label_losses, finite_rows(predictions)
 
   return evaluation_step
+
+
+def finite_rows(predictions):
+  """[batch] bool: whether all of a row of [batch, num_classes] are finite."""
+  return tf.reduce_all(tf.math.is_finite(predictions), axis=1)
+
+
+def refuse_not_finite(is_finite: np.ndarray, video_ids: np.ndarray):
+  """Raises a UserError that names the first video whose row is not finite."""
+  if not is_finite.all():
+    video_id = video_ids[int(np.argmin(is_finite))].decode(errors="replace")
+    raise UserError(
+      f"The model's predictions for video {video_id!r} are not finite. Does "
+      "the model divide by the number of frames, which may be 0, or take the "
+      "logarithm of 0?"
+    )
 
 
 def evaluate(
@@ -74,7 +104,8 @@ def evaluate(
   num_classes: int,
   top_k: int,
   on_batch: Callable[[int, float, dict[str, float]], None] | None = None,
-) -> dict[str, Any]:
+  should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any] | None:
   """Metrics over all the batches; every video counts once.
 
   Args:
@@ -84,16 +115,24 @@ def evaluate(
     top_k: classes of each video that count for GAP and mAP.
     on_batch: called after each batch with the number of videos so far, videos
       per second, and the batch's metrics.
+    should_stop: asked before each batch whether to give up.
 
   Returns:
     "hit_at_one", "perr", "map", "gap", "loss", and the counts "num_videos",
-    "num_unlabeled_videos", "num_classes_with_labels", "videos_per_second".
+    "num_unlabeled_videos", "num_classes_with_labels", "videos_per_second";
+    None if it was stopped.
+
+  Raises:
+    UserError: a prediction is not finite, or there is no video.
   """
   metrics = eval_util.EvaluationMetrics(num_classes, top_k)
   num_videos, start = 0, time.monotonic()
   for batch in batches:
-    ranked, label_losses = evaluation_step(batch)
+    if should_stop():
+      return None
+    ranked, label_losses, is_finite = evaluation_step(batch)
     num_real = int(np.count_nonzero(batch["weights"].numpy()))
+    refuse_not_finite(is_finite.numpy()[:num_real], batch["video_ids"].numpy())
     batch_metrics = metrics.accumulate_ranked(
       to_ranked(ranked, num_real), label_losses.numpy()[:num_real]
     )
@@ -101,6 +140,8 @@ def evaluate(
     if on_batch:
       rate = num_videos / (time.monotonic() - start)
       on_batch(num_videos, rate, batch_metrics)
+  if not num_videos:
+    raise UserError("There is no video to evaluate on: the shards are empty.")
   rate = num_videos / (time.monotonic() - start)
   return _results(metrics.get(), rate)
 
@@ -128,6 +169,21 @@ def summary_line(step: int, results: dict[str, Any], num_classes: int) -> str:
     f"GAP: {results['gap']:.3f} | Avg_Loss: {results['loss']:.3f} | "
     f"num_classes: {num_classes}"
   )
+
+
+def make_writer(eval_dir: str) -> tf.summary.SummaryWriter:
+  """A writer of TensorBoard events.
+
+  Raises:
+    UserError: the folder cannot be written.
+  """
+  utils.make_folder(eval_dir, "train_dir")
+  try:
+    return tf.summary.create_file_writer(eval_dir)
+  except tf.errors.OpError as error:
+    raise UserError(
+      f"{eval_dir!r} cannot be written: {utils.error_text(error)}"
+    ) from error
 
 
 def write_results(

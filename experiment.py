@@ -41,6 +41,20 @@ MODEL_FLAGS = (
 _MAX_SIZE = 10_000_000
 _MAX_WEIGHTS = 2**33
 _MAX_VIDEO_BYTES = 2**30
+# Lowest and highest value of each number, typed or read from a file.
+RANGES = {
+  "num_classes": (1, _MAX_SIZE),
+  "max_frames": (1, _MAX_SIZE),
+  "batch_size": (1, _MAX_SIZE),
+  "num_epochs": (1, readers.MAX_EPOCHS),
+  "max_steps": (1, 2**62),
+  "base_learning_rate": (0.0, float("inf")),
+  "learning_rate_decay": (0.0, float("inf")),
+  "learning_rate_decay_examples": (1, 2**62),
+  "regularization_penalty": (0.0, float("inf")),
+  "clip_gradient_norm": (0.0, float("inf")),
+  "seed": (0, 2**31 - 1),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,16 +87,15 @@ class ExperimentConfig:
 
   def __post_init__(self):
     _check_types(self)
-    for name in ("num_classes", "max_frames", "batch_size"):
-      _check_range(name, getattr(self, name), 1, _MAX_SIZE)
+    for name, (lowest, highest) in RANGES.items():
+      if getattr(self, name) is not None:
+        _check_range(name, getattr(self, name), lowest, highest)
     for size in self.feature_sizes:
       _check_range("feature_sizes", size, 1, _MAX_SIZE)
-    _check_range(
-      "learning_rate_decay_examples",
-      self.learning_rate_decay_examples,
-      1,
-      2**63 - 1,
-    )
+    self._check_features()
+
+  def _check_features(self):
+    """Names and sizes must match, and must not take all the memory."""
     if len(self.feature_names) != len(self.feature_sizes):
       raise UserError(
         f"--feature_names has {len(self.feature_names)} names "
@@ -325,12 +338,18 @@ def check_agreement(
 ):
   """Raises a UserError if a typed flag differs from the train dir's value."""
   for name in names:
-    if name in given and given[name] != getattr(saved, name):
+    if name in given and not _same(name, given[name], getattr(saved, name)):
       raise UserError(
         f"--{name}={_shown(given[name])} contradicts the train dir, whose "
         f"model has {name}={_shown(getattr(saved, name))}. Leave the flag out, "
         "or use another --train_dir."
       )
+
+
+def _same(name: str, value, other) -> bool:
+  if name == "optimizer":
+    return _optimizer_key(value) == _optimizer_key(other)
+  return value == other
 
 
 def _shown(value) -> str:
@@ -436,9 +455,10 @@ def build_model(config: ExperimentConfig) -> keras.Model:
   shape = (config.max_frames,) if config.frame_features else ()
   dtype = "uint8" if config.frame_features else "float32"
   features = {
-    name: keras.Input((*shape, size), dtype=dtype, name=name)
-    for name, size in zip(
-      config.feature_names, config.feature_sizes, strict=True
+    # Keras refuses some names that features have, "RGB/mean" for instance.
+    name: keras.Input((*shape, size), dtype=dtype, name=f"feature_{number}")
+    for number, (name, size) in enumerate(
+      zip(config.feature_names, config.feature_sizes, strict=True)
     )
   }
   num_frames = keras.Input((), dtype="int32", name="num_frames")
@@ -450,7 +470,7 @@ def build_model(config: ExperimentConfig) -> keras.Model:
       model_input, config.num_classes, num_frames=num_frames, **call
     )
   except (TypeError, ValueError) as error:
-    if "KerasTensor" in str(error):
+    if "KerasTensor cannot be used as input to a TensorFlow" in str(error):
       raise UserError(
         f"--model={config.model}: create_model calls a tf.* function on a "
         "symbolic tensor. Use keras.ops, or call it inside the call method of "
@@ -569,7 +589,7 @@ def build_optimizer(config: ExperimentConfig) -> keras.optimizers.Optimizer:
     UserError: unknown name; the message lists those there are.
   """
   choices = _optimizer_classes()
-  key = re.sub(r"optimizer$", "", config.optimizer.lower())
+  key = _optimizer_key(config.optimizer)
   if key not in choices:
     names = sorted({choice.__name__ for choice in choices.values()})
     raise UserError(
@@ -577,6 +597,11 @@ def build_optimizer(config: ExperimentConfig) -> keras.optimizers.Optimizer:
       f"Available: {', '.join(names)}."
     )
   return choices[key](learning_rate=config.base_learning_rate)
+
+
+def _optimizer_key(name: str) -> str:
+  """The part of a name that Keras and TensorFlow 1 have in common."""
+  return re.sub(r"optimizer$", "", name.lower())
 
 
 def _optimizer_classes() -> dict[str, type[keras.optimizers.Optimizer]]:
@@ -606,7 +631,7 @@ def learning_rate(config: ExperimentConfig, num_examples):
 
 def has_model(train_dir: str) -> bool:
   """Whether a trainer has begun a model in this folder."""
-  return tf.io.gfile.exists(os.path.join(train_dir, CONFIG_FILE))
+  return utils.exists(os.path.join(train_dir, CONFIG_FILE))
 
 
 def load_config(train_dir: str) -> ExperimentConfig:

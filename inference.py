@@ -25,6 +25,7 @@ import tensorflow as tf
 from absl import flags, logging
 
 import checkpoints
+import evaluation
 import experiment
 import utils
 
@@ -86,9 +87,6 @@ def run():
 def main() -> int:
   """Predicts as the flags say; returns the exit code."""
   config = experiment.load_config(FLAGS.train_dir)
-  path = checkpoints.latest_checkpoint(FLAGS.train_dir)
-  if not path:
-    raise UserError(f"--train_dir={FLAGS.train_dir!r} has no checkpoint yet.")
   names = None
   if FLAGS.vocabulary_file:
     names = read_vocabulary(FLAGS.vocabulary_file)
@@ -100,12 +98,7 @@ def main() -> int:
     need_labels=False,
   )
   model = experiment.build_model(config)
-  try:
-    checkpoints.restore_model(model, path)
-  except tf.errors.OpError as error:
-    raise UserError(
-      f"{path!r} cannot be read: {utils.error_text(error)}"
-    ) from error
+  checkpoints.restore_latest_model(model, FLAGS.train_dir)
   predict = make_prediction_step(
     model, min(FLAGS.top_k, config.num_classes), FLAGS.jit_compile
   )
@@ -132,6 +125,7 @@ def infer(
     display = stack.enter_context(program.ProgressDisplay("video"))
     output = stack.enter_context(utils.replacing(output_file))
     output.write(HEADER)
+    output.flush()  # A folder that cannot be written shows now, not at the end.
     names_output = None
     if names is not None:
       path = os.path.splitext(output_file)[0] + ".names.csv"
@@ -158,29 +152,53 @@ def infer(
 
 
 def make_prediction_step(model, top_k: int, jit_compile: bool):
-  """A function from a batch to its `top_k` scores and classes, best first."""
+  """A function that predicts for one batch.
 
-  @tf.function(jit_compile=jit_compile)
+  Args:
+    model: from `experiment.build_model`.
+    top_k: number of classes of each video, at most all of them.
+    jit_compile: whether to compile the model with XLA.
+
+  Returns:
+    A function from a batch to scores [batch, top_k] float32, falling; classes
+    [batch, top_k] int32; and whether all of a row's predictions are finite,
+    [batch] bool.
+  """
+
+  @tf.function(jit_compile=jit_compile, autograph=False)
   def forward(inputs):
     return model(inputs, training=False)["predictions"]
 
-  @tf.function
+  @tf.function(autograph=False)
   def prediction_step(batch):
     inputs = {key: batch[key] for key in ("features", "num_frames")}
-    return tf.math.top_k(forward(inputs), top_k)
+    predictions = forward(inputs)
+    scores, classes = tf.math.top_k(predictions, top_k)
+    return scores, classes, evaluation.finite_rows(predictions)
 
   return prediction_step
 
 
 def predicted_rows(batch, predict):
-  """A batch's ids, scores and classes as numpy, without rows of padding."""
-  scores, classes = predict(batch)
+  """A batch's ids, scores and classes as numpy, without rows of padding.
+
+  Args:
+    batch: as in readers.py.
+    predict: made by `make_prediction_step`.
+
+  Returns:
+    [N] bytes, [N, top_k] float32, [N, top_k] int32.
+
+  Raises:
+    UserError: a prediction is not finite.
+  """
   num_real = int(np.count_nonzero(batch["weights"].numpy()))
-  return (
-    batch["video_ids"].numpy()[:num_real],
-    scores.numpy()[:num_real],
-    classes.numpy()[:num_real],
+  video_ids = batch["video_ids"].numpy()[:num_real]
+  scores, classes, is_finite = (
+    tensor.numpy()[:num_real] for tensor in predict(batch)
   )
+  evaluation.refuse_not_finite(is_finite, video_ids)
+  return video_ids, scores, classes
 
 
 def format_rows(
@@ -240,7 +258,7 @@ def read_vocabulary(path: str) -> dict[int, str]:
   """
   try:
     with tf.io.gfile.GFile(path, "rb") as file:
-      text = file.read().decode("utf-8")
+      text = file.read().decode("utf-8-sig")
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     return {
       int(row["Index"]): row["Name"]

@@ -1,6 +1,6 @@
 # Copyright 2026 The YouTube-8M suite authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Label losses: one value per example, reduced and weighted in one place.
+"""Label losses: one value per example; `BaseLoss` has their weighted mean.
 
 To add a loss, subclass `BaseLoss`, give it `per_example_loss`, and name the
 class in `--label_loss`.

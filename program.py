@@ -14,7 +14,7 @@ import logging as standard_logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 _IGNORED_BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 
@@ -44,7 +44,7 @@ def _quiet_stderr() -> Iterator[None]:
 
 # TensorFlow's static initialisers log before any setting can stop them.
 with _quiet_stderr():
-  import tensorflow as tf  # noqa: F401
+  import tensorflow as tf
 
 from absl import app, flags, logging  # noqa: E402
 
@@ -86,6 +86,12 @@ def _main_with_clear_errors(main) -> int:
   except UserError as error:
     _print_error(error)
     return EXIT_FAILURE
+  except tf.errors.ResourceExhaustedError as error:
+    _print_error(
+      "out of memory. Try a lower --batch_size. TensorFlow says: "
+      f"{str(error.message).splitlines()[0]}"
+    )
+    return EXIT_FAILURE
   except KeyboardInterrupt:
     return exit_code(signal.SIGINT)
 
@@ -122,6 +128,13 @@ class StopSignals:
   def __exit__(self, *unused_error):
     for signum, handler in self._previous.items():
       signal.signal(signum, handler)
+
+  def until_received(self, items: Iterable) -> Iterator:
+    """The items, as long as no signal has come."""
+    for item in items:
+      if self.received:
+        return
+      yield item
 
   def _note(self, signum, frame):
     del frame

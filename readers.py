@@ -30,6 +30,7 @@ from program import UserError
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from google.protobuf.message import DecodeError
 
 import utils
@@ -52,6 +53,21 @@ _LOCATION = re.compile(r"record@(\d+)")
 # UnicodeDecodeError: TensorFlow quotes a record it cannot parse, as it is.
 _READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 _PARSE_ERRORS = (tf.errors.InvalidArgumentError, UnicodeDecodeError)
+# Of a shard's contents, or of one that is no longer there. Others, a network
+# that is down for instance, would not be found by reading again.
+_EXPLAINED_ERRORS = (
+  *_PARSE_ERRORS,
+  tf.errors.DataLossError,
+  tf.errors.FailedPreconditionError,
+  tf.errors.NotFoundError,
+  tf.errors.OutOfRangeError,
+)
+# 2**63 // _EPOCH: what a location has room for.
+MAX_EPOCHS = 32767
+
+# The functions of the pipelines need no AutoGraph, whose rewriting of them
+# takes a second of every program's start.
+_as_written = tf.autograph.experimental.do_not_convert
 
 _SHUFFLE_BYTES = 256 * 2**20
 # Shards that records come from in turn. Fixed, as the order of the records
@@ -351,9 +367,10 @@ class BaseReader:
   ) -> Batches:
     """Shuffled passes over the data; batches run on across their ends.
 
-    The order is a function of `seed` and the epoch alone, so a resumed run
-    goes on where the first one stopped: the records it has had are read
-    again, which is quick, but not parsed.
+    The order is a function of the shards, `seed`, the epoch and TensorFlow's
+    global seed, so a resumed run goes on where the first one stopped. The
+    records of the epoch that it has had are read again, several times as fast
+    as they are trained on, but not parsed.
 
     Args:
       shards: paths of TFRecord files.
@@ -370,6 +387,7 @@ class BaseReader:
     record_bytes = max(record_bytes, self._most_bytes())
     buffer_size = max(1, _SHUFFLE_BYTES // record_bytes)
 
+    @_as_written
     def epoch_records(epoch):
       order = tf.random.experimental.stateless_shuffle(
         tf.range(len(shards)),
@@ -390,6 +408,7 @@ class BaseReader:
     paths = tf.constant(list(shards))
     epoch = tf.cast(epoch, tf.int64)
 
+    @_as_written
     def read_shard(index):
       first = epoch * _EPOCH + tf.cast(index, tf.int64) * _SHARD
       return tf.data.TFRecordDataset(paths[index]).enumerate(first)
@@ -404,6 +423,7 @@ class BaseReader:
     )
 
   def _batches(self, records, shards, batch_size, with_labels) -> Batches:
+    @_as_written
     def parse(locations, block):
       batch = self.parse(block, locations, with_labels)
       batch["epochs"] = tf.cast(locations // _EPOCH, tf.int32)
@@ -416,7 +436,9 @@ class BaseReader:
     )
     if block_size != batch_size:
       dataset = dataset.rebatch(batch_size)
-    dataset = dataset.map(lambda batch: _pad_batch(batch, batch_size))
+    dataset = dataset.map(
+      _as_written(lambda batch: _pad_batch(batch, batch_size))
+    )
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = (
       tf.data.experimental.AutoShardPolicy.OFF
@@ -429,16 +451,23 @@ class BaseReader:
   def _explain(self, error, shards, with_labels) -> Exception:
     """A UserError that names a pipeline error's cause, if it is known."""
     location = _LOCATION.search(str(error))
-    if location:
+    if not location:
+      return self._explain_by_reading(error, shards, with_labels)
+    try:
       shard, number = _split_location(int(location[1]), shards)
       record = next(iter(tf.data.TFRecordDataset(shard).skip(number))).numpy()
-      return self._record_error(shard, number, record, with_labels) or error
-    return self._explain_by_reading(error, shards, with_labels)
+    except (IndexError, StopIteration, tf.errors.OpError):
+      return error  # The text came from a record, or the shard has changed.
+    return self._record_error(shard, number, record, with_labels) or error
 
   def _explain_by_reading(self, error, shards, with_labels) -> Exception:
     """Reads the shards again, since TensorFlow does not say where it was."""
     if isinstance(error, tf.errors.ResourceExhaustedError):
       return error
+    if not isinstance(error, _EXPLAINED_ERRORS):
+      return UserError(f"Reading failed: {utils.error_text(error)}")
+    if len(shards) > _SHARDS_IN_TURN:
+      logging.info("Looking for the shard that cannot be read ...")
     is_parse_error = isinstance(error, _PARSE_ERRORS)
     for shard in shards:
       number = 0
@@ -652,10 +681,19 @@ def _pad_batch(batch, batch_size: int):
       return tf.pad(value, paddings, constant_values="")
     return tf.pad(value, paddings)
 
+  def pad_all():
+    # A mean over no frames may be NaN in a model, and NaN * 0 is NaN: rows of
+    # padding have one frame.
+    frames = tf.pad(batch["num_frames"], [[0, missing]], constant_values=1)
+    return {
+      **tf.nest.map_structure(padded, batch),
+      "num_frames": frames,
+    }
+
   # tf.pad copies, so full batches go around it.
   batch = tf.cond(
     missing > 0,
-    lambda: tf.nest.map_structure(padded, batch),
+    pad_all,
     lambda: tf.nest.map_structure(tf.identity, batch),
   )
   return tf.nest.map_structure(

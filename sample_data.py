@@ -339,7 +339,7 @@ def write_shards(
   output_dir = os.fspath(output_dir)
   names = _shard_names(config)
   _check_no_other_shards(output_dir, config, names, overwrite)
-  _make_dir(output_dir)
+  utils.make_folder(output_dir, "output_dir")
   shared = _make_shared(config)
   paths = [os.path.join(output_dir, name) for name in names]
   with tqdm(
@@ -383,15 +383,6 @@ def _check_no_other_shards(
       f"{config.prefix!r}, such as {others[0]!r}, which would mix with the "
       "new ones. Remove them, or choose another folder or --prefix."
     )
-
-
-def _make_dir(path: str):
-  try:
-    tf.io.gfile.makedirs(path)
-  except (tf.errors.OpError, OSError) as error:
-    raise UserError(
-      f"output_dir: {path!r} cannot be made: {utils.error_text(error)}"
-    ) from error
 
 
 def _generator(seed: int, *purpose: str | int) -> np.random.Generator:

@@ -27,7 +27,7 @@ setuptools.setup(
     "keras>=3.12,<4",
     "numpy>=1.26,<3",
     "absl-py>=2.1,<3",
-    "google-cloud-storage>=3,<4",
+    "protobuf>=5,<8",
     "tensorboard>=2.20,<3",
     "tqdm>=4.66,<5",
   ],

@@ -18,9 +18,8 @@ from program import UserError
 
 import tensorflow as tf
 
-# A frame feature's byte b stands for b * DEQUANTIZE_SCALE + DEQUANTIZE_OFFSET:
-# 256 levels over [-2, 2], each at the middle of its bucket (Abu-El-Haija et
-# al. 2016, the dataset's 8-bit quantisation).
+# A frame feature's byte b stands for b * DEQUANTIZE_SCALE + DEQUANTIZE_OFFSET,
+# as in the starter code: 256 levels from -1.9921875 to 2.0078125.
 DEQUANTIZE_SCALE = 4.0 / 255.0
 DEQUANTIZE_OFFSET = 4.0 / 512.0 - 2.0
 
@@ -125,18 +124,48 @@ def replacing(
     )
   temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
   try:
-    file = opener(temporary) if opener else tf.io.gfile.GFile(temporary, "wb")
-    with file as opened:
-      yield opened
-    tf.io.gfile.rename(temporary, path, overwrite=True)
+    with _clear_write_errors(path):
+      file = opener(temporary) if opener else tf.io.gfile.GFile(temporary, "wb")
+    try:
+      yield _Output(file, path)
+    finally:
+      with _clear_write_errors(path):
+        file.close()
+    with _clear_write_errors(path):
+      tf.io.gfile.rename(temporary, path, overwrite=True)
+  except BaseException:
+    with contextlib.suppress(tf.errors.OpError, OSError):
+      tf.io.gfile.remove(temporary)
+    raise
+
+
+@contextlib.contextmanager
+def _clear_write_errors(path: str) -> Iterator[None]:
+  """Turns what a file system says into a UserError that names the file."""
+  try:
+    yield
   except (tf.errors.OpError, OSError) as error:
-    _remove_quietly(temporary)
     raise UserError(
       f"{path!r} cannot be written: {error_text(error)}"
     ) from error
-  except BaseException:
-    _remove_quietly(temporary)
-    raise
+
+
+class _Output:
+  """A file whose own errors are clear ones; those of its user stay theirs."""
+
+  def __init__(self, file, path: str):
+    self._file = file
+    self._path = path
+
+  def write(self, data: bytes):
+    """Writes bytes, or a TFRecord."""
+    with _clear_write_errors(self._path):
+      self._file.write(data)
+
+  def flush(self):
+    """Hands over what was written, so that an error shows now."""
+    with _clear_write_errors(self._path):
+      self._file.flush()
 
 
 def make_folder(path: str, flag_name: str):
@@ -155,9 +184,63 @@ def make_folder(path: str, flag_name: str):
     raise UserError(f"--{flag_name}={path!r} is a file; a folder is needed.")
 
 
-def _remove_quietly(path: str):
-  with contextlib.suppress(tf.errors.OpError, OSError):
-    tf.io.gfile.remove(path)
+def exists(path: str) -> bool:
+  """Whether there is a file or folder.
+
+  Raises:
+    UserError: the file system cannot tell, for want of a permission maybe.
+  """
+  try:
+    return tf.io.gfile.exists(path)
+  except (tf.errors.OpError, OSError) as error:
+    raise UserError(f"{path!r} cannot be read: {error_text(error)}") from error
+
+
+def file_size(path: str) -> int:
+  """Bytes of a file.
+
+  Raises:
+    UserError: the file system cannot tell.
+  """
+  try:
+    return tf.io.gfile.stat(path).length
+  except (tf.errors.OpError, OSError) as error:
+    raise UserError(f"{path!r} cannot be read: {error_text(error)}") from error
+
+
+def list_folder(path: str) -> list[str]:
+  """Names in a folder, without the path; none if there is no such folder.
+
+  Raises:
+    UserError: it cannot be listed.
+  """
+  if not exists(path):
+    return []
+  if not tf.io.gfile.isdir(path):
+    raise UserError(f"{path!r} is a file; a folder is needed.")
+  try:
+    return [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
+  except (tf.errors.OpError, OSError) as error:
+    raise UserError(
+      f"{path!r} cannot be listed: {error_text(error)}"
+    ) from error
+
+
+def delete(path: str):
+  """Deletes a file, or a folder with all that is in it.
+
+  Raises:
+    UserError: it cannot be deleted.
+  """
+  try:
+    if tf.io.gfile.isdir(path):
+      tf.io.gfile.rmtree(path)
+    else:
+      tf.io.gfile.remove(path)
+  except (tf.errors.OpError, OSError) as error:
+    raise UserError(
+      f"{path!r} cannot be deleted: {error_text(error)}"
+    ) from error
 
 
 def write_json(path: str, value: Any):

@@ -49,7 +49,7 @@ def run(
   """Runs a command to its end, or until it writes a certain line.
 
   Args:
-    command: the program and its arguments.
+    command: the interpreter, the program and its arguments.
     folder: the folder to run it in.
     until: a regular expression; the process is killed at the first line in
       which it is found.
@@ -105,10 +105,11 @@ def _wait(process: subprocess.Popen) -> tuple[int, int]:
   return process.returncode, usage.ru_maxrss * unit
 
 
-def _describe_failure(command, code: int, lines) -> str:
+def _describe_failure(command: Sequence[str], code: int, lines) -> str:
   last = collections.deque((text for _, text in lines if text), maxlen=3)
   said = " / ".join(last) or "it said nothing"
-  return f"{' '.join(command)} ended with exit code {code}: {said}"
+  name = command[2] if command[1] == "-m" else command[1]
+  return f"{name} ended with exit code {code}: {said}"
 
 
 class _MemoryWatch:

@@ -265,10 +265,13 @@ def evaluate(
   target, note = row.target, None
   met = row.is_met_by(statistics.median(judged)) if judged else None
   if not judged:
-    note = _why_missing(row, problems)
+    note = "not measured: the run was too short, or the system does not tell"
   elif row.needs_bfloat16 and not has_bfloat16:
     target, met = "report", None
     note = "this processor has no bfloat16 instructions"
+  # Even beside figures: they may be from rounds before the one that failed.
+  for name in row.figures:
+    note = problems.get(name.split(".")[0], note)
   return {
     "name": row.name,
     "title": row.title,
@@ -280,14 +283,6 @@ def evaluate(
     "met": met,
     "note": note,
   }
-
-
-def _why_missing(row: Row, problems: Mapping[str, str]) -> str:
-  for figure in row.figures:
-    problem = problems.get(figure.split(".")[0])
-    if problem:
-      return problem
-  return "not measured: the run was too short, or the system does not tell"
 
 
 def _summary(values: Sequence[float] | None) -> dict | None:

@@ -54,6 +54,12 @@ def _parse_options(argv):
     "--rounds", type=int, default=3, help="repeats of everything (default 3)"
   )
   parser.add_argument(
+    "--minutes",
+    type=float,
+    default=9.5,
+    help="no further round is begun that would end later (default 9.5)",
+  )
+  parser.add_argument(
     "--output_dir",
     help="folder for shards, models and results, about 900 MB; shards that "
     "are there are used again. Not given: a temporary one",
@@ -84,9 +90,7 @@ def _parse_options(argv):
 def run(options: argparse.Namespace, folder: str) -> int:
   """Measures in a folder; the rest is as in `main`."""
   start = time.monotonic()
-  os.makedirs(folder, exist_ok=True)
-  with open(os.path.join(folder, ".gitignore"), "w") as file:
-    file.write("*\n")
+  _make_folder(folder)
   bench = measurements.Bench(
     folder,
     measurements.Sizes().scaled(options.scale),
@@ -94,31 +98,37 @@ def run(options: argparse.Namespace, folder: str) -> int:
     options.video_eval_shards,
   )
   machine = describe_machine(bench)
-  samples, problems = measure(bench, options.rows, options.rounds)
+  samples, problems = measure(
+    bench, options.rows, options.rounds, 60 * options.minutes
+  )
   results = [
     rows.evaluate(row, samples, problems, machine["has_bfloat16"])
     for row in options.rows
   ]
-  seconds = time.monotonic() - start
+  contents = {
+    "machine": machine,
+    "scale": options.scale,
+    "rounds": max(map(len, samples.values()), default=0),
+    "seconds": time.monotonic() - start,
+    "rows": results,
+    "samples": samples,
+    "problems": problems,
+  }
   print(rows.format_table(results))
-  print(f"\n{_describe_run(machine, options, seconds)}")
+  print(f"\n{_describe_run(contents)}")
   path = options.json or os.path.join(
     options.output_dir or ".", "benchmark_results.json"
   )
-  write_json(
-    path,
-    {
-      "machine": machine,
-      "scale": options.scale,
-      "rounds": options.rounds,
-      "seconds": seconds,
-      "rows": results,
-      "samples": samples,
-      "problems": problems,
-    },
-  )
+  write_json(path, contents)
   print(f"Written to {path}")
   return int(any(text.startswith("failed") for text in problems.values()))
+
+
+def _make_folder(folder: str):
+  if not os.path.isdir(folder):
+    os.makedirs(folder)
+    with open(os.path.join(folder, ".gitignore"), "w") as file:
+      file.write("*\n")
 
 
 def write_json(path: str, contents: dict):
@@ -129,41 +139,51 @@ def write_json(path: str, contents: dict):
 
 
 def measure(
-  bench: measurements.Bench, chosen: Sequence[rows.Row], rounds: int
+  bench: measurements.Bench,
+  chosen: Sequence[rows.Row],
+  rounds: int,
+  seconds: float,
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
-  """Runs the rounds.
+  """Runs the rounds: A B C A B C, not A A B B C C.
 
   Args:
     bench: where and how much.
     chosen: the rows; only what they need is measured.
     rounds: how often.
+    seconds: no round but the first is begun that would end later than this.
 
   Returns:
     A figure's name -> its values, one a round; a measurement's name -> why it
     failed or could not be made.
   """
   samples, problems = {}, {}
-  needed = _needed_measurements(chosen)
-  for group in measurements.GROUPS:
-    steps = [step for step in group if step.name in needed]
-    for number in range(rounds if steps else 0):
-      for step in steps:
-        if step.once and number:
-          continue
-        _say(f"round {number + 1} of {rounds}: {step.name}")
-        figures = _run_step(step, bench, problems)
-        for name, value in figures.items():
-          samples.setdefault(f"{step.name}.{name}", []).append(value)
+  steps = _needed_measurements(chosen)
+  starts = [time.monotonic()]
+  for number in range(rounds):
+    if number:
+      starts.append(time.monotonic())
+      last_round = starts[-1] - starts[-2]
+      if starts[-1] + last_round > starts[0] + seconds:
+        _say(f"No time for more than {number} of {rounds} rounds.")
+        break
+    for step in steps:
+      if step.once and number:
+        continue
+      _say(f"round {number + 1} of {rounds}: {step.name}")
+      figures = _run_step(step, bench, problems)
+      for name, value in figures.items():
+        samples.setdefault(f"{step.name}.{name}", []).append(value)
   return samples, problems
 
 
-def _needed_measurements(chosen: Sequence[rows.Row]) -> set[str]:
+def _needed_measurements(
+  chosen: Sequence[rows.Row],
+) -> list[measurements.Measurement]:
   needed = {name.split(".")[0] for row in chosen for name in row.figures}
-  for group in measurements.GROUPS:
-    for step in reversed(group):
-      if step.name in needed:
-        needed.update(step.needs)
-  return needed
+  for step in reversed(measurements.MEASUREMENTS):
+    if step.name in needed:
+      needed.update(step.needs)
+  return [step for step in measurements.MEASUREMENTS if step.name in needed]
 
 
 def _run_step(
@@ -181,7 +201,7 @@ def _run_step(
   except measurements.UnavailableError as error:
     problems[step.name] = f"skipped: {error}"
   except _FAILURES as error:
-    problems[step.name] = f"failed: {error!r}"
+    problems[step.name] = f"failed: {error}"
   _say(problems[step.name])
   return {}
 
@@ -224,13 +244,15 @@ def _read_cpu_info() -> dict[str, str]:
   return {key.strip(): value.strip() for key, _, value in lines}
 
 
-def _describe_run(machine, options, seconds: float) -> str:
+def _describe_run(contents: dict) -> str:
+  machine = contents["machine"]
   load = machine["load_average"]
   busy = " (it was busy: do not trust the figures)" if load > 0.5 else ""
   return (
     f"{machine['cpus']} CPUs, {machine['processor']}, TensorFlow "
     f"{machine['tensorflow']}; load at the start {load:.1f}{busy}; scale "
-    f"{options.scale:g}, {options.rounds} rounds, {seconds:.0f} s."
+    f"{contents['scale']:g}, {contents['rounds']} rounds, "
+    f"{contents['seconds']:.0f} s."
   )
 
 

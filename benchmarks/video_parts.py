@@ -27,7 +27,8 @@ def make_matmuls(batch_size: int, feature_size: int, num_classes: int):
   """The float32 products of LogisticModel's step: forward, and of the weights.
 
   Returns:
-    A function without arguments that computes both with `tf.matmul`.
+    A function without arguments that computes both with `tf.matmul`, and
+    returns scalars, since copying all of them would be measured too.
   """
   features = tf.random.normal([batch_size, feature_size])
   weights = tf.random.normal([feature_size, num_classes])
@@ -38,17 +39,23 @@ def make_matmuls(batch_size: int, feature_size: int, num_classes: int):
     logits = tf.matmul(features, weights)
     # One after the other, as in a step, where the second needs the first.
     with tf.control_dependencies([logits]):
-      return logits, tf.matmul(features, gradients, transpose_a=True)
+      products = tf.matmul(features, gradients, transpose_a=True)
+    return logits[0, 0], products[0, 0]
 
   return matmuls
 
 
 def make_forward(batch_size: int, feature_size: int, num_classes: int):
-  """A function without arguments: the least that predicting has to compute."""
+  """As `make_matmuls`, the least that predicting has to compute."""
   features = tf.random.normal([batch_size, feature_size])
   weights = tf.random.normal([feature_size, num_classes])
   biases = tf.zeros([num_classes])
-  return tf.function(lambda: tf.sigmoid(tf.matmul(features, weights) + biases))
+
+  @tf.function
+  def forward():
+    return tf.sigmoid(tf.matmul(features, weights) + biases)[0, 0]
+
+  return forward
 
 
 def make_keras_step(batch_size: int, feature_size: int, num_classes: int):

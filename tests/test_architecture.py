@@ -28,13 +28,14 @@ LEVELS = {
   "eval_util": 2,
   "experiment": 3,
   "evaluation": 4,
-  "train": 5,
-  "eval": 5,
-  "inference": 5,
-  "sample_data": 5,
-  "quickstart": 5,
+  "monitoring": 5,
+  "train": 6,
+  "eval": 6,
+  "inference": 6,
+  "sample_data": 6,
+  "quickstart": 6,
 }
-PROGRAM_LEVEL = 5
+PROGRAM_LEVEL = 6
 
 # Plain Python for the installer and for the import system.
 PACKAGING = {"__init__", "setup"}

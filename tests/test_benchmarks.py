@@ -135,7 +135,7 @@ def test_every_row_is_reported(monkeypatch, tmp_path, capsys):
   monkeypatch.setattr(processes, "run", pretend)
   monkeypatch.setattr(measurements, "Sizes", lambda: TINY)
   monkeypatch.setattr(harness, "has_bfloat16", lambda: True)
-  assert harness.main([f"--output_dir={tmp_path}", "--rounds=2"]) == 0
+  assert harness.main([f"--output_dir={tmp_path}"]) == 0
   contents = json.loads((tmp_path / "benchmark_results.json").read_text())
   judged = {
     row["name"]: (row["ratio"] or row["figure"])["median"]
@@ -223,6 +223,16 @@ def test_float32_pipeline_dequantises(frame_shards):
   is_frame = np.arange(300) < expected["num_frames"].numpy()[order[1]][:, None]
   floats = (codes * (4 / 255) + 4 / 512 - 2) * is_frame[..., None]
   np.testing.assert_allclose(values.numpy()[order[0]], floats, atol=1e-6)
+
+
+def test_no_round_is_begun_that_has_no_time(monkeypatch, tmp_path):
+  monkeypatch.setattr(processes, "run", pretend)
+  path = tmp_path / "results.json"
+  options = ["--rows=metrics_memory", "--minutes=0", f"--json={path}"]
+  assert harness.main(options) == 0
+  contents = json.loads(path.read_text())
+  assert contents["rounds"] == 1
+  assert contents["rows"][0]["figure"]["samples"] == [240.0]
 
 
 def test_failure_costs_only_its_rows(monkeypatch, tmp_path, capsys):

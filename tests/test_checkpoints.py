@@ -225,7 +225,7 @@ def test_another_models_checkpoint_is_refused(tmp_path, other):
   checkpoints.Saver(str(tmp_path), dense_model(size=3), 5).save(4)
   model = dense_model(**other)
   saver = checkpoints.Saver(str(tmp_path), model, 5)
-  with pytest.raises(UserError, match=r"ckpt-4' cannot be restored: .+\. Use"):
+  with pytest.raises(UserError, match=r"ckpt-4' cannot be restored, .+\. Use"):
     saver.restore_latest()
   path = checkpoints.latest_checkpoint(str(tmp_path))
   with pytest.raises(UserError, match=r"ckpt-4' does not hold the model .+\.$"):
@@ -248,7 +248,7 @@ def test_a_model_is_restored_without_the_rest(tmp_path):
 
 def test_a_deleted_checkpoint_is_not_the_users_error(tmp_path):
   # eval.py goes on with the next one.
-  with pytest.raises(tf.errors.NotFoundError):
+  with pytest.raises(checkpoints.UnreadableError, match="ckpt-1' cannot be"):
     checkpoints.restore_model(dense_model(), str(tmp_path / "model.ckpt-1"))
 
 
@@ -256,10 +256,88 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
   saver = checkpoints.Saver(str(tmp_path), dense_model(), 5)
   saver.save(1)
   (tmp_path / "model.ckpt-1.data-00000-of-00001").write_bytes(b"")
-  with pytest.raises(UserError, match="ckpt-1' cannot be restored"):
+  with pytest.raises(UserError, match="^No checkpoint in '.*' can be read: "):
     saver.restore_latest()
-  with pytest.raises(UserError, match="ckpt-1' does not hold the model"):
+  with pytest.raises(checkpoints.UnreadableError, match="ckpt-1' cannot be"):
     checkpoints.restore_model(dense_model(), str(tmp_path / "model.ckpt-1"))
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog):
+  model = dense_model()
+  saver = checkpoints.Saver(str(tmp_path), model, 5)
+  for step in (1, 2):
+    fill(model, step)
+    saver.save(step)
+  (tmp_path / "model.ckpt-2.data-00000-of-00001").write_bytes(b"")
+  path = checkpoints.Saver(str(tmp_path), model, 5).restore_latest()
+  assert checkpoints.step_of(path) == 1
+  assert filled_with(model) == 1
+  assert "model.ckpt-2 cannot be read" in caplog.text
+
+
+def test_a_model_with_fewer_layers_is_another_model(tmp_path):
+  two_layers = dense_model(num_layers=2, size=3)
+  checkpoints.Saver(str(tmp_path), two_layers, 5).save(4)
+  saver = checkpoints.Saver(str(tmp_path), dense_model(size=3), 5)
+  with pytest.raises(UserError, match="of another model"):
+    saver.restore_latest()
+
+
+def test_the_configuration_is_written_with_the_first_checkpoint(tmp_path):
+  class Config:
+    folders = []
+
+    def save(self, folder):
+      assert not steps_in(folder)
+      self.folders.append(folder)
+
+  config = Config()
+  saver = checkpoints.Saver(str(tmp_path), dense_model(), 5, config=config)
+  assert config.folders == []
+  saver.save(1)
+  saver.save(2)
+  assert config.folders == [str(tmp_path)]
+
+
+def test_statistics_that_are_not_finite_are_not_saved(tmp_path):
+  inputs = keras.Input((3,))
+  outputs = keras.layers.BatchNormalization()(inputs)
+  model = keras.Model(inputs, outputs)
+  model.layers[-1].moving_mean.assign([0.0, np.nan, 0.0])
+  with pytest.raises(checkpoints.DivergedError):
+    checkpoints.Saver(str(tmp_path), model, 5).save(1)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no protocol buffer"])
+def test_checkpoints_that_nothing_names_are_not_forgotten(tmp_path, content):
+  checkpoints.Saver(str(tmp_path), dense_model(), 5).save(1)
+  checkpoints.check_index(str(tmp_path))
+  if content is None:
+    (tmp_path / "checkpoint").unlink()
+  else:
+    (tmp_path / "checkpoint").write_bytes(content)
+  with pytest.raises(UserError, match="checkpoint"):
+    checkpoints.check_index(str(tmp_path))
+
+
+def test_a_live_trainers_newer_checkpoint_is_taken(tmp_path, monkeypatch):
+  model = dense_model()
+  checkpoints.Saver(str(tmp_path), model, 5).save(3)
+  names = iter([str(tmp_path / f"model.ckpt-{step}") for step in (1, 2, 3)])
+  monkeypatch.setattr(checkpoints, "latest_checkpoint", lambda _: next(names))
+  assert checkpoints.restore_latest_model(dense_model(), "dir") == 3
+
+
+def test_no_end_of_unreadable_checkpoints(tmp_path, monkeypatch):
+  path = str(tmp_path / "model.ckpt-1")
+  monkeypatch.setattr(checkpoints, "latest_checkpoint", lambda _: path)
+  with pytest.raises(UserError, match="ckpt-1' cannot be read"):
+    checkpoints.restore_latest_model(dense_model(), "dir")
+
+
+def test_no_checkpoint_yet(tmp_path):
+  with pytest.raises(UserError, match="no checkpoint yet. Train a model"):
+    checkpoints.restore_latest_model(dense_model(), str(tmp_path))
 
 
 def test_a_folder_that_cannot_be_written_is_the_users_error(tmp_path):

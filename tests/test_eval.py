@@ -4,13 +4,12 @@
 
 import csv
 import json
+import os
 import pathlib
 import re
 import shutil
 import signal
 import time
-
-from program import UserError
 
 import numpy as np
 import pytest
@@ -265,7 +264,7 @@ class TestFollow:
       "train",
       f"--train_dir={tmp_path}",
       *trained_video.flags,
-      "--num_epochs=1000000",
+      "--num_epochs=30000",
       "--save_checkpoint_secs=1",
       "--max_to_keep=1",
       "--log_every_steps=1000",
@@ -306,42 +305,46 @@ class TestFollow:
   def test_checkpoint_deleted_by_the_trainer_is_skipped(
     self, monkeypatch, caplog
   ):
-    # None: no checkpoint yet. The one of step 2 is gone when it is read.
-    seen = iter([None, "c-1", "c-1", "c-2", "c-2", "c-3", None, "c-3"])
+    # At first there is none. Of the two that were there before, only the later
+    # one is of interest. While c-1 is evaluated, c-2 and c-3 appear, and c-2
+    # is gone when it is read.
+    states = [[], ["c-0", "c-1"], ["c-0", "c-1"], ["c-1", "c-2", "c-3"]]
+    states += [["c-2", "c-3"], ["c-2", "c-3"], []]
+    seen = iter(states)
     sleeps = []
 
-    def latest_checkpoint(train_dir):
+    def all_checkpoints(train_dir):
       assert train_dir == "dir"
       try:
         return next(seen)
       except StopIteration:
         raise KeyboardInterrupt from None
 
-    monkeypatch.setattr(checkpoints, "latest_checkpoint", latest_checkpoint)
+    monkeypatch.setattr(checkpoints, "all_checkpoints", all_checkpoints)
     monkeypatch.setattr(time, "sleep", sleeps.append)
     evaluator = FakeEvaluator(deleted={"c-2"})
     with caplog.at_level("INFO"):
       eval_program.follow("dir", evaluator)
     assert evaluator.evaluated == ["c-1", "c-3"]
-    assert caplog.messages == ["Skipped c-2: gone", "Stopped by a signal."]
-    assert len(sleeps) == 5  # Whenever there was nothing new.
+    assert caplog.messages == ["Skipped: c-2 is gone", "Stopped by a signal."]
+    assert len(sleeps) == 4  # Whenever there was nothing new.
     assert min(sleeps) >= 0.5
 
-  def test_run_once_takes_a_newer_checkpoint_for_a_deleted_one(
-    self, monkeypatch
-  ):
-    seen = iter(["c-1", "c-2", "c-3"])
-    monkeypatch.setattr(checkpoints, "latest_checkpoint", lambda _: next(seen))
-    evaluator = FakeEvaluator(deleted={"c-1", "c-2"})
-    eval_program.evaluate_latest("dir", evaluator)
-    assert evaluator.evaluated == ["c-3"]
+  def test_new_model_at_the_same_step_is_evaluated(self, monkeypatch, tmp_path):
+    path = tmp_path / "model.ckpt-7"
+    index = tmp_path / "model.ckpt-7.index"
+    index.touch()
+    evaluator = FakeEvaluator(deleted=())
 
-  def test_run_once_gives_up_on_a_checkpoint_that_cannot_be_read(
-    self, monkeypatch
-  ):
-    monkeypatch.setattr(checkpoints, "latest_checkpoint", lambda _: "c-1")
-    with pytest.raises(UserError, match="'c-1' cannot be read: gone"):
-      eval_program.evaluate_latest("dir", FakeEvaluator(deleted={"c-1"}))
+    def sleep(seconds):
+      if len(evaluator.evaluated) == 2:
+        raise KeyboardInterrupt
+      os.utime(index, (1, 1))
+
+    monkeypatch.setattr(checkpoints, "all_checkpoints", lambda _: [str(path)])
+    monkeypatch.setattr(time, "sleep", sleep)
+    eval_program.follow("dir", evaluator)
+    assert evaluator.evaluated == [str(path)] * 2
 
 
 class FakeEvaluator:
@@ -354,7 +357,7 @@ class FakeEvaluator:
 
   def restore(self, path):
     if path in self.deleted:
-      raise tf.errors.NotFoundError(None, None, "gone")
+      raise checkpoints.UnreadableError(f"{path} is gone")
     self.restored = path
 
   def evaluate(self):

@@ -6,6 +6,8 @@ import json
 import math
 import os
 
+from program import UserError
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -136,7 +138,9 @@ def cut(videos, batch_size):
     features, labels = (part[start : start + batch_size] for part in videos)
     missing = batch_size - len(features)
     filler = np.full((missing, 3), 7.0, np.float32)
+    ids = [f"video{start + row}" for row in range(batch_size)]
     batch = {
+      "video_ids": np.array(ids),
       "features": {"mean_rgb": np.concatenate([features, filler])},
       "num_frames": np.ones(batch_size, np.int32),
       "labels": np.pad(labels, [(0, missing), (0, 0)]),
@@ -226,8 +230,23 @@ def test_progress_of_each_batch(model, videos):
 
 
 def test_no_videos_are_refused(model):
-  with pytest.raises(ValueError, match="at least one video, received none"):
+  with pytest.raises(UserError, match="There is no video to evaluate on"):
     evaluate(model, [])
+
+
+def test_predictions_that_are_not_finite_name_their_video(model, videos):
+  features, labels = videos
+  features = features.copy()
+  features[13] = np.nan
+  with pytest.raises(UserError, match="video 'video13' are not finite"):
+    evaluate(model, cut((features, labels), 8))
+
+
+def test_evaluation_can_be_stopped(model, videos):
+  answers = iter([False, True])
+  assert (
+    evaluate(model, cut(videos, 8), should_stop=lambda: next(answers)) is None
+  )
 
 
 def test_videos_without_any_label(model, videos):

@@ -24,7 +24,7 @@ PIP_INSTALL = (
 )
 
 # Packages whose import has another name than their distribution.
-DISTRIBUTIONS = {"absl": "absl-py", "google": "google-cloud-storage"}
+DISTRIBUTIONS = {"absl": "absl-py", "google": "protobuf"}
 
 
 @pytest.fixture(scope="module")

@@ -494,8 +494,10 @@ def test_padding_is_zeros(tmp_path, make):
   shards = numbered_shards(tmp_path, [1], record)
   (batch,) = make().evaluation_batches(shards, 3)
   assert batch["video_ids"].numpy().tolist() == [b"000", b"", b""]
-  for value in tf.nest.flatten({**batch, "video_ids": []}):
+  for value in tf.nest.flatten({**batch, "video_ids": [], "num_frames": []}):
     assert not value[1:].numpy().any()
+  # One frame, as a model may divide by their number.
+  assert batch["num_frames"].numpy()[1:].tolist() == [1, 1]
   for key in ("num_frames", "labels", "weights"):
     assert batch[key][0].numpy().any()
 

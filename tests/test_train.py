@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 
+import program
 from program import UserError
 
 import numpy as np
@@ -21,6 +22,7 @@ import tensorflow as tf
 
 import checkpoints
 import experiment
+import monitoring
 import readers
 import train
 
@@ -106,8 +108,9 @@ class TestFinishedRun:
     assert saved_position(path) == {
       "step": trained_video.num_steps,
       "num_examples": 10 * 121,
-      "epoch": 9,
-      "epoch_videos": 121,
+      # All is done: a run that goes on need not read to find that out.
+      "epoch": 10,
+      "epoch_videos": 0,
     }
 
   def test_configuration_is_saved_whole(self, trained_frame):
@@ -182,7 +185,7 @@ class TestResume:
     position = saved_position(latest(train_dir))
     # The 10 epochs ended with a partial batch; the new one has its own.
     assert position["step"] == trained_video.num_steps + math.ceil(121 / 16)
-    assert (position["epoch"], position["num_examples"]) == (10, 11 * 121)
+    assert (position["epoch"], position["num_examples"]) == (11, 11 * 121)
 
   def test_start_new_model_deletes_only_what_a_trainer_wrote(
     self, trained_video, fork_program, tmp_path
@@ -234,6 +237,49 @@ class TestResume:
     train.delete_model(str(tmp_path / "none"))
     assert not list(tmp_path.iterdir())
 
+  def test_delete_model_takes_names_as_they_are(self, tmp_path):
+    # As a pattern, "run[1]" is "run1".
+    for name in ("run[1]", "run1"):
+      (tmp_path / name).mkdir()
+      (tmp_path / name / "model_flags.json").touch()
+      # A save that was killed leaves a folder.
+      (tmp_path / name / "model.ckpt-7_temp").mkdir()
+      (tmp_path / name / "model.ckpt-7_temp" / "part-00000").touch()
+    train.delete_model(str(tmp_path / "run[1]"))
+    assert not list((tmp_path / "run[1]").iterdir())
+    assert len(list((tmp_path / "run1").iterdir())) == 2
+
+  def test_another_programs_checkpoints_are_not_deleted(self, tmp_path):
+    variable = tf.Variable(1.0)
+    tf.train.CheckpointManager(
+      tf.train.Checkpoint(variable=variable), str(tmp_path), 1
+    ).save()
+    before = checkpoint_files(tmp_path)
+    with pytest.raises(UserError, match="another program wrote it"):
+      train.delete_model(str(tmp_path))
+    assert before
+    assert checkpoint_files(tmp_path) == before
+
+  @pytest.mark.parametrize(
+    "wrong", ["--model=Typo", "--optimizer=Typo", "--eval_data_pattern=typo*"]
+  )
+  def test_a_wrong_flag_deletes_nothing(
+    self, trained_video, fork_program, tmp_path, wrong
+  ):
+    train_dir = copied(trained_video.train_dir, tmp_path)
+    before = checkpoint_files(train_dir)
+    result = fork_program(
+      "train",
+      f"--train_dir={train_dir}",
+      *trained_video.flags,
+      "--start_new_model",
+      wrong,
+      check=False,
+    )
+    assert result.returncode == 1
+    assert before
+    assert checkpoint_files(train_dir) == before
+
 
 @pytest.mark.parametrize(
   ("signum", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
@@ -245,7 +291,7 @@ def test_signal_saves_the_step_that_was_under_way(
     "train",
     f"--train_dir={tmp_path}",
     *trained_video.flags,
-    "--num_epochs=1000000",
+    "--num_epochs=30000",
     "--save_checkpoint_secs=3600",
   )
   process.wait_for_line("training step")
@@ -272,7 +318,6 @@ class TestDivergence:
       *trained_video.flags,
       "--base_learning_rate=1e38",
       "--save_checkpoint_secs=0",
-      "--log_every_steps=1",
       check=False,
     )
     self.assert_stopped_with_one_line(result)
@@ -292,7 +337,9 @@ class TestDivergence:
       f"--train_dir={train_dir}",
       *trained_video.flags,
       "--num_epochs=20",
-      "--base_learning_rate=1e38",
+      # The first step's loss is finite, and the weights after it are not.
+      "--base_learning_rate=inf",
+      "--save_checkpoint_secs=0",
       check=False,
     )
     step = self.assert_stopped_with_one_line(result)
@@ -362,7 +409,7 @@ class TestValidation:
       """Validates a model that gives every video the same scores."""
       bias = np.array([score_of_class_0, 0.1, 0.2, 0.3, 0.4])
       run.set_weights(np.zeros_like(run.kernel), bias)
-      validation.run(step, notes)
+      validation.run(step, notes, program.StopSignals())
       best = json.loads((tmp_path / "best/eval_results.json").read_text())
       kept = saved_values(latest(tmp_path / "best"))
       assert best["gap"] == pytest.approx(1 / best["step"])
@@ -398,12 +445,14 @@ class TestValidation:
     run = Run()
     run.set_weights(np.full_like(run.kernel, np.nan), run.bias)
     with pytest.raises(checkpoints.DivergedError, match="after step 10"):
-      run.validation(tmp_path, every_steps=10).run(10, NoteTaker())
+      run.validation(tmp_path, every_steps=10).run(
+        10, NoteTaker(), program.StopSignals()
+      )
     assert not list(tmp_path.rglob("model.ckpt*"))
 
 
 class NoteTaker:
-  """Stands in for `train.Logger` in a validation."""
+  """Stands in for `monitoring.Logger` in a validation."""
 
   def __init__(self):
     self.lines = []
@@ -478,7 +527,7 @@ class Run:
     self.batch["labels"] = tf.constant(labels)
 
   def validation(self, train_dir, every_steps):
-    return train.Validation(
+    return monitoring.Validation(
       self.config,
       str(train_dir),
       self.model,
@@ -545,12 +594,12 @@ class TestTrainStep:
     assert int(run.position.num_examples) == 5
 
     # The metrics in the log are those of the five as well.
-    figures = train.batch_metrics(outcome)
+    figures = monitoring.batch_metrics(outcome)
     real = {
       **outcome,
       **{key: outcome[key][:5] for key in ("scores", "labels", "weights")},
     }
-    assert figures == pytest.approx(train.batch_metrics(real))
+    assert figures == pytest.approx(monitoring.batch_metrics(real))
     assert figures["loss"] == pytest.approx(loss, rel=1e-6)
 
   def test_learning_rate_falls_in_steps_by_videos_seen(self):

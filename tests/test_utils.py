@@ -153,6 +153,17 @@ def test_a_file_that_cannot_be_written_is_the_users_error(tmp_path):
     file.write(b"x")
 
 
+def test_errors_of_what_is_written_are_not_the_files(tmp_path):
+  def run_out_of_memory():
+    with utils.replacing(str(tmp_path / "file")) as file:
+      file.write(b"x")
+      raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+
+  with pytest.raises(tf.errors.ResourceExhaustedError):
+    run_out_of_memory()
+  assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("name", ["folder", "folder/", ""])
 def test_a_folder_is_not_replaced_by_a_file(tmp_path, name):
   (tmp_path / "folder").mkdir()

@@ -1,0 +1,266 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What a training run shows and keeps: log lines, events, the best model."""
+
+import dataclasses
+import json
+import os
+import time
+
+import program
+
+import numpy as np
+import tensorflow as tf
+
+import checkpoints
+import eval_util
+import evaluation
+import utils
+
+BEST_DIR = "best"
+RESULTS_FILE = "train_results.json"
+_TOP_K = 20
+
+
+class Logger:
+  """What a run shows: log lines or a progress bar, and TensorBoard events.
+
+  Args:
+    config: the run's configuration, shown as text.
+    train_dir: where the events go.
+    model: whose weights are shown as histograms.
+    position: `checkpoints.Position`, which counts steps and videos.
+    every_steps: steps between two log lines.
+    total_steps: the estimated number of steps, for the progress bar.
+  """
+
+  def __init__(
+    self, config, train_dir, model, position, every_steps, total_steps
+  ):
+    self._config = config
+    self._train_dir = train_dir
+    self._model = model
+    self._position = position
+    self._every_steps = every_steps
+    self._total_steps = total_steps
+    # Flushed when a checkpoint is saved: on gs:// each flush uploads the file.
+    self._writer = tf.summary.create_file_writer(
+      train_dir, max_queue=10_000, flush_millis=3_600_000
+    )
+    self._display = None
+    self._has_graph = False
+    self._unchecked = None
+    self._last_finite_loss = None
+    self._window = self._first_window = (0.0, 0)
+
+  def __enter__(self):
+    step = int(self._position.step.numpy())
+    self._display = program.ProgressDisplay("step", self._total_steps, step)
+    self._window = self._now()
+    text = json.dumps(dataclasses.asdict(self._config), indent=2)
+    with self._writer.as_default(step=step):
+      tf.summary.text("configuration", f"```\n{text}\n```")
+    return self
+
+  def __exit__(self, *unused_error):
+    self._writer.close()
+    self._display.close()
+
+  def note(self, line: str):
+    """Shows a line that stays."""
+    self._display.note(line)
+
+  def is_due(self, step: int) -> bool:
+    """Whether this step is to be logged."""
+    return step % self._every_steps == 0
+
+  def observe(self, step: int, outcome):
+    """Takes note of every step; stops a run whose loss is not finite.
+
+    It looks at the loss of the step before, which has been computed by now,
+    so that nothing waits for the device. Weights are checked at each save.
+
+    Raises:
+      checkpoints.DivergedError: the loss of the step before was not finite.
+    """
+    if self._unchecked is None:
+      # The first step is mostly compilation; the rate starts after it.
+      self._first_window = self._now()
+      if not self.is_due(step):
+        self._window = self._first_window
+    else:
+      self._check_loss()
+    self._unchecked = (step, outcome)
+
+  def _check_loss(self):
+    step, outcome = self._unchecked
+    loss = float(outcome["loss"])
+    if not np.isfinite(loss):
+      raise checkpoints.DivergedError(
+        f"The loss is {loss} at step {step} (learning rate "
+        f"{float(outcome['learning_rate']):g}, last finite loss "
+        f"{self._last_finite_loss}). What was saved before stays as it is. Try "
+        "a lower --base_learning_rate."
+      )
+    self._last_finite_loss = loss
+
+  def _now(self):
+    return time.monotonic(), int(self._position.num_examples.numpy())
+
+  def _examples_per_second(self, window) -> float:
+    start, num_examples = window
+    num_examples = int(self._position.num_examples.numpy()) - num_examples
+    return num_examples / max(time.monotonic() - start, 1e-9)
+
+  def log(self, step: int, outcome):
+    """Shows a step's figures, and those of its batch as it was before it.
+
+    Raises:
+      checkpoints.DivergedError: the loss is not finite.
+    """
+    self._check_loss()
+    metrics = batch_metrics(outcome)
+    rate = self._examples_per_second(self._window)
+    self._window = self._now()
+    loss = float(outcome["loss"])
+    line = (
+      f"training step {step} | Loss: {loss:.2f} Examples/sec: {rate:.1f} | "
+      f"Hit@1: {metrics['hit_at_one']:.2f} PERR: {metrics['perr']:.2f} "
+      f"GAP: {metrics['gap']:.2f}"
+    )
+    self._display.show(
+      step,
+      line,
+      loss=f"{loss:.2f}",
+      gap=f"{metrics['gap']:.2f}",
+      examples_per_sec=f"{rate:.0f}",
+    )
+    with self._writer.as_default(step=step):
+      tf.summary.scalar("label_loss", loss)
+      tf.summary.scalar("reg_loss", outcome["regularization_loss"])
+      tf.summary.scalar("learning_rate", outcome["learning_rate"])
+      tf.summary.scalar("model/Training_Hit@1", metrics["hit_at_one"])
+      tf.summary.scalar("model/Training_Perr", metrics["perr"])
+      tf.summary.scalar("model/Training_GAP", metrics["gap"])
+      tf.summary.scalar("global_step/Examples/Second", rate)
+
+  def write_results(self, step: int, outcome):
+    """Writes `train_results.json`."""
+    results = {
+      "step": step,
+      "num_examples": int(self._position.num_examples.numpy()),
+      "loss": float(outcome["loss"]),
+      "examples_per_second": self._examples_per_second(self._first_window),
+    }
+    utils.write_json(os.path.join(self._train_dir, RESULTS_FILE), results)
+
+  def log_graph(self, train_step, batch):
+    """Writes the graph of a step to TensorBoard, at the first call."""
+    if not self._has_graph:
+      self._has_graph = True
+      with self._writer.as_default(step=0):
+        tf.summary.graph(train_step.get_concrete_function(batch).graph)
+
+  def log_histograms(self, step: int, outcome):
+    """Writes histograms of the weights and of a batch's predictions."""
+    with self._writer.as_default(step=step):
+      for variable in self._model.weights:
+        tf.summary.histogram(f"weights/{variable.path}", variable)
+      tf.summary.histogram("predictions", self._predictions(outcome["scores"]))
+    self._writer.flush()
+
+  def _predictions(self, scores):
+    return tf.sigmoid(scores) if "logits" in self._model.output else scores
+
+
+@tf.function(autograph=False)
+def _rank(scores, labels):
+  return evaluation.rank(scores, labels, _TOP_K)
+
+
+def batch_metrics(outcome) -> dict[str, float]:
+  """Hit@1, PERR and GAP of the batch that a step was trained on."""
+  scores, labels = outcome["scores"], outcome["labels"]
+  ranked = evaluation.to_ranked(
+    _rank(scores, labels), int(tf.reduce_sum(outcome["weights"]))
+  )
+  metrics = eval_util.EvaluationMetrics(labels.shape[1], _TOP_K)
+  figures = metrics.accumulate_ranked(ranked, outcome["loss"].numpy())
+  return {**figures, "gap": float(metrics.get()["gap"])}
+
+
+class Validation:
+  """Evaluation during training, which keeps the best model by GAP.
+
+  Args:
+    config: the run's configuration, saved beside the best model so that the
+      folder is a train dir of its own for eval.py and inference.py.
+    train_dir: the trainer's folder.
+    model: the model that is trained.
+    loss: the label loss.
+    batches: the batches to evaluate on.
+    every_steps: steps between two evaluations.
+    jit_compile: whether to compile with XLA.
+  """
+
+  def __init__(
+    self, config, train_dir, model, loss, batches, every_steps, jit_compile
+  ):
+    self._config = config
+    self._model = model
+    self._batches = batches
+    self._every_steps = every_steps
+    self._eval_dir = os.path.join(train_dir, evaluation.EVAL_DIR)
+    self._best_dir = os.path.join(train_dir, BEST_DIR)
+    self._best_results = os.path.join(self._best_dir, evaluation.RESULTS_FILE)
+    self._saver = checkpoints.Saver(
+      self._best_dir, model, max_to_keep=1, config=config
+    )
+    self._writer = evaluation.make_writer(self._eval_dir)
+    self._step = evaluation.make_evaluation_step(
+      model, loss, _TOP_K, jit_compile
+    )
+    self._last_step = None
+
+  def is_due(self, step: int) -> bool:
+    """Whether to evaluate after this step."""
+    return step % self._every_steps == 0
+
+  def run(self, step: int, logger: Logger, stop: program.StopSignals):
+    """Evaluates, unless this step has been, and keeps the model if best.
+
+    A signal ends it without a result.
+
+    Raises:
+      checkpoints.DivergedError: the weights are not finite.
+      UserError: the data cannot be read, or the folder not written.
+    """
+    if step == self._last_step:
+      return
+    self._last_step = step
+    checkpoints.check_finite(step, self._model)
+    num_classes = self._config.num_classes
+    results = evaluation.evaluate(
+      self._step,
+      self._batches,
+      num_classes,
+      _TOP_K,
+      should_stop=lambda: stop.received is not None,
+    )
+    if results is None:
+      return
+    logger.note(evaluation.summary_line(step, results, num_classes))
+    evaluation.write_results(self._eval_dir, self._writer, step, results)
+    if results["gap"] > self._best_gap():
+      utils.make_folder(self._best_dir, "train_dir")
+      self._saver.save(step)
+      utils.write_json(self._best_results, {"step": step, **results})
+      logger.note(f"Best GAP so far; kept in {self._best_dir}.")
+
+  def _best_gap(self) -> float:
+    if not utils.exists(self._best_results):
+      return -1.0
+    results = utils.read_json(self._best_results)
+    if not isinstance(results, dict) or "gap" not in results:
+      return -1.0
+    return float(results["gap"])
