@@ -51,12 +51,12 @@ class Logger:
     self._has_graph = False
     self._unchecked = None
     self._last_finite_loss = None
-    self._window = self._first_window = (0.0, 0)
+    self._start = self._window = self._first_window = (0.0, 0)
 
   def __enter__(self):
     step = int(self._position.step.numpy())
     self._display = program.ProgressDisplay("step", self._total_steps, step)
-    self._window = self._now()
+    self._start = self._now()
     text = json.dumps(dataclasses.asdict(self._config), indent=2)
     with self._writer.as_default(step=step):
       tf.summary.text("configuration", f"```\n{text}\n```")
@@ -85,9 +85,7 @@ class Logger:
     """
     if self._unchecked is None:
       # The first step is mostly compilation; the rate starts after it.
-      self._first_window = self._now()
-      if not self.is_due(step):
-        self._window = self._first_window
+      self._window = self._first_window = self._now()
     else:
       self._check_loss()
     self._unchecked = (step, outcome)
@@ -120,7 +118,10 @@ class Logger:
     """
     self._check_loss()
     metrics = batch_metrics(outcome)
-    rate = self._examples_per_second(self._window)
+    # Of the first step there is nothing but its own, slow rate.
+    rate = self._examples_per_second(self._window) or (
+      self._examples_per_second(self._start)
+    )
     self._window = self._now()
     loss = float(outcome["loss"])
     line = (
