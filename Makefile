@@ -21,7 +21,7 @@ help:
 	@echo "make test         lint, then run all tests"
 	@echo "make lint         check the code and its format"
 	@echo "make format       fix the format"
-	@echo "make bench        measure the speed, in about 8 minutes"
+	@echo "make bench        measure the speed, in up to 10 minutes"
 	@echo "make clean        remove .venv and everything generated"
 
 install: $(INSTALLED)

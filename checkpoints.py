@@ -196,7 +196,11 @@ def all_checkpoints(train_dir: str) -> list[str]:
     raise UserError(
       f"The file 'checkpoint' in {train_dir!r} is damaged: {error}"
     ) from error
-  return list(state.all_model_checkpoint_paths) if state else []
+  if state is None:
+    return []
+  paths = list(state.all_model_checkpoint_paths)
+  latest = state.model_checkpoint_path
+  return paths if latest in paths else [*paths, latest]
 
 
 def latest_checkpoint(train_dir: str) -> str | None:

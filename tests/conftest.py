@@ -27,6 +27,8 @@ USER_ENVIRONMENT = dict(os.environ)
 def pytest_configure():
   """Imports program.py ahead of any test module that imports TensorFlow."""
   importlib.import_module("program")
+  # A shell starts background jobs with SIGINT ignored, which is inherited.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclasses.dataclass(frozen=True)
