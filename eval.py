@@ -24,6 +24,8 @@ import experiment
 FLAGS = flags.FLAGS
 
 _POLL_SECS = 1.0
+_PATIENCE_SECS = 30.0
+_SHOW_EVERY_SECS = 1.0
 
 
 def define_flags():
@@ -36,7 +38,12 @@ def define_flags():
     module_name="Data",
   )
   flags.DEFINE_integer(
-    "batch_size", 1024, "Videos per step.", lower_bound=1, module_name="Data"
+    "batch_size",
+    1024,
+    "Videos per step.",
+    lower_bound=1,
+    upper_bound=experiment.MAX_BATCH_SIZE,
+    module_name="Data",
   )
   experiment.define_train_dir_flags()
   flags.DEFINE_boolean(
@@ -62,6 +69,8 @@ def run():
 
 def main() -> int:
   """Evaluates as the flags say; returns the exit code."""
+  if not FLAGS.run_once:
+    wait_for_model(FLAGS.train_dir)
   config = experiment.load_config(FLAGS.train_dir)
   shards, reader = experiment.open_shards(
     config, FLAGS.eval_data_pattern, "eval_data_pattern", FLAGS.num_readers
@@ -79,6 +88,18 @@ def main() -> int:
   else:
     follow(FLAGS.train_dir, evaluator)
   return 0
+
+
+def wait_for_model(train_dir: str):
+  """Waits for a trainer that was started at the same time, but not for ever.
+
+  A train dir that is mistyped shows after half a minute.
+  """
+  deadline = time.monotonic() + _PATIENCE_SECS
+  while not experiment.has_model(train_dir) and time.monotonic() < deadline:
+    if deadline - time.monotonic() > _PATIENCE_SECS - _POLL_SECS:
+      logging.info("Waiting for a trainer to begin in %s ...", train_dir)
+    time.sleep(_POLL_SECS)
 
 
 def follow(train_dir: str, evaluator: "Evaluator"):
@@ -152,8 +173,13 @@ class Evaluator:
   def evaluate(self) -> dict:
     """Evaluates the checkpoint that was loaded, shows and writes results."""
     with program.ProgressDisplay("video") as display:
+      shown = [0.0]
 
       def show(num_videos, rate, metrics):
+        now = time.monotonic()
+        if now - shown[0] < _SHOW_EVERY_SECS:
+          return
+        shown[0] = now
         line = (
           f"examples processed: {num_videos} | Examples/sec: {rate:.1f} | "
           f"Hit@1: {metrics['hit_at_one']:.3f} PERR: {metrics['perr']:.3f} "

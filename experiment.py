@@ -41,11 +41,13 @@ MODEL_FLAGS = (
 _MAX_SIZE = 10_000_000
 _MAX_WEIGHTS = 2**33
 _MAX_VIDEO_BYTES = 2**30
+# All batches are padded to their full size, however few videos there are.
+MAX_BATCH_SIZE = 2**17
 # Lowest and highest value of each number, typed or read from a file.
 RANGES = {
   "num_classes": (1, _MAX_SIZE),
   "max_frames": (1, _MAX_SIZE),
-  "batch_size": (1, _MAX_SIZE),
+  "batch_size": (1, MAX_BATCH_SIZE),
   "num_epochs": (1, readers.MAX_EPOCHS),
   "max_steps": (1, 2**62),
   "base_learning_rate": (0.0, float("inf")),

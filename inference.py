@@ -52,6 +52,7 @@ def define_flags():
     512,
     "Videos per step; fewer need less memory, for long frame-level videos.",
     lower_bound=1,
+    upper_bound=experiment.MAX_BATCH_SIZE,
     module_name="Data",
   )
   experiment.define_train_dir_flags()
@@ -259,12 +260,15 @@ def read_vocabulary(path: str) -> dict[int, str]:
   try:
     with tf.io.gfile.GFile(path, "rb") as file:
       text = file.read().decode("utf-8-sig")
-    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    missing = {"Index", "Name"} - set(reader.fieldnames or ())
+    if missing:
+      raise ValueError(f"it has no column {', '.join(sorted(missing))}")
     return {
       int(row["Index"]): row["Name"]
       or row.get("KnowledgeGraphId")
       or f"class {row['Index']}"
-      for row in rows
+      for row in reader
     }
   except (tf.errors.OpError, OSError) as error:
     raise UserError(

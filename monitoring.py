@@ -52,6 +52,7 @@ class Logger:
     self._unchecked = None
     self._last_finite_loss = None
     self._start = self._window = self._first_window = (0.0, 0)
+    self._rate_of_run = 0.0
 
   def __enter__(self):
     step = int(self._position.step.numpy())
@@ -122,6 +123,7 @@ class Logger:
     rate = self._examples_per_second(self._window) or (
       self._examples_per_second(self._start)
     )
+    self._rate_of_run = self._examples_per_second(self._first_window) or rate
     self._window = self._now()
     loss = float(outcome["loss"])
     line = (
@@ -151,7 +153,7 @@ class Logger:
       "step": step,
       "num_examples": int(self._position.num_examples.numpy()),
       "loss": float(outcome["loss"]),
-      "examples_per_second": self._examples_per_second(self._first_window),
+      "examples_per_second": self._rate_of_run,
     }
     utils.write_json(os.path.join(self._train_dir, RESULTS_FILE), results)
 

@@ -88,12 +88,17 @@ def _main_with_clear_errors(main) -> int:
     return EXIT_FAILURE
   except tf.errors.ResourceExhaustedError as error:
     _print_error(
-      "out of memory. Try a lower --batch_size. TensorFlow says: "
-      f"{str(error.message).splitlines()[0]}"
+      f"out of memory ({_allocation(error)}). Try a lower batch size."
     )
     return EXIT_FAILURE
   except KeyboardInterrupt:
     return exit_code(signal.SIGINT)
+
+
+def _allocation(error) -> str:
+  """What TensorFlow could not allocate, or the error's first line."""
+  lines = str(error.message).splitlines() or ["no message"]
+  return next((line for line in lines if "allocat" in line), lines[0])
 
 
 def _exit_on_signal(signum, frame):

@@ -281,7 +281,7 @@ def train(run: TrainingRun) -> int:
     step, outcome = training_loop(run, stop)
     if outcome is not None:
       if not logger.is_due(step):
-        logger.log(step, outcome)
+        logger.log(step, outcome)  # Before saving, whose time is no step's.
       run.saver.save(step)
       logger.log_histograms(step, outcome)
       logger.write_results(step, outcome)
@@ -463,21 +463,31 @@ def make_update_function(config, model, optimizer, num_replicas, jit_compile):
   variable, and is called in each replica.
   """
 
-  def update(gradients):
-    if config.clip_gradient_norm > 0:
-      gradients = [
-        tf.clip_by_norm(gradient, config.clip_gradient_norm)
-        for gradient in gradients
-      ]
-    # Keras adds up the replicas' gradients; they have been added up already.
-    optimizer.apply(
-      [gradient / num_replicas for gradient in gradients],
-      model.trainable_variables,
-    )
+  def apply(gradients, scales):
+    scaled = [
+      gradient * scale
+      for gradient, scale in zip(gradients, scales, strict=True)
+    ]
+    optimizer.apply(scaled, model.trainable_variables)
 
-  if num_replicas > 1:
-    return update
-  return tf.function(update, jit_compile=jit_compile, autograph=False)
+  if num_replicas == 1:
+    apply = tf.function(apply, jit_compile=jit_compile, autograph=False)
+
+  def update(gradients):
+    # Keras adds up the replicas' gradients; they have been added up already.
+    scales = [1.0 / num_replicas] * len(gradients)
+    limit = config.clip_gradient_norm
+    if limit > 0:
+      # XLA sums up a whole matrix with one thread, TensorFlow with all; and
+      # the product with the scale is fused into the optimizer's.
+      norms = [tf.sqrt(2.0 * tf.nn.l2_loss(part)) for part in gradients]
+      scales = [
+        scale * limit / tf.maximum(norm, limit)
+        for scale, norm in zip(scales, norms, strict=True)
+      ]
+    apply(gradients, scales)
+
+  return update
 
 
 def open_validation(config) -> readers.Batches | None:

@@ -59,9 +59,10 @@ def _matching_files(pattern: str, flag_name: str) -> list[str]:
       "the pattern so that the shell leaves it alone."
     )
   for match in matches:
-    # One stat a file would take minutes on a bucket of thousands of shards;
-    # only a name without an extension is likely to be a directory.
-    if not os.path.splitext(match)[1] and tf.io.gfile.isdir(match):
+    # One stat a file would take minutes on a bucket of thousands of shards: of
+    # many, only a name without an extension is likely to be a directory.
+    is_suspect = len(matches) < 16 or not os.path.splitext(match)[1]
+    if is_suspect and tf.io.gfile.isdir(match):
       raise UserError(
         f"--{flag_name}: {match!r} is a directory. Name the files in it, for "
         f"instance --{flag_name}='{match.rstrip('/')}/*.tfrecord'."

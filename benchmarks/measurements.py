@@ -195,7 +195,7 @@ class Bench:
     """
     given = self._given.get(f"{level} copies" if copies else level)
     if given:
-      return os.path.abspath(given)
+      return given
     count = getattr(self.sizes, f"{level}_shards")
     name = f"{level}-{count}-{self.sizes.num_classes}"
     shards_dir = os.path.join(self.folder, "shards", name)
