@@ -466,7 +466,7 @@ def build_model(config: ExperimentConfig) -> keras.Model:
   num_frames = keras.Input((), dtype="int32", name="num_frames")
   model_input = models.NormalizedInput(
     utils.DEQUANTIZE_SCALE, utils.DEQUANTIZE_OFFSET, name="input"
-  )(list(features.values()), num_frames if config.frame_features else None)
+  )(list(features.values()), num_frames)
   try:
     outputs = model_class(**constructor).create_model(
       model_input, config.num_classes, num_frames=num_frames, **call

@@ -143,7 +143,8 @@ class NormalizedInput(keras.layers.Layer):
   Call arguments:
     features: list of tensors, [batch, size] float32 or [batch, max_frames,
       size] uint8 codes.
-    num_frames: [batch] int32; needed at frame level.
+    num_frames: [batch] int32; needed at frame level. At video level it is
+      only taken in: not all versions of Keras allow an input without a use.
 
   Returns:
     [batch, sum of sizes] or [batch, max_frames, sum of sizes], divided by its
@@ -161,7 +162,7 @@ class NormalizedInput(keras.layers.Layer):
     # The norm of the concatenation, without concatenating twice.
     squares = sum(ops.sum(ops.square(part), -1, True) for part in parts)
     scale = ops.rsqrt(ops.maximum(squares, _NORM_EPSILON))
-    if num_frames is not None:
+    if num_frames is not None and len(parts[0].shape) == 3:
       steps = ops.arange(parts[0].shape[1], dtype="int32")
       is_frame = steps[None, :] < num_frames[:, None]
       scale = scale * ops.cast(is_frame, scale.dtype)[..., None]
