@@ -155,7 +155,7 @@ class Evaluator:
     self._batches = batches
     self._model = experiment.build_model(config)
     self._evaluation_step = evaluation.make_evaluation_step(
-      self._model, experiment.build_loss(config), top_k, jit_compile
+      config, self._model, experiment.build_loss(config), jit_compile
     )
     self._eval_dir = os.path.join(train_dir, evaluation.EVAL_DIR)
     self._writer = evaluation.make_writer(self._eval_dir)

@@ -69,6 +69,30 @@ class RankedPredictions(NamedTuple):
   positives_per_class: np.ndarray
 
 
+def best_classes(predictions, top_k) -> tuple[np.ndarray, np.ndarray]:
+  """The best classes of each video, best first.
+
+  Args:
+    predictions: [N, C] float scores, of any range.
+    top_k: number of classes wanted; more than C means all.
+
+  Returns:
+    Scores [N, K], of the type of the predictions, and classes [N, K] int64,
+    with K = min(top_k, C). Among equal scores the lower class comes first.
+
+  Raises:
+    ValueError: a prediction is NaN.
+  """
+  num_videos, num_classes = predictions.shape
+  size = min(top_k, num_classes)
+  classes = np.empty((num_videos, size), np.int64)
+  videos_per_block = max(1, _BLOCK_SCORES // num_classes)
+  for start in range(0, num_videos, videos_per_block):
+    block = slice(start, start + videos_per_block)
+    classes[block] = _best_classes_of_block(predictions[block], size)
+  return np.take_along_axis(predictions, classes, axis=1), classes
+
+
 def rank_predictions(predictions, labels, top_k) -> RankedPredictions:
   """Picks the best classes of each video.
 
@@ -86,10 +110,10 @@ def rank_predictions(predictions, labels, top_k) -> RankedPredictions:
   num_videos, num_classes = predictions.shape
   label_places = np.flatnonzero(labels)
   num_labels = np.bincount(label_places // num_classes, minlength=num_videos)
-  size = min(num_classes, max(top_k, num_labels.max(initial=0)))
-  classes = _best_classes(predictions, size)
+  size = max(top_k, num_labels.max(initial=0))
+  scores, classes = best_classes(predictions, size)
   return RankedPredictions(
-    scores=np.take_along_axis(predictions, classes, axis=1),
+    scores=scores,
     classes=classes.astype(np.int32),
     correct=np.take_along_axis(labels, classes, axis=1),
     num_labels=num_labels.astype(np.int32),
@@ -332,17 +356,6 @@ def _as_matrices(predictions, labels):
     labels = labels > 0
   dtype = np.result_type(predictions.dtype, np.float32)
   return predictions.astype(dtype, copy=False), labels
-
-
-def _best_classes(predictions, size):
-  """[N, size] the best classes of each video, best first."""
-  num_videos, num_classes = predictions.shape
-  classes = np.empty((num_videos, size), np.int64)
-  videos_per_block = max(1, _BLOCK_SCORES // num_classes)
-  for start in range(0, num_videos, videos_per_block):
-    block = slice(start, start + videos_per_block)
-    classes[block] = _best_classes_of_block(predictions[block], size)
-  return classes
 
 
 def _best_classes_of_block(predictions, size):

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One pass over a labelled data set, for eval.py and for train.py.
 
-The ranking is done in the graph: only each video's best classes leave it.
+While numpy adds a batch to the metrics, the model predicts the next one.
 """
 
 import os
@@ -23,68 +23,55 @@ EVAL_DIR = "eval"
 RESULTS_FILE = "eval_results.json"
 
 
-def rank(predictions, labels, top_k: int):
-  """`eval_util.rank_predictions`, as TensorFlow ops.
-
-  Args:
-    predictions: [batch, num_classes] float32.
-    labels: [batch, num_classes] float32 in {0, 1}.
-    top_k: classes kept of each video; more where a video has more labels,
-      since PERR needs as many.
-
-  Returns:
-    A tuple of tensors in the order of `eval_util.RankedPredictions`.
-  """
-  num_labels = tf.cast(tf.reduce_sum(labels, axis=1), tf.int32)
-  depth = tf.maximum(top_k, tf.reduce_max(num_labels))
-  depth = tf.minimum(depth, predictions.shape[1])
-  scores, classes = tf.math.top_k(predictions, depth)
-  correct = tf.gather(labels, classes, batch_dims=1) > 0
-  positives = tf.cast(tf.reduce_sum(labels, axis=0), tf.int64)
-  return scores, classes, correct, num_labels, positives
-
-
-def to_ranked(tensors, num_videos: int) -> eval_util.RankedPredictions:
-  """The tensors of `rank` as numpy, without the rows of padding."""
-  *rows, positives = (tensor.numpy() for tensor in tensors)
-  return eval_util.RankedPredictions(
-    *(row[:num_videos] for row in rows), positives
-  )
-
-
-def make_evaluation_step(model, loss, top_k: int, jit_compile: bool):
+def make_evaluation_step(config, model, loss, jit_compile: bool):
   """A function that evaluates one batch.
 
   Args:
+    config: `experiment.ExperimentConfig`.
     model: from `experiment.build_model`.
     loss: the label loss.
-    top_k: as in `rank`.
-    jit_compile: whether to compile the model and the loss with XLA.
+    jit_compile: whether to compile with XLA.
 
   Returns:
-    A function from a batch to the tensors of `rank`, the label losses, [batch]
-    float32, and whether a row's predictions are all finite, [batch] bool.
+    A function from a batch to predictions, [batch, num_classes] float32; the
+    label losses, [batch] float32; and whether a row's predictions are all
+    finite, [batch] bool.
   """
+  forward = make_forward(config, model, jit_compile)
 
   @tf.function(jit_compile=jit_compile, autograph=False)
-  def forward(inputs, labels):
-    outputs = model(inputs, training=False)
-    label_losses = experiment.label_losses(loss, outputs, labels)
-    return outputs["predictions"], label_losses
+  def losses_of(outputs, labels):
+    return experiment.label_losses(loss, outputs, labels)
 
   @tf.function(autograph=False)
   def evaluation_step(batch):
-    inputs = {key: batch[key] for key in ("features", "num_frames")}
-    predictions, label_losses = forward(inputs, batch["labels"])
-    ranked = rank(predictions, batch["labels"], top_k)
-    return ranked, label_losses, finite_rows(predictions)
+    outputs = forward(batch)
+    predictions = outputs["predictions"]
+    label_losses = losses_of(outputs, batch["labels"])
+    return predictions, label_losses, finite_rows(predictions)
 
   return evaluation_step
 
 
+def make_forward(config, model, jit_compile: bool):
+  """A function from a batch to the model's outputs, outside of training."""
+
+  @tf.function(
+    jit_compile=jit_compile and experiment.compiles_well(config),
+    autograph=False,
+  )
+  def forward(inputs):
+    return model(inputs, training=False)
+
+  return lambda batch: forward(
+    {key: batch[key] for key in ("features", "num_frames")}
+  )
+
+
 def finite_rows(predictions):
   """[batch] bool: whether all of a row of [batch, num_classes] are finite."""
-  return tf.reduce_all(tf.math.is_finite(predictions), axis=1)
+  # A sum is not, if one of its terms is not.
+  return tf.math.is_finite(tf.reduce_sum(predictions, axis=1))
 
 
 def refuse_not_finite(is_finite: np.ndarray, video_ids: np.ndarray):
@@ -127,23 +114,32 @@ def evaluate(
   """
   metrics = eval_util.EvaluationMetrics(num_classes, top_k)
   num_videos, start = 0, time.monotonic()
-  for batch in batches:
-    if should_stop():
-      return None
-    ranked, label_losses, is_finite = evaluation_step(batch)
-    num_real = int(np.count_nonzero(batch["weights"].numpy()))
-    refuse_not_finite(is_finite.numpy()[:num_real], batch["video_ids"].numpy())
-    batch_metrics = metrics.accumulate_ranked(
-      to_ranked(ranked, num_real), label_losses.numpy()[:num_real]
-    )
-    num_videos += num_real
-    if on_batch:
-      rate = num_videos / (time.monotonic() - start)
-      on_batch(num_videos, rate, batch_metrics)
+  evaluated = _evaluated(evaluation_step, batches)
+  with utils.one_ahead(evaluated) as evaluated_batches:
+    for predictions, labels, label_losses in evaluated_batches:
+      if should_stop():
+        return None
+      batch_metrics = metrics.accumulate(predictions, labels, label_losses)
+      num_videos += len(labels)
+      if on_batch:
+        rate = num_videos / (time.monotonic() - start)
+        on_batch(num_videos, rate, batch_metrics)
   if not num_videos:
     raise UserError("There is no video to evaluate on: the shards are empty.")
   rate = num_videos / (time.monotonic() - start)
   return _results(metrics.get(), rate)
+
+
+def _evaluated(evaluation_step, batches):
+  """Yields (predictions, labels, losses), numpy, without rows of padding."""
+  for batch in batches:
+    num_real = int(np.count_nonzero(batch["weights"].numpy()))
+    tensors = (*evaluation_step(batch), batch["labels"])
+    predictions, label_losses, is_finite, labels = (
+      tensor.numpy()[:num_real] for tensor in tensors
+    )
+    refuse_not_finite(is_finite, batch["video_ids"].numpy())
+    yield predictions, labels, label_losses
 
 
 def _results(values: dict[str, Any], videos_per_second: float):

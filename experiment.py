@@ -551,6 +551,16 @@ def _check_outputs(config: ExperimentConfig, outputs):
     )
 
 
+def compiles_well(config: ExperimentConfig) -> bool:
+  """Whether a whole model is faster compiled with XLA than it is without.
+
+  On a CPU, XLA's matrix products are slower than TensorFlow's own. They are
+  most of a video-level model; in a frame-level one, decoding, normalising and
+  pooling the frames are, which XLA does several times as fast.
+  """
+  return config.frame_features or bool(tf.config.get_visible_devices("GPU"))
+
+
 def build_loss(config: ExperimentConfig) -> losses.BaseLoss:
   """The label loss.
 
@@ -578,10 +588,32 @@ def label_losses(loss: losses.BaseLoss, outputs, labels):
   )
 
 
-def regularization_loss(model: keras.Model, outputs):
-  """Scalar float32: the layers' own penalties plus the model's output."""
-  extra = outputs.get("regularization_loss", tf.zeros([]))
-  return tf.add_n([tf.reduce_sum(extra), *model.losses])
+def weight_penalty(model: keras.Model):
+  """Scalar float32: the penalties of the weights' regularizers."""
+  return sum(
+    (weight.regularizer(weight) for weight in _regularized(model)),
+    start=tf.zeros([]),
+  )
+
+
+def other_penalty(model: keras.Model, outputs):
+  """Scalar float32: penalties of layers' outputs, plus the model's own.
+
+  Together with `weight_penalty` it is the regularization loss. The weights'
+  penalty is apart since a step needs only its gradient.
+
+  Args:
+    model: just called.
+    outputs: what it returned.
+  """
+  # Keras lists those of the weights last.
+  num_others = len(model.losses) - len(_regularized(model))
+  own = outputs.get("regularization_loss", tf.zeros([]))
+  return tf.add_n([tf.reduce_sum(own), *model.losses[:num_others]])
+
+
+def _regularized(model: keras.Model) -> list[keras.Variable]:
+  return [weight for weight in model.trainable_weights if weight.regularizer]
 
 
 def build_optimizer(config: ExperimentConfig) -> keras.optimizers.Optimizer:

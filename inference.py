@@ -25,6 +25,7 @@ import tensorflow as tf
 from absl import flags, logging
 
 import checkpoints
+import eval_util
 import evaluation
 import experiment
 import utils
@@ -100,24 +101,27 @@ def main() -> int:
   )
   model = experiment.build_model(config)
   checkpoints.restore_latest_model(model, FLAGS.train_dir)
-  predict = make_prediction_step(
-    model, min(FLAGS.top_k, config.num_classes), FLAGS.jit_compile
-  )
+  forward = evaluation.make_forward(config, model, FLAGS.jit_compile)
   batches = reader.evaluation_batches(
     shards, FLAGS.batch_size, with_labels=False
   )
-  infer(batches, predict, FLAGS.output_file, names)
+  infer(batches, forward, FLAGS.top_k, FLAGS.output_file, names)
   return 0
 
 
 def infer(
-  batches, predict, output_file: str, names: Mapping[int, str] | None = None
+  batches,
+  forward,
+  top_k: int,
+  output_file: str,
+  names: Mapping[int, str] | None = None,
 ) -> int:
   """Writes the CSV file, and the one with names; returns the videos' number.
 
   Args:
     batches: an iterable of batches (readers.py).
-    predict: made by `make_prediction_step`.
+    forward: made by `evaluation.make_forward`.
+    top_k: classes listed of each video.
     output_file: path of the CSV file.
     names: class index -> name; None writes no file with names.
   """
@@ -132,8 +136,11 @@ def infer(
       path = os.path.splitext(output_file)[0] + ".names.csv"
       names_output = stack.enter_context(utils.replacing(path))
       names_output.write(NAMES_HEADER)
-    for batch in batches:
-      video_ids, scores, classes = predicted_rows(batch, predict)
+    predicted = stack.enter_context(
+      utils.one_ahead(_predicted(batches, forward))
+    )
+    for video_ids, predictions in predicted:
+      scores, classes = eval_util.best_classes(predictions, top_k)
       output.write(format_rows(video_ids, scores, classes))
       if names_output:
         rows = format_named_rows(video_ids, scores, classes, names)
@@ -152,54 +159,19 @@ def infer(
   return num_videos
 
 
-def make_prediction_step(model, top_k: int, jit_compile: bool):
-  """A function that predicts for one batch.
-
-  Args:
-    model: from `experiment.build_model`.
-    top_k: number of classes of each video, at most all of them.
-    jit_compile: whether to compile the model with XLA.
-
-  Returns:
-    A function from a batch to scores [batch, top_k] float32, falling; classes
-    [batch, top_k] int32; and whether all of a row's predictions are finite,
-    [batch] bool.
-  """
-
-  @tf.function(jit_compile=jit_compile, autograph=False)
-  def forward(inputs):
-    return model(inputs, training=False)["predictions"]
-
-  @tf.function(autograph=False)
-  def prediction_step(batch):
-    inputs = {key: batch[key] for key in ("features", "num_frames")}
-    predictions = forward(inputs)
-    scores, classes = tf.math.top_k(predictions, top_k)
-    return scores, classes, evaluation.finite_rows(predictions)
-
-  return prediction_step
-
-
-def predicted_rows(batch, predict):
-  """A batch's ids, scores and classes as numpy, without rows of padding.
-
-  Args:
-    batch: as in readers.py.
-    predict: made by `make_prediction_step`.
-
-  Returns:
-    [N] bytes, [N, top_k] float32, [N, top_k] int32.
+def _predicted(batches, forward):
+  """Yields video ids, [N] bytes, and predictions, [N, num_classes] float32.
 
   Raises:
     UserError: a prediction is not finite.
   """
-  num_real = int(np.count_nonzero(batch["weights"].numpy()))
-  video_ids = batch["video_ids"].numpy()[:num_real]
-  scores, classes, is_finite = (
-    tensor.numpy()[:num_real] for tensor in predict(batch)
-  )
-  evaluation.refuse_not_finite(is_finite, video_ids)
-  return video_ids, scores, classes
+  for batch in batches:
+    num_real = int(np.count_nonzero(batch["weights"].numpy()))
+    predictions = forward(batch)["predictions"]
+    is_finite = evaluation.finite_rows(predictions).numpy()[:num_real]
+    video_ids = batch["video_ids"].numpy()[:num_real]
+    evaluation.refuse_not_finite(is_finite, video_ids)
+    yield video_ids, predictions.numpy()[:num_real]
 
 
 def format_rows(

@@ -7,6 +7,7 @@ To add a model, subclass `BaseModel` in this file and name the class in
 not take Keras' symbolic tensors, so put those inside a `keras.layers.Layer`.
 """
 
+import functools
 import math
 
 import keras
@@ -14,6 +15,11 @@ from keras import ops
 
 # As tf.math.l2_normalize: a vector of zeros stays zero.
 _NORM_EPSILON = 1e-12
+
+# How sums are split for XLA; see `_sum_of_slices` and docs/performance.md.
+_NUM_SLICES = 10
+_VECTOR = 128
+_LONGEST_FEATURE = 1024  # rgb and inc3.
 
 
 class BaseModel:
@@ -86,9 +92,7 @@ class FrameLevelLogisticModel(BaseModel):
     labels_per_video=3.0,
   ):
     """See `BaseModel`, and `logistic_layer` for the further arguments."""
-    totals = ops.sum(model_input, axis=1)  # Padding is zero: nothing to mask.
-    counts = ops.cast(ops.expand_dims(num_frames, -1), totals.dtype)
-    means = ops.divide_no_nan(totals, counts)
+    means = FrameMean(name="mean")(model_input, num_frames)
     return logistic_layer(means, vocab_size, l2_penalty, labels_per_video)
 
 
@@ -129,6 +133,54 @@ def _log_odds_initializer(labels_per_video, vocab_size):
   return keras.initializers.Constant(math.log(rate / (1.0 - rate)))
 
 
+class FrameMean(keras.layers.Layer):
+  """The mean of each video's own frames; of no frames it is zeros.
+
+  Call arguments:
+    frames: [batch, max_frames, size] float, zero after a video's last frame.
+    num_frames: [batch] int32, each video's own frames.
+
+  Returns:
+    [batch, size] float32.
+  """
+
+  def __init__(self, **kwargs):
+    super().__init__(dtype="float32", **kwargs)
+
+  def call(self, frames, num_frames):
+    """Averages a batch; see the class."""
+    # Block by block: the input is a concatenation of features, and XLA would
+    # choose between them for every single number. It sees through a block that
+    # is a whole feature, as those of YouTube-8M are.
+    starts = range(0, frames.shape[-1], _LONGEST_FEATURE)
+    totals = ops.concatenate(
+      [
+        _sum_of_slices(frames[..., start : start + _LONGEST_FEATURE])
+        for start in starts
+      ],
+      axis=-1,
+    )  # Padding is zero: nothing to mask.
+    counts = ops.cast(ops.expand_dims(num_frames, -1), totals.dtype)
+    return ops.divide_no_nan(totals, counts)
+
+
+def _sum_of_slices(frames):
+  """[batch, size] sum over the frames of [batch, max_frames, size].
+
+  XLA adds up along an axis number by number, but adds tensors with vector
+  instructions: so most of the sum is one of a few slices.
+  """
+  length = frames.shape[1] // _NUM_SLICES
+  if not length:
+    return ops.sum(frames, axis=1)
+  end = _NUM_SLICES * length
+  slices = [frames[:, k : k + length] for k in range(0, end, length)]
+  totals = ops.sum(functools.reduce(ops.add, slices), axis=1)
+  if end < frames.shape[1]:
+    totals = totals + ops.sum(frames[:, end:], axis=1)
+  return totals
+
+
 class NormalizedInput(keras.layers.Layer):
   """The first layer of every model: raw features to one normalised tensor.
 
@@ -160,7 +212,7 @@ class NormalizedInput(keras.layers.Layer):
     """Normalises a batch; see the class."""
     parts = [self._dequantized(part) for part in features]
     # The norm of the concatenation, without concatenating twice.
-    squares = sum(ops.sum(ops.square(part), -1, True) for part in parts)
+    squares = sum(_sum_of_squares(part) for part in parts)
     scale = ops.rsqrt(ops.maximum(squares, _NORM_EPSILON))
     if num_frames is not None and len(parts[0].shape) == 3:
       steps = ops.arange(parts[0].shape[1], dtype="int32")
@@ -180,3 +232,13 @@ class NormalizedInput(keras.layers.Layer):
       "scale": self.scale,
       "offset": self.offset,
     }
+
+
+def _sum_of_squares(part):
+  """[..., 1] sum over the last axis of the squares of [..., size]."""
+  squares = ops.square(part)
+  # As in `_sum_of_slices`. Without many frames there is little to gain.
+  while len(part.shape) == 3 and squares.shape[-1] % (2 * _VECTOR) == 0:
+    half = squares.shape[-1] // 2
+    squares = squares[..., :half] + squares[..., half:]
+  return ops.sum(squares, axis=-1, keepdims=True)

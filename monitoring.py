@@ -15,6 +15,7 @@ import tensorflow as tf
 import checkpoints
 import eval_util
 import evaluation
+import experiment
 import utils
 
 BEST_DIR = "best"
@@ -140,7 +141,8 @@ class Logger:
     )
     with self._writer.as_default(step=step):
       tf.summary.scalar("label_loss", loss)
-      tf.summary.scalar("reg_loss", outcome["regularization_loss"])
+      penalty = experiment.weight_penalty(self._model)  # After the step.
+      tf.summary.scalar("reg_loss", outcome["regularization_loss"] + penalty)
       tf.summary.scalar("learning_rate", outcome["learning_rate"])
       tf.summary.scalar("model/Training_Hit@1", metrics["hit_at_one"])
       tf.summary.scalar("model/Training_Perr", metrics["perr"])
@@ -176,19 +178,13 @@ class Logger:
     return tf.sigmoid(scores) if "logits" in self._model.output else scores
 
 
-@tf.function(autograph=False)
-def _rank(scores, labels):
-  return evaluation.rank(scores, labels, _TOP_K)
-
-
 def batch_metrics(outcome) -> dict[str, float]:
   """Hit@1, PERR and GAP of the batch that a step was trained on."""
-  scores, labels = outcome["scores"], outcome["labels"]
-  ranked = evaluation.to_ranked(
-    _rank(scores, labels), int(tf.reduce_sum(outcome["weights"]))
-  )
+  is_real = outcome["weights"].numpy() > 0
+  scores = outcome["scores"].numpy()[is_real]
+  labels = outcome["labels"].numpy()[is_real]
   metrics = eval_util.EvaluationMetrics(labels.shape[1], _TOP_K)
-  figures = metrics.accumulate_ranked(ranked, outcome["loss"].numpy())
+  figures = metrics.accumulate(scores, labels, outcome["loss"].numpy())
   return {**figures, "gap": float(metrics.get()["gap"])}
 
 
@@ -221,7 +217,7 @@ class Validation:
     )
     self._writer = evaluation.make_writer(self._eval_dir)
     self._step = evaluation.make_evaluation_step(
-      model, loss, _TOP_K, jit_compile
+      config, model, loss, jit_compile
     )
     self._last_step = None
 

@@ -33,6 +33,7 @@ import tensorflow as tf
 from absl import logging
 from google.protobuf.message import DecodeError
 
+import frame_records
 import utils
 
 MAX_FRAMES = 300
@@ -73,8 +74,6 @@ _SHUFFLE_BYTES = 256 * 2**20
 # Shards that records come from in turn. Fixed, as the order of the records
 # must not depend on the machine, nor on how many of them are read in parallel.
 _SHARDS_IN_TURN = 16
-# Parsing a few frame-level videos at a time keeps their bytes in the cache.
-_FRAME_LEVEL_BLOCK = 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -280,7 +279,8 @@ class BaseReader:
       the machine. The order of the records does not depend on it.
   """
 
-  _block_size: int | None = None  # Records parsed at a time; None: a batch.
+  # Batches parsed at the same time; more would take memory and help nothing.
+  _most_parsers = 64
 
   def __init__(
     self,
@@ -428,16 +428,12 @@ class BaseReader:
       batch = self.parse(block, locations, with_labels)
       batch["epochs"] = tf.cast(locations // _EPOCH, tf.int32)
       batch["weights"] = tf.ones_like(batch["epochs"], tf.float32)
-      return batch
+      return _pad_batch(batch, batch_size)
 
-    block_size = min(self._block_size or batch_size, batch_size)
-    dataset = records.batch(block_size).map(
-      parse, num_parallel_calls=available_cpus(), deterministic=True
-    )
-    if block_size != batch_size:
-      dataset = dataset.rebatch(batch_size)
-    dataset = dataset.map(
-      _as_written(lambda batch: _pad_batch(batch, batch_size))
+    dataset = records.batch(batch_size).map(
+      parse,
+      num_parallel_calls=min(available_cpus(), self._most_parsers),
+      deterministic=True,
     )
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = (
@@ -575,7 +571,8 @@ class YT8MFrameFeatureReader(BaseReader):
     **kwargs: as `BaseReader`.
   """
 
-  _block_size = _FRAME_LEVEL_BLOCK
+  # A batch of 256 videos of 300 frames takes 90 MB.
+  _most_parsers = 8
 
   def __init__(
     self,
@@ -587,29 +584,18 @@ class YT8MFrameFeatureReader(BaseReader):
   ):
     super().__init__(num_classes, feature_sizes, feature_names, **kwargs)
     self.max_frames = max_frames
+    self._decoder = frame_records.FrameDecoder(self.feature_sizes, max_frames)
 
   def parse(self, records, locations, with_labels=True):
     """See `BaseReader.parse`."""
     context_spec = self._id_spec()
     if with_labels:
       context_spec[LABELS_KEY] = tf.io.VarLenFeature(tf.int64)
-    context, frames, lengths = tf.io.parse_sequence_example(
-      records,
-      context_spec,
-      {
-        name: tf.io.FixedLenSequenceFeature([], tf.string)
-        for name in self.feature_sizes
-      },
-      example_names=located(locations),
+    context, _, _ = tf.io.parse_sequence_example(
+      records, context_spec, {}, example_names=located(locations)
     )
-    num_frames = next(iter(lengths.values()))
-    is_bad = tf.equal(context[self.id_key], "")
-    features = {}
-    for name, size in self.feature_sizes.items():
-      is_frame = tf.sequence_mask(lengths[name], tf.shape(frames[name])[1])
-      is_wrong = (tf.strings.length(frames[name]) != size) & is_frame
-      is_bad |= (lengths[name] != num_frames) | tf.reduce_any(is_wrong, axis=1)
-      features[name] = self._codes(frames[name], size)
+    features, num_frames, is_bad = self._decode(records)
+    is_bad |= tf.equal(context[self.id_key], "")
     labels = tf.zeros([tf.shape(records)[0], self.num_classes])
     if with_labels:
       labels, is_outside = self._dense_labels(context[LABELS_KEY])
@@ -618,24 +604,32 @@ class YT8MFrameFeatureReader(BaseReader):
       return {
         "video_ids": context[self.id_key],
         "features": features,
-        "num_frames": tf.cast(
-          tf.minimum(num_frames, self.max_frames), tf.int32
-        ),
+        "num_frames": num_frames,
         "labels": tf.identity(labels),
       }
 
   def _most_bytes(self):
     return self.max_frames * sum(self.feature_sizes.values())
 
-  def _codes(self, frames, size: int):
-    """[K, T, size] uint8 from [K, number of frames] strings."""
-    # One string a video, decoded and padded in one go: several times faster
-    # than decoding each frame.
-    joined = tf.strings.reduce_join(frames[:, : self.max_frames], axis=1)
-    codes = tf.io.decode_raw(
-      joined, tf.uint8, fixed_length=self.max_frames * size
+  def _decode(self, records):
+    """`FrameDecoder.decode`, in the pipeline."""
+    *codes, num_frames, is_bad = tf.numpy_function(
+      self._decoder.decode,
+      [records],
+      [tf.uint8] * len(self.feature_sizes) + [tf.int32, tf.bool],
+      stateful=False,
     )
-    return tf.reshape(codes, [-1, self.max_frames, size])
+    features = {
+      name: tf.ensure_shape(values, [None, self.max_frames, size])
+      for (name, size), values in zip(
+        self.feature_sizes.items(), codes, strict=True
+      )
+    }
+    return (
+      features,
+      tf.ensure_shape(num_frames, [None]),
+      tf.ensure_shape(is_bad, [None]),
+    )
 
   def _describe_features(self, context, frame_lists):
     lengths = {}

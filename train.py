@@ -371,11 +371,11 @@ def make_train_step(
     jit_compile: whether to compile with XLA.
 
   Returns:
-    A function from a batch to a dict: "loss" (without regularization),
-    "regularization_loss" and "learning_rate", scalars; "scores" and "labels",
-    [batch, num_classes], and "weights", [batch]. Scores are logits where the
-    model has them, else predictions: what is only logged now and then need
-    not be computed in every step.
+    A function from a batch to a dict: "loss", without regularization;
+    "regularization_loss", without that of the weights; and "learning_rate",
+    scalars; "scores" and "labels", [batch, num_classes], and "weights",
+    [batch]. Scores are logits where the model has them, else predictions:
+    what is only logged now and then need not be computed in every step.
   """
   num_replicas = strategy.num_replicas_in_sync
   compute_gradients = make_gradient_function(
@@ -424,27 +424,48 @@ def make_train_step(
 def make_gradient_function(config, model, loss, num_replicas, jit_compile):
   """A function from a replica's part of a batch to gradients and losses.
 
-  XLA fuses what is elementwise around the matrix products. The all-reduce of
-  several replicas is not in it, since it cannot be compiled.
+  XLA compiles at least the loss, whose elementwise operations it fuses, and
+  all of it where that is faster. The all-reduce of several replicas is not in
+  it, since it cannot be compiled.
 
   Returns:
     A function of a batch's inputs, labels [part, num_classes], weights [part]
-    and the number of videos of the whole batch. It returns the gradients, one
-    tensor for each trainable variable; the label loss and the regularization
-    loss, scalars that add up over the replicas; and scores [part, num_classes].
+    and the number of videos of the whole batch. It returns the gradients
+    without those of the weights' penalty, one tensor for each trainable
+    variable; the label loss and the rest of the regularization loss, scalars
+    that add up over the replicas; and scores [part, num_classes].
   """
 
   @tf.function(jit_compile=jit_compile, autograph=False)
+  def differentiate_loss(outputs, labels, weights, num_videos):
+    """The loss, and the gradients of the outputs it depends on."""
+    with tf.GradientTape() as tape:
+      tape.watch(outputs)
+      label_losses = experiment.label_losses(loss, outputs, labels)
+      label_loss = tf.reduce_sum(label_losses * weights) / num_videos
+    gradients = tape.gradient(label_loss, outputs)
+    return label_loss, {
+      name: gradient
+      for name, gradient in gradients.items()
+      if gradient is not None
+    }
+
+  @tf.function(
+    jit_compile=jit_compile and experiment.compiles_well(config),
+    autograph=False,
+  )
   def compute_gradients(inputs, labels, weights, num_videos):
     with tf.GradientTape() as tape:
       outputs = model(inputs, training=True)
-      label_losses = experiment.label_losses(loss, outputs, labels)
-      label_loss = tf.reduce_sum(label_losses * weights) / num_videos
-      penalty = experiment.regularization_loss(model, outputs) / num_replicas
-      objective = label_loss + config.regularization_penalty * penalty
+      penalty = experiment.other_penalty(model, outputs) / num_replicas
+      objective = config.regularization_penalty * penalty
+    label_loss, output_gradients = differentiate_loss(
+      outputs, labels, weights, num_videos
+    )
     gradients = tape.gradient(
-      objective,
+      [*(outputs[name] for name in output_gradients), objective],
       model.trainable_variables,
+      [*output_gradients.values(), tf.ones([])],
       # Of a layer that a model makes and does not use.
       unconnected_gradients=tf.UnconnectedGradients.ZERO,
     )
@@ -460,8 +481,20 @@ def make_update_function(config, model, optimizer, num_replicas, jit_compile):
   """A function that clips gradients and lets the optimizer apply them.
 
   It takes the gradients of the whole batch, a dense tensor for each trainable
-  variable, and is called in each replica.
+  variable, and is called in each replica. It adds those of the weights'
+  penalty, whose value nothing here needs: XLA leaves it out.
   """
+
+  @tf.function(jit_compile=jit_compile, autograph=False)
+  def add_penalty(gradients):
+    with tf.GradientTape() as tape:
+      penalty = experiment.weight_penalty(model)
+      objective = config.regularization_penalty * penalty
+    extra = tape.gradient(objective, model.trainable_variables)
+    return [
+      gradient if more is None else gradient + more
+      for gradient, more in zip(gradients, extra, strict=True)
+    ]
 
   def apply(gradients, scales):
     scaled = [
@@ -474,6 +507,7 @@ def make_update_function(config, model, optimizer, num_replicas, jit_compile):
     apply = tf.function(apply, jit_compile=jit_compile, autograph=False)
 
   def update(gradients):
+    gradients = add_penalty(gradients)
     # Keras adds up the replicas' gradients; they have been added up already.
     scales = [1.0 / num_replicas] * len(gradients)
     limit = config.clip_gradient_norm

@@ -5,6 +5,7 @@
 Every path may be local or `gs://`.
 """
 
+import concurrent.futures
 import contextlib
 import inspect
 import json
@@ -68,6 +69,26 @@ def _matching_files(pattern: str, flag_name: str) -> list[str]:
         f"instance --{flag_name}='{match.rstrip('/')}/*.tfrecord'."
       )
   return matches
+
+
+@contextlib.contextmanager
+def one_ahead(items: Iterable) -> Iterator[Iterator]:
+  """Gives the items, while a thread makes the next one.
+
+  For loops with two stages that do not hold Python's lock: TensorFlow computes
+  a batch while numpy works on the one before. What making an item raises is
+  raised in the loop.
+  """
+  iterator, end = iter(items), object()
+  with concurrent.futures.ThreadPoolExecutor(max_workers=1) as executor:
+
+    def run():
+      future = executor.submit(next, iterator, end)
+      while (item := future.result()) is not end:
+        future = executor.submit(next, iterator, end)
+        yield item
+
+    yield run()
 
 
 def find_class_by_name(
