@@ -6,6 +6,7 @@ The trainer saves the configuration whole as `model_flags.json` in the train
 dir; the other programs load it, so that nothing is typed, or built, twice.
 """
 
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -85,6 +86,7 @@ class ExperimentConfig:
   regularization_penalty: float = 1.0
   optimizer: str = "AdamOptimizer"
   clip_gradient_norm: float = 1.0
+  mixed_precision: bool = False
   seed: int | None = None
 
   def __post_init__(self):
@@ -439,8 +441,16 @@ def check_labels(schema: readers.Schema, flag_name: str):
     )
 
 
-def build_model(config: ExperimentConfig) -> keras.Model:
+def build_model(
+  config: ExperimentConfig, mixed_precision: bool = False
+) -> keras.Model:
   """The model, from a batch's raw features to its dict of outputs.
+
+  Args:
+    config: the configuration.
+    mixed_precision: whether layers compute in bfloat16. Weights, normalised
+      features and predictions are float32 in any case, so a checkpoint suits
+      both. For training: the other programs compute in float32.
 
   Returns:
     A Keras model called with {"features", "num_frames"} of a batch.
@@ -454,23 +464,15 @@ def build_model(config: ExperimentConfig) -> keras.Model:
   )
   _check_kind(config, model_class)
   constructor, call = _split_kwargs(model_class, config.model_kwargs)
-  shape = (config.max_frames,) if config.frame_features else ()
-  dtype = "uint8" if config.frame_features else "float32"
-  features = {
-    # Keras refuses some names that features have, "RGB/mean" for instance.
-    name: keras.Input((*shape, size), dtype=dtype, name=f"feature_{number}")
-    for number, (name, size) in enumerate(
-      zip(config.feature_names, config.feature_sizes, strict=True)
-    )
-  }
-  num_frames = keras.Input((), dtype="int32", name="num_frames")
-  model_input = models.NormalizedInput(
-    utils.DEQUANTIZE_SCALE, utils.DEQUANTIZE_OFFSET, name="input"
-  )(list(features.values()), num_frames)
+  inputs, model_input = _model_inputs(config)
   try:
-    outputs = model_class(**constructor).create_model(
-      model_input, config.num_classes, num_frames=num_frames, **call
-    )
+    with _dtype_policy("mixed_bfloat16" if mixed_precision else "float32"):
+      outputs = model_class(**constructor).create_model(
+        model_input,
+        config.num_classes,
+        num_frames=inputs["num_frames"],
+        **call,
+      )
   except (TypeError, ValueError) as error:
     if "KerasTensor cannot be used as input to a TensorFlow" in str(error):
       raise UserError(
@@ -485,8 +487,41 @@ def build_model(config: ExperimentConfig) -> keras.Model:
       f"{config.model}: {error}"
     ) from error
   _check_outputs(config, outputs)
-  inputs = {"features": features, "num_frames": num_frames}
+  if outputs["predictions"].dtype != "float32":
+    outputs = {
+      **outputs,
+      "predictions": keras.ops.cast(outputs["predictions"], "float32"),
+    }
   return keras.Model(inputs, outputs, name=config.model)
+
+
+def _model_inputs(config: ExperimentConfig):
+  """The symbolic inputs of a model, and the normalised features."""
+  shape = (config.max_frames,) if config.frame_features else ()
+  dtype = "uint8" if config.frame_features else "float32"
+  features = {
+    # Keras refuses some names that features have, "RGB/mean" for instance.
+    name: keras.Input((*shape, size), dtype=dtype, name=f"feature_{number}")
+    for number, (name, size) in enumerate(
+      zip(config.feature_names, config.feature_sizes, strict=True)
+    )
+  }
+  num_frames = keras.Input((), dtype="int32", name="num_frames")
+  model_input = models.NormalizedInput(
+    utils.DEQUANTIZE_SCALE, utils.DEQUANTIZE_OFFSET, name="input"
+  )(list(features.values()), num_frames)
+  return {"features": features, "num_frames": num_frames}, model_input
+
+
+@contextlib.contextmanager
+def _dtype_policy(name: str):
+  """Keras' policy for new layers, which it keeps in a global, for a while."""
+  previous = keras.config.dtype_policy()
+  keras.config.set_dtype_policy(name)
+  try:
+    yield
+  finally:
+    keras.config.set_dtype_policy(previous)
 
 
 def _check_kind(config: ExperimentConfig, model_class: type):
@@ -582,7 +617,8 @@ def label_losses(loss: losses.BaseLoss, outputs, labels):
     labels: [batch, num_classes] float32 in {0, 1}.
   """
   if "loss" in outputs:
-    return outputs["loss"] + tf.zeros(tf.shape(labels)[0])
+    losses = tf.cast(outputs["loss"], tf.float32)
+    return losses + tf.zeros(tf.shape(labels)[0])
   return loss.per_example_loss(
     outputs["predictions"], labels, outputs.get("logits")
   )
@@ -609,7 +645,8 @@ def other_penalty(model: keras.Model, outputs):
   # Keras lists those of the weights last.
   num_others = len(model.losses) - len(_regularized(model))
   own = outputs.get("regularization_loss", tf.zeros([]))
-  return tf.add_n([tf.reduce_sum(own), *model.losses[:num_others]])
+  penalties = [tf.reduce_sum(own), *model.losses[:num_others]]
+  return tf.add_n([tf.cast(penalty, tf.float32) for penalty in penalties])
 
 
 def _regularized(model: keras.Model) -> list[keras.Variable]:

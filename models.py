@@ -144,8 +144,8 @@ class FrameMean(keras.layers.Layer):
     [batch, size] float32.
   """
 
-  def __init__(self, **kwargs):
-    super().__init__(dtype="float32", **kwargs)
+  def __init__(self, dtype="float32", **kwargs):
+    super().__init__(dtype=dtype, **kwargs)
 
   def call(self, frames, num_frames):
     """Averages a batch; see the class."""
@@ -203,8 +203,8 @@ class NormalizedInput(keras.layers.Layer):
     L2 norm over the last axis, and zero beyond a video's last frame.
   """
 
-  def __init__(self, scale, offset, **kwargs):
-    super().__init__(**kwargs)
+  def __init__(self, scale, offset, dtype="float32", **kwargs):
+    super().__init__(dtype=dtype, **kwargs)
     self.scale = scale
     self.offset = offset
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a training run shows and keeps: log lines, events, the best model."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,6 +12,7 @@ import program
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 import checkpoints
 import eval_util
@@ -175,13 +177,55 @@ class Logger:
     self._writer.flush()
 
   def _predictions(self, scores):
+    scores = tf.cast(scores, tf.float32)
     return tf.sigmoid(scores) if "logits" in self._model.output else scores
+
+
+class Profiler:
+  """Traces some steps, for TensorBoard's profile plugin.
+
+  Args:
+    train_dir: the trace goes to its folder `plugins/profile`.
+    steps: the first and the last step to trace; None traces none.
+  """
+
+  def __init__(self, train_dir: str, steps: tuple[int, int] | None = None):
+    self._train_dir = train_dir
+    self._steps = steps
+    self._is_running = False
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused_error):
+    self._stop()
+
+  @contextlib.contextmanager
+  def step(self, step: int):
+    """Context for one step, which is traced if it is one of those to trace."""
+    if not self._steps or not self._steps[0] <= step <= self._steps[1]:
+      yield
+      return
+    if not self._is_running:
+      self._is_running = True
+      tf.profiler.experimental.start(self._train_dir)
+    with tf.profiler.experimental.Trace("train", step_num=step, _r=1):
+      yield
+    if step == self._steps[1]:
+      self._stop()
+
+  def _stop(self):
+    if self._is_running:
+      self._is_running = False
+      tf.profiler.experimental.stop()
+      folder = os.path.join(self._train_dir, "plugins", "profile")
+      logging.info("Wrote a trace to %s.", folder)
 
 
 def batch_metrics(outcome) -> dict[str, float]:
   """Hit@1, PERR and GAP of the batch that a step was trained on."""
   is_real = outcome["weights"].numpy() > 0
-  scores = outcome["scores"].numpy()[is_real]
+  scores = tf.cast(outcome["scores"], tf.float32).numpy()[is_real]
   labels = outcome["labels"].numpy()[is_real]
   metrics = eval_util.EvaluationMetrics(labels.shape[1], _TOP_K)
   figures = metrics.accumulate(scores, labels, outcome["loss"].numpy())
@@ -195,7 +239,8 @@ class Validation:
     config: the run's configuration, saved beside the best model so that the
       folder is a train dir of its own for eval.py and inference.py.
     train_dir: the trainer's folder.
-    model: the model that is trained.
+    model: the model that is trained. Where it computes in mixed precision, one
+      in float32 with its weights is evaluated, as eval.py does.
     loss: the label loss.
     batches: the batches to evaluate on.
     every_steps: steps between two evaluations.
@@ -216,8 +261,11 @@ class Validation:
       self._best_dir, model, max_to_keep=1, config=config
     )
     self._writer = evaluation.make_writer(self._eval_dir)
+    self._evaluated = model
+    if config.mixed_precision:
+      self._evaluated = experiment.build_model(config)
     self._step = evaluation.make_evaluation_step(
-      config, model, loss, jit_compile
+      config, self._evaluated, loss, jit_compile
     )
     self._last_step = None
 
@@ -238,6 +286,8 @@ class Validation:
       return
     self._last_step = step
     checkpoints.check_finite(step, self._model)
+    if self._evaluated is not self._model:
+      self._evaluated.set_weights(self._model.get_weights())
     num_classes = self._config.num_classes
     results = evaluation.evaluate(
       self._step,
