@@ -109,9 +109,10 @@ def find_feature_lists(record: bytes) -> dict[bytes, tuple[int, int]] | None:
     tf.train.FeatureList. None where the record is not laid out as every writer
     does it; it may be a valid one all the same.
   """
-  places = {}
+  places, num_contexts = {}, 0
   try:
     for tag, start, end in _fields(record, 0, len(record)):
+      num_contexts += tag == _FIELD_1
       if tag == _FIELD_2:
         for entry_tag, *entry in _fields(record, start, end):
           (name_tag, *name), (tag, *value) = _fields(record, *entry)
@@ -120,7 +121,7 @@ def find_feature_lists(record: bytes) -> dict[bytes, tuple[int, int]] | None:
           if tags != (_FIELD_1, _FIELD_1, _FIELD_2) or key in places:
             return None
           places[key] = tuple(value)
-      elif tag != _FIELD_1:
+      elif tag != _FIELD_1 or num_contexts > 1:
         return None
   except (IndexError, ValueError):  # It ends too early; too many fields.
     return None

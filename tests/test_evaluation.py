@@ -1,6 +1,6 @@
 # Copyright 2026 The YouTube-8M suite authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The ranking in the graph, and one pass over a data set."""
+"""One pass over a data set."""
 
 import json
 import math
@@ -11,8 +11,6 @@ from program import UserError
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tensorboard.compat.proto import event_pb2
 
 import eval_util
@@ -25,89 +23,6 @@ NUM_CLASSES = 6
 CONFIG = experiment.ExperimentConfig(
   num_classes=NUM_CLASSES, feature_names=("mean_rgb",), feature_sizes=(3,)
 )
-
-quick = settings(max_examples=100, deadline=None, derandomize=True)
-
-
-def random_ranking(seed, num_videos, num_classes, levels):
-  """Predictions with ties, and labels; some videos have none, some many."""
-  rng = np.random.default_rng(seed)
-  predictions = rng.random((num_videos, num_classes)).astype(np.float32)
-  if levels:
-    predictions = np.round(predictions * levels) / np.float32(levels)
-  share = rng.choice([0.0, 0.2, 0.9], (num_videos, 1))
-  labels = rng.random(predictions.shape) < share
-  return predictions, labels.astype(np.float32)
-
-
-def check_rank(predictions, labels, top_k):
-  actual = evaluation.to_ranked(
-    evaluation.rank(tf.constant(predictions), tf.constant(labels), top_k),
-    len(predictions),
-  )
-  expected = eval_util.rank_predictions(predictions, labels, top_k)
-  for name in expected._fields:
-    np.testing.assert_array_equal(
-      getattr(actual, name), getattr(expected, name), err_msg=name
-    )
-  return actual
-
-
-@quick
-@given(
-  seed=st.integers(0, 10**6),
-  num_videos=st.integers(1, 7),
-  num_classes=st.integers(1, 9),
-  levels=st.sampled_from([None, 1, 3]),  # Of equal scores there are many.
-  top_k=st.sampled_from([1, 2, 3, 20]),
-)
-def test_rank_is_that_of_numpy(seed, num_videos, num_classes, levels, top_k):
-  check_rank(*random_ranking(seed, num_videos, num_classes, levels), top_k)
-
-
-def test_rank_hand_worked():
-  # Among equal scores the lower class comes first.
-  predictions = np.array([[0.5, 0.9, 0.5, 0.1], [0.0, 0.0, 0.0, 0.0]], "f")
-  labels = np.array([[0, 0, 1, 1], [1, 0, 0, 0]], np.float32)
-  ranked = check_rank(predictions, labels, top_k=1)
-  # Two classes each, as the first video has two labels.
-  assert ranked.classes.tolist() == [[1, 0], [0, 1]]
-  assert ranked.correct.tolist() == [[False, False], [True, False]]
-  assert ranked.scores.tolist() == [[np.float32(0.9), 0.5], [0, 0]]
-  assert ranked.num_labels.tolist() == [2, 1]
-  assert ranked.positives_per_class.tolist() == [1, 0, 1, 1]
-
-
-def test_rank_of_a_whole_vocabulary():
-  # top_k above the number of classes, and more labels than top_k.
-  predictions, labels = random_ranking(0, 5, 8, levels=2)
-  labels[2] = 1
-  assert check_rank(predictions, labels, top_k=20).scores.shape == (5, 8)
-  assert check_rank(predictions, labels, top_k=3).scores.shape == (5, 8)
-  labels[:] = 0
-  assert check_rank(predictions, labels, top_k=3).scores.shape == (5, 3)
-
-
-def test_rank_in_a_graph():
-  predictions, labels = random_ranking(1, 6, 9, levels=3)
-  eager = evaluation.rank(tf.constant(predictions), tf.constant(labels), 2)
-  in_graph = tf.function(evaluation.rank)(
-    tf.constant(predictions), tf.constant(labels), 2
-  )
-  for first, second in zip(eager, in_graph, strict=True):
-    np.testing.assert_array_equal(first, second)
-
-
-def test_rows_of_padding_are_left_out():
-  predictions, labels = random_ranking(2, 4, 5, levels=None)
-  labels[3] = 0
-  tensors = evaluation.rank(tf.constant(predictions), tf.constant(labels), 2)
-  ranked = evaluation.to_ranked(tensors, 3)
-  assert ranked.scores.shape[0] == ranked.num_labels.shape[0] == 3
-  assert ranked.positives_per_class.sum() == ranked.num_labels.sum()
-
-
-# One pass
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +67,7 @@ def cut(videos, batch_size):
 
 def evaluate(model, batches, top_k=3, jit_compile=False, **kwargs):
   step = evaluation.make_evaluation_step(
-    model, losses.CrossEntropyLoss(), top_k, jit_compile
+    CONFIG, model, losses.CrossEntropyLoss(), jit_compile
   )
   return evaluation.evaluate(step, batches, NUM_CLASSES, top_k, **kwargs)
 

@@ -71,6 +71,7 @@ UNUSUAL = ExperimentConfig(
   regularization_penalty=0.0,
   optimizer="SGD",
   clip_gradient_norm=0.0,
+  mixed_precision=True,
   seed=2**31 - 1,
 )
 
@@ -664,14 +665,14 @@ def test_regularization_adds_up(users_model):
     "num_frames": np.ones(2, np.int32),
   }
   model.set_weights([np.full(w.shape, 2.0) for w in model.get_weights()])
-  total = experiment.regularization_loss(model, model(batch))
-  # The model's own 3.0, and 1e-8 / 2 * 8 weights * 2**2 of the last layer.
-  assert float(total) == pytest.approx(3.0 + 1.6e-7, rel=1e-7)
+  assert float(experiment.other_penalty(model, model(batch))) == 3.0
+  # 1e-8 / 2 * 8 weights * 2**2 of the last layer.
+  assert float(experiment.weight_penalty(model)) == pytest.approx(1.6e-7)
   plain = experiment.build_model(VIDEO)
   plain.set_weights([np.full(w.shape, 2e3) for w in plain.get_weights()])
+  assert float(experiment.other_penalty(plain, plain(batch))) == 0
   # 1e-8 / 2 * 20 * 2000**2.
-  total = experiment.regularization_loss(plain, plain(batch))
-  assert float(total) == pytest.approx(0.4, rel=1e-6)
+  assert float(experiment.weight_penalty(plain)) == pytest.approx(0.4, rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,40 @@ def test_frame_level_input_equals_numpy():
   np.testing.assert_allclose(compiled(parts, num_frames), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+  ("max_frames", "sizes"),
+  [(1, (1,)), (9, (3, 2)), (10, (256,)), (23, (1024, 128)), (40, (1100, 7))],
+)
+def test_input_and_mean_equal_numpy_for_any_sizes(
+  max_frames, sizes, jit_compile
+):
+  # They add up slices and halves, which not all sizes can be cut into.
+  rng = np.random.default_rng(3)
+  shape = (3, max_frames)
+  parts = [rng.integers(0, 256, (*shape, size), np.uint8) for size in sizes]
+  num_frames = np.array([max_frames, max_frames // 2, 0], np.int32)
+  layers = normalized_input(), models.FrameMean()
+
+  @tf.function(jit_compile=jit_compile)
+  def both(parts, num_frames):
+    frames = layers[0](parts, num_frames)
+    return frames, layers[1](frames, num_frames)
+
+  frames, means = both(parts, num_frames)
+  expected = slow_normalized(parts, num_frames)
+  np.testing.assert_allclose(frames, expected, atol=1e-6)
+  counts = np.maximum(num_frames, 1)[:, None]
+  np.testing.assert_allclose(means, expected.sum(1) / counts, atol=1e-6)
+
+
+def test_mean_layer_is_rebuilt_from_its_config():
+  layer = models.FrameMean(name="mean")
+  again = models.FrameMean.from_config(layer.get_config())
+  assert again.get_config() == layer.get_config()
+  assert again.compute_dtype == "float32"
+
+
 def test_input_layer_is_rebuilt_from_its_config():
   # As an exported model does; other constants must come back too.
   layer = models.NormalizedInput(scale=0.5, offset=-1.0, name="mine")

@@ -4,8 +4,12 @@
 
 import ast
 import io
+import os
+import platform
 import re
 import signal
+import subprocess
+import sys
 
 import program
 
@@ -111,6 +115,43 @@ class TestExit:
     assert "in make_own_mistake" in result.stderr
     assert result.stderr.endswith("ValueError: a bug\n")
     assert "error: " not in result.stderr.lower().replace("valueerror: ", "")
+
+
+FAULTS_SCRIPT = """
+import resource
+import program
+import numpy as np
+
+def faults():
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+  np.ones(100_000_000, np.uint8)
+  return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(faults(), faults())
+"""
+
+
+class TestMemory:
+  @pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="a setting of glibc"
+  )
+  def test_freed_memory_is_used_again(self, checkout):
+    def count(**variables):
+      output = subprocess.run(
+        [sys.executable, "-c", FAULTS_SCRIPT],
+        cwd=checkout,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+      ).stdout
+      return [int(number) for number in output.split()]
+
+    first, second = count()
+    assert second < 0.1 * first
+    # What a user sets stays.
+    first, second = count(MALLOC_MMAP_MAX_="1000", MALLOC_TRIM_THRESHOLD_="0")
+    assert second > 0.5 * first
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Listing shards, looking up classes, and files that change all at once."""
 
+import itertools
 import os
+import threading
 import types
 
 from program import UserError
@@ -229,3 +231,49 @@ def test_quantisation_is_that_of_the_data_set():
   scale, offset = utils.DEQUANTIZE_SCALE, utils.DEQUANTIZE_OFFSET
   assert 0 * scale + offset == -1.9921875
   assert 255 * scale + offset == 2.0078125
+
+
+# One ahead
+
+
+def test_one_ahead_gives_every_item_in_order():
+  with utils.one_ahead(range(5)) as items:
+    assert list(items) == [0, 1, 2, 3, 4]
+  with utils.one_ahead([]) as items:
+    assert list(items) == []
+
+
+def test_one_ahead_makes_the_next_item_meanwhile():
+  started = [threading.Event() for _ in range(3)]
+
+  def make():
+    for event in started:
+      event.set()
+      yield threading.current_thread()
+
+  with utils.one_ahead(make()) as items:
+    makers = []
+    for number, maker in enumerate(items):
+      makers.append(maker)
+      if number < 2:
+        assert started[number + 1].wait(timeout=30)
+  assert threading.current_thread() not in makers
+
+
+def test_one_ahead_raises_what_making_an_item_raises():
+  def make():
+    yield 1
+    raise UserError("bad record")
+
+  with utils.one_ahead(make()) as items:
+    assert next(items) == 1
+    with pytest.raises(UserError, match="bad record"):
+      next(items)
+
+
+def test_one_ahead_can_be_left_early():
+  made = []
+  numbers = (made.append(number) or number for number in itertools.count())
+  with utils.one_ahead(numbers) as items:
+    assert next(items) == 0
+  assert len(made) <= 3
