@@ -676,7 +676,7 @@ class TestMixedPrecision:
     train_dir = tmp_path / "model"
     shutil.copytree(trained_frame.train_dir, train_dir)
     fork_program(
-      "train.py",
+      "train",
       f"--train_data_pattern={trained_frame.shards.train}",
       f"--train_dir={train_dir}",
       "--num_epochs=12",
@@ -694,7 +694,7 @@ class TestProfile:
     self, tmp_path, trained_video, fork_program
   ):
     finished = fork_program(
-      "train.py",
+      "train",
       f"--train_data_pattern={trained_video.shards.train}",
       f"--train_dir={tmp_path}",
       "--profile_steps=2, 3",
@@ -709,7 +709,7 @@ class TestProfile:
     self, tmp_path, trained_video, fork_program
   ):
     fork_program(
-      "train.py",
+      "train",
       f"--train_data_pattern={trained_video.shards.train}",
       f"--train_dir={tmp_path}",
       "--profile_steps=3,10",
