@@ -683,20 +683,20 @@ class TestMixedPrecision:
       "--mixed_precision",
     )
     config = experiment.ExperimentConfig.load(str(train_dir))
-    # As all flags that do not say what the model is: for this run alone.
-    assert not config.mixed_precision
+    assert config.mixed_precision
     position = saved_position(latest(train_dir))
     assert position["epoch"] == 12
 
 
 class TestProfile:
   def test_trace_of_the_steps_that_were_asked_for(
-    self, tmp_path, trained_video, fork_program
+    self, tmp_path, trained_video, run_program
   ):
-    finished = fork_program(
+    finished = run_program(
       "train",
       f"--train_data_pattern={trained_video.shards.train}",
       f"--train_dir={tmp_path}",
+      "--batch_size=16",
       "--profile_steps=2, 3",
       "--max_steps=5",
     )
@@ -706,12 +706,13 @@ class TestProfile:
     assert f"Wrote a trace to {tmp_path}/plugins/profile." in finished.stderr
 
   def test_a_run_that_ends_before_writes_what_there_is(
-    self, tmp_path, trained_video, fork_program
+    self, tmp_path, trained_video, run_program
   ):
-    fork_program(
+    run_program(
       "train",
       f"--train_data_pattern={trained_video.shards.train}",
       f"--train_dir={tmp_path}",
+      "--batch_size=16",
       "--profile_steps=3,10",
       "--max_steps=4",
     )
