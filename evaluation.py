@@ -54,7 +54,13 @@ def make_evaluation_step(config, model, loss, jit_compile: bool):
 
 
 def make_forward(config, model, jit_compile: bool):
-  """A function from a batch to the model's outputs, outside of training."""
+  """A function from a batch to the model's outputs, outside of training.
+
+  Args:
+    config: `experiment.ExperimentConfig`.
+    model: from `experiment.build_model`.
+    jit_compile: whether XLA may compile it.
+  """
 
   @tf.function(
     jit_compile=jit_compile and experiment.compiles_well(config),
@@ -102,7 +108,7 @@ def evaluate(
     top_k: classes of each video that count for GAP and mAP.
     on_batch: called after each batch with the number of videos so far, videos
       per second, and the batch's metrics.
-    should_stop: asked before each batch whether to give up.
+    should_stop: asked before each batch is counted whether to give up.
 
   Returns:
     "hit_at_one", "perr", "map", "gap", "loss", and the counts "num_videos",

@@ -206,7 +206,8 @@ def define_train_dir_flags():
   flags.DEFINE_boolean(
     "jit_compile",
     True,
-    "Compile the model's computation with XLA.",
+    "Compile with XLA what is faster compiled: loss and update, and, at frame "
+    "level or on a GPU, the model.",
     module_name="Machine",
   )
 
@@ -617,8 +618,8 @@ def label_losses(loss: losses.BaseLoss, outputs, labels):
     labels: [batch, num_classes] float32 in {0, 1}.
   """
   if "loss" in outputs:
-    losses = tf.cast(outputs["loss"], tf.float32)
-    return losses + tf.zeros(tf.shape(labels)[0])
+    own = tf.cast(outputs["loss"], tf.float32)
+    return own + tf.zeros(tf.shape(labels)[0])
   return loss.per_example_loss(
     outputs["predictions"], labels, outputs.get("logits")
   )
@@ -626,9 +627,9 @@ def label_losses(loss: losses.BaseLoss, outputs, labels):
 
 def weight_penalty(model: keras.Model):
   """Scalar float32: the penalties of the weights' regularizers."""
+  penalties = [weight.regularizer(weight) for weight in _regularized(model)]
   return sum(
-    (weight.regularizer(weight) for weight in _regularized(model)),
-    start=tf.zeros([]),
+    (tf.cast(penalty, tf.float32) for penalty in penalties), start=tf.zeros([])
   )
 
 
@@ -642,15 +643,19 @@ def other_penalty(model: keras.Model, outputs):
     model: just called.
     outputs: what it returned.
   """
-  # Keras lists those of the weights last.
-  num_others = len(model.losses) - len(_regularized(model))
+  of_layers = model.losses  # Those of the weights come last.
+  of_outputs = of_layers[: len(of_layers) - len(_regularized(model))]
   own = outputs.get("regularization_loss", tf.zeros([]))
-  penalties = [tf.reduce_sum(own), *model.losses[:num_others]]
+  penalties = [tf.reduce_sum(own), *of_outputs]
   return tf.add_n([tf.cast(penalty, tf.float32) for penalty in penalties])
 
 
 def _regularized(model: keras.Model) -> list[keras.Variable]:
-  return [weight for weight in model.trainable_weights if weight.regularizer]
+  return [
+    weight
+    for weight in model.trainable_weights
+    if weight.regularizer is not None
+  ]
 
 
 def build_optimizer(config: ExperimentConfig) -> keras.optimizers.Optimizer:

@@ -15,6 +15,7 @@ The layout (https://protobuf.dev/programming-guides/encoding/):
   FeatureList      { 1: Feature { 1: BytesList { 1: one frame } } ... }
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -23,6 +24,7 @@ from google.protobuf.message import DecodeError
 
 # A field's tag: its number, and that its length comes next.
 _FIELD_1, _FIELD_2 = 0x0A, 0x12
+_LONGEST_LENGTH = 28  # Bits of the bytes of a length before its last one.
 # What TensorFlow needs to take over an array without copying it.
 _ALIGNMENT = 64
 
@@ -40,6 +42,10 @@ class FrameDecoder:
     self._sizes = dict(feature_sizes)
     self._wrappings = {
       name: _wrapping(size) for name, size in feature_sizes.items()
+    }
+    self._no_frames = {
+      name: np.empty((0, size), np.uint8)
+      for name, size in feature_sizes.items()
     }
 
   def decode(self, records: Sequence[bytes]) -> tuple[np.ndarray, ...]:
@@ -62,14 +68,14 @@ class FrameDecoder:
     is_bad = np.zeros(len(records), bool)
     for row, record in enumerate(records):
       frames = self._frames_of(record)
-      is_bad[row] = frames is None
+      if frames is None:
+        is_bad[row] = True
+        frames = self._no_frames
       for name, array in codes.items():
-        count = 0
-        if frames is not None:
-          count = min(len(frames[name]), self._max_frames)
-          array[row, :count] = frames[name][:count]
-          num_frames[row] = count
+        count = min(len(frames[name]), self._max_frames)
+        array[row, :count] = frames[name][:count]
         array[row, count:] = 0
+        num_frames[row] = count
     return (*codes.values(), num_frames, is_bad)
 
   def _frames_of(self, record: bytes) -> dict[str, np.ndarray] | None:
@@ -88,8 +94,10 @@ class FrameDecoder:
       return None
     frames = {}
     for name, size in self._sizes.items():
+      if name.encode() not in places:
+        return None
       wrapping = self._wrappings[name]
-      start, end = places.get(name.encode(), (0, -1))
+      start, end = places[name.encode()]
       count, rest = divmod(end - start, len(wrapping) + size)
       if rest:
         return None
@@ -115,9 +123,9 @@ def find_feature_lists(record: bytes) -> dict[bytes, tuple[int, int]] | None:
       num_contexts += tag == _FIELD_1
       if tag == _FIELD_2:
         for entry_tag, *entry in _fields(record, start, end):
-          (name_tag, *name), (tag, *value) = _fields(record, *entry)
+          (name_tag, *name), (value_tag, *value) = _fields(record, *entry)
           key = record[slice(*name)]
-          tags = (entry_tag, name_tag, tag)
+          tags = (entry_tag, name_tag, value_tag)
           if tags != (_FIELD_1, _FIELD_1, _FIELD_2) or key in places:
             return None
           places[key] = tuple(value)
@@ -142,6 +150,8 @@ def _fields(
       shift += 7
       if byte < 0x80:
         break
+      if shift > _LONGEST_LENGTH:
+        raise ValueError("no length of a record under 2 GB")
     start, position = position + 1, position + 1 + length
     if position > end:
       raise ValueError("a field is longer than its message")
@@ -178,7 +188,7 @@ def _parse_frames(
 
 def _aligned_array(shape: tuple[int, ...]) -> np.ndarray:
   """An uninitialised uint8 array that TensorFlow can use as it is."""
-  num_bytes = int(np.prod(shape))
+  num_bytes = math.prod(shape)
   buffer = np.empty(num_bytes + _ALIGNMENT, np.uint8)
   first = -buffer.ctypes.data % _ALIGNMENT
   return buffer[first : first + num_bytes].reshape(shape)

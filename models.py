@@ -136,6 +136,10 @@ def _log_odds_initializer(labels_per_video, vocab_size):
 class FrameMean(keras.layers.Layer):
   """The mean of each video's own frames; of no frames it is zeros.
 
+  Args:
+    dtype: of the computation; float32 in mixed precision, too, since bfloat16
+      loses a frame among 300.
+
   Call arguments:
     frames: [batch, max_frames, size] float, zero after a video's last frame.
     num_frames: [batch] int32, each video's own frames.
@@ -191,6 +195,8 @@ class NormalizedInput(keras.layers.Layer):
   Args:
     scale: what a code is multiplied by.
     offset: what is added to it then.
+    dtype: of the computation; float32 in mixed precision, too, since norms are
+      sums of a thousand squares.
 
   Call arguments:
     features: list of tensors, [batch, size] float32 or [batch, max_frames,

@@ -192,12 +192,16 @@ class Profiler:
   def __init__(self, train_dir: str, steps: tuple[int, int] | None = None):
     self._train_dir = train_dir
     self._steps = steps
-    self._is_running = False
+    self._is_running = self._is_done = False
 
   def __enter__(self):
     return self
 
   def __exit__(self, *unused_error):
+    if self._steps and not self._is_running and not self._is_done:
+      logging.warning(
+        "No trace: the run had none of the steps %d to %d.", *self._steps
+      )
     self._stop()
 
   @contextlib.contextmanager
@@ -207,8 +211,9 @@ class Profiler:
       yield
       return
     if not self._is_running:
-      self._is_running = True
       tf.profiler.experimental.start(self._train_dir)
+      self._is_running = True
+    # _r=1 marks a root of the trace: TensorBoard counts time by these steps.
     with tf.profiler.experimental.Trace("train", step_num=step, _r=1):
       yield
     if step == self._steps[1]:
@@ -217,9 +222,13 @@ class Profiler:
   def _stop(self):
     if self._is_running:
       self._is_running = False
-      tf.profiler.experimental.stop()
+      self._is_done = True
       folder = os.path.join(self._train_dir, "plugins", "profile")
-      logging.info("Wrote a trace to %s.", folder)
+      try:
+        tf.profiler.experimental.stop()
+        logging.info("Wrote a trace to %s.", folder)
+      except tf.errors.OpError as error:  # Days of training are worth more.
+        logging.warning("No trace in %s: %s", folder, utils.error_text(error))
 
 
 def batch_metrics(outcome) -> dict[str, float]:

@@ -27,27 +27,28 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
-# Numbers of glibc's <malloc.h>, and the variables with which a user sets them.
-_MALLOC_OPTIONS = {
-  "MALLOC_TRIM_THRESHOLD_": (-1, -1),  # Never.
-  "MALLOC_MMAP_MAX_": (-4, 0),
-  "MALLOC_ARENA_MAX": (-8, 1),
-}
+# Settings of glibc's malloc: the variable in which a user has one, its number for
+# mallopt, and our value.
+_MALLOC_SETTINGS = (
+  ("MALLOC_TRIM_THRESHOLD_", -1, -1),  # Never.
+  ("MALLOC_MMAP_MAX_", -4, 0),
+  ("MALLOC_ARENA_MAX", -8, max(1, (os.cpu_count() or 1) // 8)),
+)
 
 
 def _keep_freed_memory():
   """Lets the C library use memory again instead of giving it back.
 
   Batches are large, and by default each would be new memory, which the kernel
-  has to clear: as slow as everything else that reading a frame-level batch
-  takes. Memory in threads' own arenas would be given back, too.
+  has to clear: that takes longer than reading a frame-level batch into it.
+  The arenas of threads would give memory back, too, so there are few of them.
   """
-  if platform.libc_ver()[0] != "glibc":
+  if platform.libc_ver()[0] != "glibc" or "GLIBC_TUNABLES" in os.environ:
     return
   c_library = ctypes.CDLL(None)
-  for variable, (option, value) in _MALLOC_OPTIONS.items():
+  for variable, number, value in _MALLOC_SETTINGS:
     if variable not in os.environ:
-      c_library.mallopt(option, value)
+      c_library.mallopt(number, value)
 
 
 _keep_freed_memory()

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Readers: TFRecord shards in, batches of tensors out.
 
-The only file that knows how records are laid out. Every batch, of every
+The only file that knows how records are laid out, with frame_records.py for the
+bytes of frame-level ones. Every batch, of every
 reader, is a dict with these keys (B videos, C classes, T = max_frames):
 
   video_ids   [B] string
@@ -71,6 +72,7 @@ MAX_EPOCHS = 32767
 _as_written = tf.autograph.experimental.do_not_convert
 
 _SHUFFLE_BYTES = 256 * 2**20
+_PARSE_BYTES = 2**30
 # Shards that records come from in turn. Fixed, as the order of the records
 # must not depend on the machine, nor on how many of them are read in parallel.
 _SHARDS_IN_TURN = 16
@@ -279,9 +281,6 @@ class BaseReader:
       the machine. The order of the records does not depend on it.
   """
 
-  # Batches parsed at the same time; more would take memory and help nothing.
-  _most_parsers = 64
-
   def __init__(
     self,
     num_classes: int = 3862,
@@ -430,9 +429,11 @@ class BaseReader:
       batch["weights"] = tf.ones_like(batch["epochs"], tf.float32)
       return _pad_batch(batch, batch_size)
 
+    # Frame-level batches are large: a hundred CPUs must not parse one each.
+    most_parsers = max(2, _PARSE_BYTES // (batch_size * self._most_bytes()))
     dataset = records.batch(batch_size).map(
       parse,
-      num_parallel_calls=min(available_cpus(), self._most_parsers),
+      num_parallel_calls=min(available_cpus(), most_parsers),
       deterministic=True,
     )
     options = tf.data.Options()
@@ -570,9 +571,6 @@ class YT8MFrameFeatureReader(BaseReader):
     max_frames: longer videos are cut to this many frames, shorter ones padded.
     **kwargs: as `BaseReader`.
   """
-
-  # A batch of 256 videos of 300 frames takes 90 MB.
-  _most_parsers = 8
 
   def __init__(
     self,

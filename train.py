@@ -32,7 +32,8 @@ import utils
 
 FLAGS = flags.FLAGS
 
-# What a trainer writes to its folder, and all that --start_new_model deletes.
+# What a trainer writes to its folder, but for traces, and all that
+# --start_new_model deletes.
 _WRITTEN_FILES = (
   "checkpoint",
   f"{checkpoints.PREFIX}-*",
@@ -499,6 +500,8 @@ def make_gradient_function(config, model, loss, num_replicas, jit_compile):
   def compute_gradients(inputs, labels, weights, num_videos):
     with tf.GradientTape() as tape:
       outputs = model(inputs, training=True)
+      # A model may return one tensor twice, whose gradient would count twice.
+      outputs = {name: tf.identity(out) for name, out in outputs.items()}
       penalty = experiment.other_penalty(model, outputs) / num_replicas
       objective = config.regularization_penalty * penalty
     label_loss, output_gradients = differentiate_loss(

@@ -84,9 +84,14 @@ def one_ahead(items: Iterable) -> Iterator[Iterator]:
 
     def run():
       future = executor.submit(next, iterator, end)
-      while (item := future.result()) is not end:
-        future = executor.submit(next, iterator, end)
-        yield item
+      try:
+        while (item := future.result()) is not end:
+          future = executor.submit(next, iterator, end)
+          yield item
+      finally:
+        # An exception's traceback would keep what made the items alive, and
+        # with it a pipeline whose threads run into the end of the program.
+        del future
 
     yield run()
 

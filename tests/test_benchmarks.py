@@ -13,6 +13,7 @@ import tensorflow as tf
 import readers
 from benchmarks import (
   frame_parts,
+  frame_reference,
   measurements,
   metrics_parts,
   processes,
@@ -54,7 +55,8 @@ PARTS = {
     "keras_rate": 1000.0,
     "forward_rate": 1000.0,
   },
-  "frame_parts": {"raw_rate": 200.0, "float32_rate": 10.0},
+  "frame_parts": {"raw_rate": 200.0},
+  "frame_reference": {"float32_rate": 10.0, "reference_rate": 20.0},
   "metrics_parts": {
     "metrics_us": 3.0,
     "argpartition_us": 2.0,
@@ -72,6 +74,7 @@ EXPECTED = {
   "video_mixed_gap": (0.0, True),
   "frame_reading": (0.25, True),
   "frame_float32": (5.0, True),
+  "frame_reference": (2.5, False),
   "frame_mixed": (1.1, None),
   "frame_eval": (1.2, True),
   "frame_inference": (0.8, False),
@@ -188,7 +191,11 @@ def test_real_programs_are_measured(
 def test_real_parts_are_measured(frame_shards, capsys):
   size = f"--num_classes={frame_shards.num_classes}"
   video_parts.main([size, "--batch_size=4", "--feature_size=8", "--repeats=1"])
-  frame_parts.main([size, f"--shards={frame_shards.train}", "--batch_size=16"])
+  frame_parts.main([f"--shards={frame_shards.train}"])
+  sizes = ["--rgb_size=16", "--audio_size=8", size]
+  frame_reference.main(
+    [*sizes, f"--shards={frame_shards.train}", "--batch_size=16"]
+  )
   metrics_parts.main(["--videos=64", "--num_classes=25", "--batch_size=16"])
   printed = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
   for figures, expected in zip(printed, PARTS.values(), strict=True):
@@ -202,7 +209,15 @@ def test_float32_pipeline_dequantises(frame_shards):
   schema = readers.detect_schema(shards)
   size = frame_shards.num_classes
   ids, values, labels, num_frames = next(
-    iter(frame_parts.float32_pipeline(schema, shards, 121, size))
+    iter(
+      frame_reference.float32_pipeline(
+        shards,
+        dict(zip(schema.feature_names, schema.feature_sizes, strict=True)),
+        schema.max_frames,
+        121,
+        size,
+      )
+    )
   )
   reader = readers.YT8MFrameFeatureReader(
     size, schema.feature_sizes, schema.feature_names, schema.max_frames

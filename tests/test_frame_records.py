@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames of serialized records: protobuf is the oracle."""
 
+import time
+
 import program  # noqa: F401 Before TensorFlow.
 
 import numpy as np
@@ -168,7 +170,9 @@ def field(number: int, *payload: bytes) -> bytes:
 def serialized(frames, make_frame, make_entry) -> bytes:
   """A record by hand, as another writer might do it."""
   entries = [
-    field(1, *make_entry(field(1, name.encode()), field(2, *map(make_frame, v))))
+    field(
+      1, *make_entry(field(1, name.encode()), field(2, *map(make_frame, v)))
+    )
     for name, v in frames.items()
   ]
   return field(2, *entries)
@@ -261,6 +265,14 @@ def test_any_bytes_are_found_wrong_or_laid_out_as_found(record):
   places = frame_records.find_feature_lists(record)
   for start, end in (places or {}).values():
     assert 0 <= start <= end <= len(record)
+
+
+@pytest.mark.parametrize("length", [b"\xff" * 300_000, b"\x80" * 9 + b"\x01"])
+def test_lengths_no_record_has_are_not_computed(length):
+  # Of 300,000 bytes it would take seconds.
+  start = time.process_time()
+  assert frame_records.find_feature_lists(b"\x12" + length) is None
+  assert time.process_time() - start < 1
 
 
 def test_feature_lists_are_found():

@@ -16,12 +16,14 @@ import signal
 import program
 from program import UserError
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import checkpoints
 import experiment
+import models
 import monitoring
 import readers
 import train
@@ -519,8 +521,11 @@ class Run:
     return self.model.trainable_variables[1].numpy()
 
   def set_weights(self, kernel, bias):
+    self.set_weights_of_all([kernel, bias])
+
+  def set_weights_of_all(self, values):
     for variable, value in zip(
-      self.model.trainable_variables, (kernel, bias), strict=True
+      self.model.trainable_variables, values, strict=True
     ):
       variable.assign(value)
 
@@ -635,6 +640,67 @@ class TestTrainStep:
     np.testing.assert_allclose(compiled.kernel, plain.kernel, atol=1e-5)
 
 
+class UsersModel(models.BaseModel):
+  """Everything that a model may return, and that a loss may not use."""
+
+  def create_model(
+    self, model_input, vocab_size, num_frames=None, own_loss=None
+  ):
+    hidden = keras.layers.Dense(4, activity_regularizer="l2")(model_input)
+    logits = keras.layers.Dense(vocab_size, kernel_regularizer="l2")(hidden)
+    predictions = keras.ops.sigmoid(logits)
+    outputs = {
+      "predictions": predictions,
+      "again": predictions,
+      "unused": keras.ops.sum(hidden, axis=1),
+      "regularization_loss": keras.ops.mean(keras.ops.square(logits)),
+    }
+    if own_loss == "each":
+      outputs["loss"] = keras.ops.sum(keras.ops.abs(logits), axis=1)
+    if own_loss == "one":
+      outputs["loss"] = keras.ops.mean(keras.ops.abs(logits))
+    if own_loss == "constant":
+      outputs["loss"] = keras.ops.zeros_like(logits)[:, 0]
+    return outputs
+
+
+class TestUsersModel:
+  @pytest.mark.parametrize("jit_compile", [False, True])
+  @pytest.mark.parametrize("own_loss", [None, "each", "one", "constant"])
+  def test_gradients_are_those_of_one_tape(
+    self, own_loss, jit_compile, monkeypatch
+  ):
+    monkeypatch.setattr(models, "UsersModel", UsersModel, raising=False)
+    run = Run(
+      jit_compile,
+      model="UsersModel",
+      model_kwargs={"own_loss": own_loss},
+      clip_gradient_norm=0.0,
+    )
+    run.batch["weights"] = tf.constant([1.0] * 6 + [0.0] * 2)
+    variables = run.model.trainable_variables
+    inputs = {key: run.batch[key] for key in ("features", "num_frames")}
+    with tf.GradientTape() as tape:
+      outputs = run.model(inputs)
+      losses = experiment.label_losses(run.loss, outputs, run.batch["labels"])
+      loss = tf.reduce_sum(losses * run.batch["weights"]) / 6
+      penalty = outputs["regularization_loss"] + tf.add_n(run.model.losses)
+      objective = loss + REGULARIZATION_PENALTY * penalty
+    expected = tape.gradient(objective, variables)
+    before = [variable.numpy() for variable in variables]
+    outcome = run.train_step(run.batch)
+    assert float(outcome["loss"]) == pytest.approx(float(loss), rel=1e-5)
+    for old, new, gradient in zip(before, variables, expected, strict=True):
+      update = (old - new.numpy()) / LEARNING_RATE
+      np.testing.assert_allclose(update, gradient, atol=1e-6)
+
+    run.set_weights_of_all(before)
+    penalty -= experiment.weight_penalty(run.model)
+    assert float(outcome["regularization_loss"]) == pytest.approx(
+      float(penalty), rel=1e-5
+    )
+
+
 class TestMixedPrecision:
   @pytest.mark.parametrize("jit_compile", [False, True])
   def test_it_learns_the_same_with_float32_weights(self, jit_compile):
@@ -736,7 +802,8 @@ import json
 import program
 import numpy as np
 import tensorflow as tf
-import checkpoints, experiment, readers, train
+import keras
+import checkpoints, experiment, models, readers, train
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(
@@ -761,11 +828,20 @@ def batches():
   return readers.Batches(dataset, None)
 
 
+class Regularized(models.BaseModel):
+  def create_model(self, model_input, vocab_size, num_frames=None, **kwargs):
+    hidden = keras.layers.ActivityRegularization(l2=0.1)(model_input)
+    return models.logistic_layer(hidden, vocab_size, l2_penalty=0.5)
+
+
+models.Regularized = Regularized
+
+
 def run(strategy):
   config = experiment.ExperimentConfig(
     feature_names=("x",), feature_sizes=(6,), num_classes=5, optimizer="Adam",
     base_learning_rate=0.1, clip_gradient_norm=0.3,
-    model_kwargs={"l2_penalty": 0.5}, regularization_penalty=0.3,
+    model="Regularized", regularization_penalty=0.3,
   )
   tf.keras.utils.set_random_seed(1)
   with strategy.scope():
@@ -801,6 +877,9 @@ def test_two_replicas_train_as_one(fork_program, tmp_path):
   (tmp_path / "replicas.py").write_text(REPLICAS_SCRIPT)
   one, two = json.loads(fork_program(tmp_path / "replicas.py").stdout)
   assert one["position"] == two["position"] == [6, 38]
+  # Of the last batch Keras takes means over each replica's part, with padding.
+  del one["penalties"][-1], two["penalties"][-1]
+  assert one["penalties"][0] > 0.01
   for name in ("losses", "penalties", "scores", "weights"):
     # float32, added up in another order.
     assert two[name] == pytest.approx(one[name], rel=1e-4, abs=1e-5)

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Listing shards, looking up classes, and files that change all at once."""
 
+import gc
 import itertools
 import os
 import threading
 import types
+import weakref
 
 from program import UserError
 
@@ -269,6 +271,24 @@ def test_one_ahead_raises_what_making_an_item_raises():
     assert next(items) == 1
     with pytest.raises(UserError, match="bad record"):
       next(items)
+
+
+def test_one_ahead_keeps_nothing_after_an_exception():
+  class Source:
+    def __iter__(self):
+      yield 1
+      raise UserError("bad record")
+
+  source = Source()
+  reference = weakref.ref(source)
+  gc.disable()  # Only what references alone free is freed in time.
+  try:
+    with pytest.raises(UserError) as raised, utils.one_ahead(source) as items:
+      list(items)
+    del source, items, raised
+    assert reference() is None
+  finally:
+    gc.enable()
 
 
 def test_one_ahead_can_be_left_early():
