@@ -27,8 +27,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
-# Settings of glibc's malloc: the variable in which a user has one, its number for
-# mallopt, and our value.
+# Settings of glibc's malloc: the variable with which a user has one, its number
+# for mallopt, and our value.
 _MALLOC_SETTINGS = (
   ("MALLOC_TRIM_THRESHOLD_", -1, -1),  # Never.
   ("MALLOC_MMAP_MAX_", -4, 0),
