@@ -33,9 +33,8 @@ def make_evaluation_step(config, model, loss, jit_compile: bool):
     jit_compile: whether to compile with XLA.
 
   Returns:
-    A function from a batch to predictions, [batch, num_classes] float32; the
-    label losses, [batch] float32; and whether a row's predictions are all
-    finite, [batch] bool.
+    A function from a batch to predictions, [batch, num_classes] float32, and
+    the label losses, [batch] float32.
   """
   forward = make_forward(config, model, jit_compile)
 
@@ -46,9 +45,7 @@ def make_evaluation_step(config, model, loss, jit_compile: bool):
   @tf.function(autograph=False)
   def evaluation_step(batch):
     outputs = forward(batch)
-    predictions = outputs["predictions"]
-    label_losses = losses_of(outputs, batch["labels"])
-    return predictions, label_losses, finite_rows(predictions)
+    return outputs["predictions"], losses_of(outputs, batch["labels"])
 
   return evaluation_step
 
@@ -74,14 +71,14 @@ def make_forward(config, model, jit_compile: bool):
   )
 
 
-def finite_rows(predictions):
-  """[batch] bool: whether all of a row of [batch, num_classes] are finite."""
-  # A sum is not, if one of its terms is not.
-  return tf.math.is_finite(tf.reduce_sum(predictions, axis=1))
+def refuse_not_finite(predictions: np.ndarray, video_ids: np.ndarray):
+  """Raises a UserError if predictions are not finite.
 
-
-def refuse_not_finite(is_finite: np.ndarray, video_ids: np.ndarray):
-  """Raises a UserError that names the first video whose row is not finite."""
+  Args:
+    predictions: [N, num_classes] float.
+    video_ids: [N] bytes; the error names the first with such a prediction.
+  """
+  is_finite = np.isfinite(predictions).all(axis=1)
   if not is_finite.all():
     video_id = video_ids[int(np.argmin(is_finite))].decode(errors="replace")
     raise UserError(
@@ -122,10 +119,16 @@ def evaluate(
   num_videos, start = 0, time.monotonic()
   evaluated = _evaluated(evaluation_step, batches)
   with utils.one_ahead(evaluated) as evaluated_batches:
-    for predictions, labels, label_losses in evaluated_batches:
+    for video_ids, predictions, labels, label_losses in evaluated_batches:
       if should_stop():
         return None
-      batch_metrics = metrics.accumulate(predictions, labels, label_losses)
+      if not np.isfinite(label_losses).all():
+        refuse_not_finite(predictions, video_ids)
+      try:
+        batch_metrics = metrics.accumulate(predictions, labels, label_losses)
+      except ValueError:
+        refuse_not_finite(predictions, video_ids)
+        raise
       num_videos += len(labels)
       if on_batch:
         rate = num_videos / (time.monotonic() - start)
@@ -137,15 +140,12 @@ def evaluate(
 
 
 def _evaluated(evaluation_step, batches):
-  """Yields (predictions, labels, losses), numpy, without rows of padding."""
+  """Yields (ids, predictions, labels, losses), without rows of padding."""
   for batch in batches:
     num_real = int(np.count_nonzero(batch["weights"].numpy()))
-    tensors = (*evaluation_step(batch), batch["labels"])
-    predictions, label_losses, is_finite, labels = (
-      tensor.numpy()[:num_real] for tensor in tensors
-    )
-    refuse_not_finite(is_finite, batch["video_ids"].numpy())
-    yield predictions, labels, label_losses
+    predictions, label_losses = evaluation_step(batch)
+    tensors = batch["video_ids"], predictions, batch["labels"], label_losses
+    yield tuple(tensor.numpy()[:num_real] for tensor in tensors)
 
 
 def _results(values: dict[str, Any], videos_per_second: float):

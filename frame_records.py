@@ -43,6 +43,15 @@ class FrameDecoder:
     self._wrappings = {
       name: _wrapping(size) for name, size in feature_sizes.items()
     }
+    self._layouts = {
+      name: np.dtype(
+        [
+          ("wrapping", f"V{len(wrapping)}"),
+          ("frame", np.uint8, (feature_sizes[name],)),
+        ]
+      )
+      for name, wrapping in self._wrappings.items()
+    }
     self._no_frames = {
       name: np.empty((0, size), np.uint8)
       for name, size in feature_sizes.items()
@@ -93,19 +102,18 @@ class FrameDecoder:
     if places is None:
       return None
     frames = {}
-    for name, size in self._sizes.items():
+    for name in self._sizes:
       if name.encode() not in places:
         return None
-      wrapping = self._wrappings[name]
       start, end = places[name.encode()]
-      count, rest = divmod(end - start, len(wrapping) + size)
+      layout = self._layouts[name]
+      count, rest = divmod(end - start, layout.itemsize)
       if rest:
         return None
-      wrapped = np.frombuffer(record, np.uint8, end - start, start)
-      wrapped = wrapped.reshape(count, len(wrapping) + size)
-      if (wrapped[:, : len(wrapping)] != wrapping).any():
+      wrapped = np.frombuffer(record, layout, count, start)
+      if wrapped["wrapping"].tobytes() != count * self._wrappings[name]:
         return None
-      frames[name] = wrapped[:, len(wrapping) :]
+      frames[name] = wrapped["frame"]
     return frames
 
 
@@ -158,11 +166,11 @@ def _fields(
     yield tag, start, position
 
 
-def _wrapping(size: int) -> np.ndarray:
+def _wrapping(size: int) -> bytes:
   """The bytes before each frame of this size, as protobuf writes them."""
   frame = tf.train.BytesList(value=[bytes(size)])
   frames = tf.train.FeatureList(feature=[tf.train.Feature(bytes_list=frame)])
-  return np.frombuffer(frames.SerializeToString()[:-size], np.uint8)
+  return frames.SerializeToString()[:-size]
 
 
 def _parse_frames(

@@ -140,7 +140,7 @@ def infer(
       utils.one_ahead(_predicted(batches, forward))
     )
     for video_ids, predictions in predicted:
-      scores, classes = eval_util.best_classes(predictions, top_k)
+      scores, classes = _best_classes(predictions, top_k, video_ids)
       output.write(format_rows(video_ids, scores, classes))
       if names_output:
         rows = format_named_rows(video_ids, scores, classes, names)
@@ -160,18 +160,23 @@ def infer(
 
 
 def _predicted(batches, forward):
-  """Yields video ids, [N] bytes, and predictions, [N, num_classes] float32.
-
-  Raises:
-    UserError: a prediction is not finite.
-  """
+  """Yields video ids, [N] bytes, and predictions, [N, num_classes] float32."""
   for batch in batches:
     num_real = int(np.count_nonzero(batch["weights"].numpy()))
-    predictions = forward(batch)["predictions"]
-    is_finite = evaluation.finite_rows(predictions).numpy()[:num_real]
-    video_ids = batch["video_ids"].numpy()[:num_real]
-    evaluation.refuse_not_finite(is_finite, video_ids)
-    yield video_ids, predictions.numpy()[:num_real]
+    predictions = forward(batch)["predictions"].numpy()
+    yield batch["video_ids"].numpy()[:num_real], predictions[:num_real]
+
+
+def _best_classes(predictions, top_k, video_ids):
+  """`eval_util.best_classes`; a UserError if a prediction is not finite."""
+  try:
+    scores, classes = eval_util.best_classes(predictions, top_k)
+  except ValueError:
+    evaluation.refuse_not_finite(predictions, video_ids)
+    raise
+  if not np.isfinite(scores).all():
+    evaluation.refuse_not_finite(predictions, video_ids)
+  return scores, classes
 
 
 def format_rows(

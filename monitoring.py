@@ -233,9 +233,9 @@ class Profiler:
 
 def batch_metrics(outcome) -> dict[str, float]:
   """Hit@1, PERR and GAP of the batch that a step was trained on."""
-  is_real = outcome["weights"].numpy() > 0
-  scores = tf.cast(outcome["scores"], tf.float32).numpy()[is_real]
-  labels = outcome["labels"].numpy()[is_real]
+  num_real = int(np.count_nonzero(outcome["weights"].numpy()))
+  scores = tf.cast(outcome["scores"], tf.float32).numpy()[:num_real]
+  labels = outcome["labels"].numpy()[:num_real]
   metrics = eval_util.EvaluationMetrics(labels.shape[1], _TOP_K)
   figures = metrics.accumulate(scores, labels, outcome["loss"].numpy())
   return {**figures, "gap": float(metrics.get()["gap"])}

@@ -61,11 +61,11 @@ class Sizes:
   video_batch: int = 1024
   video_shards: int = 20_000
   video_steps: int = 100
-  video_copies: int = 10
+  video_copies: int = 15
   frame_batch: int = 256
   frame_shards: int = 1500
   frame_steps: int = 70
-  frame_copies: int = 11
+  frame_copies: int = 25
   metrics_small: int = 100_000
   metrics_large: int = 1_000_000
   part_repeats: int = 20
