@@ -561,7 +561,7 @@ class YT8MAggregatedFeatureReader(BaseReader):
       values = context[name].float_list.value
       if len(values) != size:
         return f"its {name!r} has {len(values)} floats, {size} were expected"
-      if not np.isfinite(np.sum(values, dtype=np.float32)):
+      if not _has_finite_sum(values):
         return f"its {name!r} has values that are not finite, or far too large"
     return None
 
@@ -652,6 +652,12 @@ class YT8MFrameFeatureReader(BaseReader):
       counts = ", ".join(f"{n} of {name}" for name, n in lengths.items())
       return f"its features differ in their number of frames: {counts}"
     return None
+
+
+def _has_finite_sum(values) -> bool:
+  """What the pipeline checks: a sum is finite only if all its terms are."""
+  with np.errstate(invalid="ignore", over="ignore"):
+    return bool(np.isfinite(np.sum(values, dtype=np.float32)))
 
 
 def located(locations):
