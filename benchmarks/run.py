@@ -101,9 +101,13 @@ def run(options: argparse.Namespace, folder: str) -> int:
   samples, problems = measure(
     bench, options.rows, options.rounds, 60 * options.minutes
   )
+  conditions = set()
+  if machine["has_bfloat16"]:
+    conditions.add(rows.BFLOAT16)
+  if options.video_shards and options.video_eval_shards:
+    conditions.add(rows.REAL_SHARDS)
   results = [
-    rows.evaluate(row, samples, problems, machine["has_bfloat16"])
-    for row in options.rows
+    rows.evaluate(row, samples, problems, conditions) for row in options.rows
   ]
   contents = {
     "machine": machine,
