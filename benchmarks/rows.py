@@ -6,7 +6,6 @@ import dataclasses
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 
-
 # What a target may be for.
 BFLOAT16 = "processors with bfloat16 instructions"
 REAL_SHARDS = "real shards, --video_shards and --video_eval_shards"
