@@ -13,7 +13,7 @@ TEST_INSTALLED := $(VENV)/.youtube-8m-test
 
 PIP_INSTALL := $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help install quickstart test lint format bench clean
+.PHONY: help install quickstart test lint format bench soak clean
 
 help:
 	@echo "make quickstart   train, evaluate and predict on made-up data"
@@ -21,6 +21,7 @@ help:
 	@echo "make test         lint, then run all tests"
 	@echo "make lint         check the code and its format"
 	@echo "make format       fix the format"
+	@echo "make soak         the long tests: kills, faults, fuzzing"
 	@echo "make bench        measure the speed, in up to 10 minutes"
 	@echo "make clean        remove .venv and everything generated"
 
@@ -39,6 +40,11 @@ lint: $(TEST_INSTALLED)
 format: $(TEST_INSTALLED)
 	$(VENV_PYTHON) -m ruff check --fix .
 	$(VENV_PYTHON) -m ruff format .
+
+# Each of these tests bounds its own time. For instance:
+#   make soak SOAK_FLAGS="-k kill"
+soak: $(TEST_INSTALLED)
+	$(VENV_PYTHON) -m pytest -m soak $(SOAK_FLAGS)
 
 # For instance: make bench BENCH_FLAGS="--rows=video,startup --scale=0.3"
 bench: $(INSTALLED)
