@@ -12,7 +12,8 @@ import inspect
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from program import UserError
@@ -25,6 +26,7 @@ import losses
 import models
 import readers
 import utils
+from bad_records import BadRecords
 
 CONFIG_FILE = "model_flags.json"
 
@@ -180,8 +182,10 @@ def _check_types(config: ExperimentConfig):
       )
 
 
-def _check_range(name: str, value: int, lowest: int, highest: int):
-  if not lowest <= value <= highest:
+def _check_range(name: str, value: float, lowest: float, highest: float):
+  # A file may have integers that cannot become the floats that are meant.
+  is_too_long = value > sys.float_info.max and isinstance(value, int)
+  if is_too_long or not lowest <= value <= highest:
     raise UserError(f"--{name}={value} should be from {lowest} to {highest:,}.")
 
 
@@ -203,6 +207,7 @@ def define_train_dir_flags():
     upper_bound=1024,
     module_name="Data",
   )
+  _define_bad_record_flags()
   flags.DEFINE_boolean(
     "jit_compile",
     True,
@@ -210,6 +215,40 @@ def define_train_dir_flags():
     "level or on a GPU, the model.",
     module_name="Machine",
   )
+
+
+def _define_bad_record_flags():
+  flags.DEFINE_enum(
+    "on_bad_record",
+    "stop",
+    ["stop", "skip"],
+    "What to do at a record, or a part of a shard, that cannot be used: stop "
+    "and say what is wrong, or leave it out, and count, log and list it.",
+    module_name="Data",
+  )
+  flags.DEFINE_float(
+    "max_bad_fraction",
+    0.01,
+    "With --on_bad_record=skip: the largest part of the data that may be left "
+    "out. More stops the program.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+    module_name="Data",
+  )
+
+
+@contextlib.contextmanager
+def noting_bad_records(report_path: str) -> Iterator[BadRecords | None]:
+  """What takes note of bad records while they are left out; or None.
+
+  Args:
+    report_path: the JSON file that lists them.
+  """
+  if flags.FLAGS.on_bad_record == "stop":
+    yield None
+    return
+  with BadRecords(report_path, flags.FLAGS.max_bad_fraction) as left_out:
+    yield left_out
 
 
 def define_model_flags(defaults: ExperimentConfig | None):
@@ -366,6 +405,10 @@ def _shown(value) -> str:
 
 def check_schema(config: ExperimentConfig, schema: readers.Schema):
   """Raises a UserError if shards are not what the configuration says."""
+  if not config.feature_names:
+    raise UserError(
+      f"{CONFIG_FILE} names no features, so the model cannot read any."
+    )
   if config.frame_features != schema.frame_features:
     level = {True: "frame-level", False: "video-level"}
     raise UserError(
@@ -409,6 +452,7 @@ def open_shards(
   flag_name: str,
   num_readers: int | None = None,
   need_labels: bool = True,
+  left_out: BadRecords | None = None,
 ) -> tuple[list[str], readers.BaseReader]:
   """Lists shards, checks that the model can read them, builds their reader.
 
@@ -418,6 +462,7 @@ def open_shards(
     flag_name: the flag the pattern came from.
     num_readers: as in `readers.BaseReader`.
     need_labels: whether shards without labels are an error.
+    left_out: takes note of bad records; None where they are not left out.
 
   Returns:
     The shards and their reader.
@@ -426,11 +471,27 @@ def open_shards(
     UserError: no shards, or shards of another kind.
   """
   shards = utils.list_shards(pattern, flag_name)
-  schema = readers.detect_schema(shards, config.feature_names)
+  schema = look_at_shards(shards, config.feature_names, left_out)
   check_schema(config, schema)
   if need_labels:
     check_labels(schema, flag_name)
   return shards, build_reader(config, schema, num_readers)
+
+
+def look_at_shards(
+  shards: Sequence[str],
+  feature_names: Sequence[str] | None,
+  left_out: BadRecords | None,
+) -> readers.Schema:
+  """How shards are laid out; tells `left_out` what there is to read.
+
+  Raises:
+    UserError: as `readers.detect_schema`.
+  """
+  schema = readers.detect_schema(shards, feature_names, left_out is not None)
+  if left_out:
+    left_out.expect(shards, schema.record_bytes)
+  return schema
 
 
 def check_labels(schema: readers.Schema, flag_name: str):
@@ -474,7 +535,7 @@ def build_model(
         num_frames=inputs["num_frames"],
         **call,
       )
-  except (TypeError, ValueError) as error:
+  except (TypeError, ValueError, OverflowError) as error:
     if "KerasTensor cannot be used as input to a TensorFlow" in str(error):
       raise UserError(
         f"--model={config.model}: create_model calls a tf.* function on a "
@@ -672,7 +733,7 @@ def build_optimizer(config: ExperimentConfig) -> keras.optimizers.Optimizer:
       f"--optimizer: unknown {config.optimizer!r}. "
       f"Available: {', '.join(names)}."
     )
-  return choices[key](learning_rate=config.base_learning_rate)
+  return choices[key](learning_rate=float(config.base_learning_rate))
 
 
 def _optimizer_key(name: str) -> str:

@@ -11,20 +11,27 @@ reader, is a dict with these keys (B videos, C classes, T = max_frames):
               {feature name: [B, T, D] uint8 codes} at frame level
   num_frames  [B] int32, each video's own frames (1 at video level)
   labels      [B, C] float32 in {0, 1}
-  weights     [B] float32, 0 for rows that only pad the last batch
-  epochs      [B] int32, the pass over the data a row belongs to, from 0
+  weights     [B] float32, 0 for rows that only pad: behind the last videos, and
+              in the place of records that were left out
+  epochs      [B] int32, the passes over the data that the records read for the
+              batch belong to, from 0, in the order of reading; -1 where there
+              were fewer records. Not row by row: some may have been left out
 
 Frame features stay 8-bit codes until they are on the device that trains; see
 `models.NormalizedInput`.
 
 The pipelines check what they parse with a few vectorised comparisons. When one
 fails, they say only which record it was; `describe_problem` then reads that
-record again, slowly, and says what is wrong with it.
+record again, slowly, and says what is wrong with it. A program that leaves out
+bad records (bad_records.py) looks through a shard when it opens it, and through
+the records of a batch when they fail.
 """
 
+import collections
 import dataclasses
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from program import UserError
@@ -34,8 +41,11 @@ import tensorflow as tf
 from absl import logging
 from google.protobuf.message import DecodeError
 
+import bad_records
 import frame_records
+import shard_files
 import utils
+from bad_records import BadRecords, Problem
 
 MAX_FRAMES = 300
 
@@ -44,6 +54,7 @@ FRAME_FEATURES = ("inc3", "rgb", "audio", "audio_embedding")
 VIDEO_FEATURES = ("mean_inc3", "mean_rgb", "mean_audio")
 ID_KEYS = ("id", "video_id")
 LABELS_KEY = "labels"
+NO_LABELS = Problem("no labels", f"it has no {LABELS_KEY!r}")
 # AudioSet clips are 10 s; padding them to 300 frames would waste 97%.
 _SHORT_CLIP_FEATURE, _SHORT_CLIP_FRAMES = "audio_embedding", 10
 
@@ -52,13 +63,16 @@ _SHORT_CLIP_FEATURE, _SHORT_CLIP_FRAMES = "audio_embedding", 10
 _SHARD = 2**28
 _EPOCH = 2**48
 _LOCATION = re.compile(r"record@(\d+)")
+# TensorFlow's error does not name the shard, but it was opened not long ago.
+_RECENT_SHARDS = 256
 # UnicodeDecodeError: TensorFlow quotes a record it cannot parse, as it is.
 _READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
-_PARSE_ERRORS = (tf.errors.InvalidArgumentError, UnicodeDecodeError)
+# What `parse` fails with where a record is wrong.
+PARSE_ERRORS = (tf.errors.InvalidArgumentError, UnicodeDecodeError)
 # Of a shard's contents, or of one that is no longer there. Others, a network
 # that is down for instance, would not be found by reading again.
 _EXPLAINED_ERRORS = (
-  *_PARSE_ERRORS,
+  *PARSE_ERRORS,
   tf.errors.DataLossError,
   tf.errors.FailedPreconditionError,
   tf.errors.NotFoundError,
@@ -76,6 +90,9 @@ _PARSE_BYTES = 2**30
 # Shards that records come from in turn. Fixed, as the order of the records
 # must not depend on the machine, nor on how many of them are read in parallel.
 _SHARDS_IN_TURN = 16
+_SKIP_HINT = "--on_bad_record=skip leaves such records out."
+# So many first records of a shard may be without what shows its layout.
+_SCHEMA_RECORDS = 100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,6 +109,14 @@ class Schema:
   record_bytes: int
 
 
+def _memory_bytes() -> int:
+  """Bytes of this machine's memory; a large number where it does not tell."""
+  try:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+  except (AttributeError, OSError, ValueError):
+    return 2**40
+
+
 def available_cpus() -> int:
   """CPUs this process may use."""
   if hasattr(os, "sched_getaffinity"):
@@ -100,38 +125,62 @@ def available_cpus() -> int:
 
 
 def detect_schema(
-  shards: Sequence[str], feature_names: Sequence[str] | None = None
+  shards: Sequence[str],
+  feature_names: Sequence[str] | None = None,
+  skip_bad: bool = False,
 ) -> Schema:
   """Looks at the first records and finds out how they are laid out.
 
-  Usually the first record of the first shard tells everything; empty shards
-  and videos without frames, which do not show a feature's size, are passed
-  over.
+  Usually the first record of the first shard tells everything; videos without
+  frames, which do not show a feature's size, are passed over.
 
   Args:
     shards: paths of TFRecord files.
     feature_names: the features to read; None takes those of the dataset that
       the record has.
+    skip_bad: whether to pass over what cannot be read, too.
 
   Raises:
     UserError: no record, not TFRecord files, not YouTube-8M records, or
       records without the features asked for.
   """
+  problem = None
   for shard in shards:
-    try:
-      for record in tf.data.TFRecordDataset(shard).take(100):
-        schema = _schema_of(record.numpy(), shard, feature_names)
+    for number, item in enumerate(shard_files.read_shard(shard)):
+      if number == _SCHEMA_RECORDS:
+        break
+      try:
+        if isinstance(item, shard_files.Fault):
+          raise _fault_error(shard, item)
+        schema = schema_of(item, shard, feature_names)
         if all(schema.feature_sizes):
           return schema
-    except tf.errors.OpError as error:
-      raise UserError(_shard_error(shard, error)) from error
-  raise UserError(
-    f"No record with features in {len(shards)} shard(s), the first of which is "
-    f"{shards[0]!r}. Check that the files are complete."
+      except UserError as error:
+        problem = problem or error
+        if not skip_bad:
+          raise
+  raise problem or UserError(
+    f"The videos of {len(shards)} shard(s), the first of which is "
+    f"{shards[0]!r}, have no frames; what a frame holds cannot be told."
   )
 
 
-def _schema_of(record: bytes, shard: str, asked: Sequence[str] | None):
+def schema_of(
+  record: bytes, shard: str, asked: Sequence[str] | None = None
+) -> Schema:
+  """How a record is laid out.
+
+  Args:
+    record: serialized.
+    shard: its shard, for messages.
+    asked: the features to read; None takes those of the dataset that it has.
+
+  Returns:
+    Its schema; a feature without frames has size 0.
+
+  Raises:
+    UserError: it is no YouTube-8M record, or without the features asked for.
+  """
   example = _parse_proto(record)
   if example is None:
     raise UserError(
@@ -245,11 +294,23 @@ class Batches:
 
   Attributes:
     dataset: the tf.data.Dataset behind it, for a distribution strategy.
+
+  Args:
+    dataset: what to iterate over.
+    explain: turns an error of the pipeline into one that names its cause.
+    check: called for each batch with False, and with True behind the last;
+      raises a UserError where something is wrong though the batches are right.
   """
 
-  def __init__(self, dataset, explain: Callable[[Exception], Exception]):
+  def __init__(
+    self,
+    dataset,
+    explain: Callable[[Exception], Exception],
+    check: Callable[[bool], None],
+  ):
     self.dataset = dataset
     self._explain = explain
+    self._check = check
 
   def __iter__(self) -> Iterator[dict]:
     iterator = iter(self.dataset)
@@ -257,16 +318,17 @@ class Batches:
       try:
         batch = next(iterator)
       except StopIteration:
-        return
+        break
       except _READ_ERRORS as error:
         raise self._explain(error) from error
+      self._check(False)
       yield batch
+    self._check(True)
 
   def distributed(self, strategy) -> "Batches":
     """The same batches, each split over the strategy's replicas."""
-    return Batches(
-      strategy.experimental_distribute_dataset(self.dataset), self._explain
-    )
+    dataset = strategy.experimental_distribute_dataset(self.dataset)
+    return Batches(dataset, self._explain, self._check)
 
 
 class BaseReader:
@@ -313,36 +375,47 @@ class BaseReader:
     """
     raise NotImplementedError
 
-  def describe_problem(self, record: bytes, with_labels=True) -> str | None:
+  def describe_problem(self, record: bytes, with_labels=True) -> Problem | None:
     """What is wrong with a serialized record; None if nothing is."""
     example = _parse_proto(record)
     if example is None:
-      return "it is neither a tf.Example nor a tf.SequenceExample"
+      return Problem(
+        "no example", "it is neither a tf.Example nor a tf.SequenceExample"
+      )
     context, frame_lists = example
     if self.id_key not in context:
-      return f"it has no {self.id_key!r}; it has {_listing(context)}"
+      have = _listing([*context, *frame_lists])
+      return Problem("no id", f"it has no {self.id_key!r}; it has {have}")
     if not _only_bytes(context[self.id_key]):
-      return f"its {self.id_key!r} is not one string, or is empty"
+      return Problem(
+        "no id", f"its {self.id_key!r} is not one string, or empty"
+      )
     problem = self._describe_features(context, frame_lists)
     if problem or not with_labels:
       return problem
-    labels = context.get(LABELS_KEY, tf.train.Feature())
+    return self._describe_labels(context)
+
+  def _describe_labels(self, context) -> Problem | None:
+    if LABELS_KEY not in context:
+      return NO_LABELS
+    labels = context[LABELS_KEY]
     if labels.WhichOneof("kind") not in (None, "int64_list"):
-      return "its labels are not integers"
-    outside = [
-      label
-      for label in labels.int64_list.value
-      if not 0 <= label < self.num_classes
-    ]
-    if outside:
-      return (
-        f"its label {outside[0]} is outside [0, {self.num_classes}); check "
-        "--num_classes"
-      )
+      return Problem("labels no integers", "its labels are not integers")
+    for label in labels.int64_list.value:
+      if not 0 <= label < self.num_classes:
+        return Problem(
+          "label out of range",
+          f"its label {label} is outside [0, {self.num_classes}); check "
+          "--num_classes",
+        )
     return None
 
   def evaluation_batches(
-    self, shards: Sequence[str], batch_size: int, with_labels=True
+    self,
+    shards: Sequence[str],
+    batch_size: int,
+    with_labels=True,
+    left_out: BadRecords | None = None,
   ) -> Batches:
     """Every video exactly once, in an order that is always the same.
 
@@ -350,9 +423,12 @@ class BaseReader:
       shards: paths of TFRecord files.
       batch_size: videos in a batch; the last one is padded.
       with_labels: False for shards without labels; `labels` are zeros then.
+      left_out: takes note of bad records, which are left out; None stops with
+        a UserError at the first.
     """
-    records = self._epoch_records(shards, tf.range(len(shards)), 0)
-    return self._batches(records, shards, batch_size, with_labels)
+    source = _Source(shards, self.id_key, left_out)
+    records = self._epoch_records(source, tf.range(len(shards)), 0)
+    return self._batches(records, source, batch_size, with_labels)
 
   def training_batches(
     self,
@@ -363,6 +439,7 @@ class BaseReader:
     record_bytes: int,
     first_epoch: int = 0,
     skip_videos: int = 0,
+    left_out: BadRecords | None = None,
   ) -> Batches:
     """Shuffled passes over the data; batches run on across their ends.
 
@@ -380,7 +457,11 @@ class BaseReader:
         shuffle buffer.
       first_epoch: the epoch to start with.
       skip_videos: how many videos of that epoch to pass over.
+      left_out: takes note of bad records, which are left out; None stops with
+        a UserError at the first.
     """
+    first_whole_epoch = first_epoch + (skip_videos > 0)
+    source = _Source(shards, self.id_key, left_out, first_whole_epoch)
     # The first record may be a short video: what a long one takes bounds the
     # memory. Not of the batch size, which may differ when a run is resumed.
     record_bytes = max(record_bytes, self._most_bytes())
@@ -392,7 +473,7 @@ class BaseReader:
         tf.range(len(shards)),
         seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
       )
-      records = self._epoch_records(shards, order, epoch)
+      records = self._epoch_records(source, order, epoch)
       records = records.shuffle(buffer_size, seed=seed + 1 + epoch)
       if not skip_videos:
         return records
@@ -401,18 +482,17 @@ class BaseReader:
 
     epochs = tf.data.Dataset.range(first_epoch, num_epochs)
     return self._batches(
-      epochs.flat_map(epoch_records), shards, batch_size, with_labels=True
+      epochs.flat_map(epoch_records), source, batch_size, with_labels=True
     )
 
-  def _epoch_records(self, shards, order, epoch):
+  def _epoch_records(self, source, order, epoch):
     """A dataset of (location, record) pairs of one pass over the shards."""
-    paths = tf.constant(list(shards))
     epoch = tf.cast(epoch, tf.int64)
 
     @_as_written
     def read_shard(index):
       first = epoch * _EPOCH + tf.cast(index, tf.int64) * _SHARD
-      return tf.data.TFRecordDataset(paths[index]).enumerate(first)
+      return source.records(index, first)
 
     return tf.data.Dataset.from_tensor_slices(order).interleave(
       read_shard,
@@ -423,14 +503,21 @@ class BaseReader:
       deterministic=True,
     )
 
-  def _batches(self, records, shards, batch_size, with_labels) -> Batches:
+  def _batches(self, records, source, batch_size, with_labels) -> Batches:
+    parse_block = self._parser(source, with_labels)
+
     @_as_written
     def parse(locations, block):
-      batch = self.parse(block, locations, with_labels)
-      batch["epochs"] = tf.cast(locations // _EPOCH, tf.int32)
-      batch["weights"] = tf.ones_like(batch["epochs"], tf.float32)
-      return _pad_batch(batch, batch_size)
+      with tf.control_dependencies([source.count(locations, block)]):
+        batch = parse_block(tf.identity(block), locations)
+      batch["weights"] = tf.ones_like(batch["num_frames"], tf.float32)
+      batch = _pad_batch(batch, batch_size)
+      epochs = tf.cast(locations // _EPOCH, tf.int32)
+      missing = batch_size - tf.size(epochs)
+      epochs = tf.pad(epochs, [[0, missing]], constant_values=-1)
+      return {**batch, "epochs": tf.ensure_shape(epochs, [batch_size])}
 
+    self._refuse_giant_batches(batch_size)
     # Frame-level batches are large: a hundred CPUs must not parse one each.
     most_parsers = max(2, _PARSE_BYTES // (batch_size * self._most_bytes()))
     dataset = records.batch(batch_size).map(
@@ -444,50 +531,139 @@ class BaseReader:
     )
     dataset = dataset.prefetch(2).with_options(options)
     return Batches(
-      dataset, lambda error: self._explain(error, shards, with_labels)
+      dataset,
+      lambda error: self._explain(error, source, with_labels),
+      lambda is_end: self._check(is_end, source),
     )
 
-  def _explain(self, error, shards, with_labels) -> Exception:
+  def _parser(self, source, with_labels):
+    """A function from records and locations to what `parse` gives."""
+    if not source.left_out:
+      return lambda block, locations: self.parse(block, locations, with_labels)
+
+    parse = tf.function(
+      lambda block, locations: self.parse(block, locations, with_labels),
+      input_signature=[
+        tf.TensorSpec([None], tf.string),
+        tf.TensorSpec([None], tf.int64),
+      ],
+      autograph=False,
+    )
+    outputs = parse.get_concrete_function().structured_outputs
+
+    def parse_sound(block, locations):
+      try:
+        batch = parse(block, locations)
+      except PARSE_ERRORS:
+        is_sound = [
+          self._is_sound(record, location, source, with_labels)
+          for record, location in zip(
+            block.numpy(), locations.numpy(), strict=True
+          )
+        ]
+        batch = parse(
+          tf.boolean_mask(block, is_sound),
+          tf.boolean_mask(locations, is_sound),
+        )
+      return tf.nest.flatten(batch)
+
+    def parse_block(block, locations):
+      flat = tf.py_function(
+        parse_sound,
+        [block, locations],
+        [output.dtype for output in tf.nest.flatten(outputs)],
+      )
+      return tf.nest.map_structure(
+        lambda value, output: tf.ensure_shape(value, output.shape),
+        tf.nest.pack_sequence_as(outputs, flat),
+        outputs,
+      )
+
+    return parse_block
+
+  def _is_sound(self, record, location, source, with_labels) -> bool:
+    """Whether a record can be used; takes note of it if not."""
+    problem = self.describe_problem(record, with_labels)
+    if problem:
+      shard, number = source.split_location(int(location))
+      video_id = find_video_id(record, self.id_key)
+      source.left_out.leave_out(shard, number, problem, video_id)
+    return problem is None
+
+  def _check(self, is_end, source):
+    """Raises a UserError if too much was left out, or a shard ended early."""
+    if source.left_out:
+      source.left_out.check()
+      return
+    for shard in source.shards_that_ended_early(is_end):
+      problem = self._find_problem(shard, range(0), with_labels=False)
+      if problem:
+        raise problem
+
+  def _explain(self, error, source, with_labels) -> Exception:
     """A UserError that names a pipeline error's cause, if it is known."""
     location = _LOCATION.search(str(error))
-    if not location:
-      return self._explain_by_reading(error, shards, with_labels)
-    try:
-      shard, number = _split_location(int(location[1]), shards)
-      record = next(iter(tf.data.TFRecordDataset(shard).skip(number))).numpy()
-    except (IndexError, StopIteration, tf.errors.OpError):
-      return error  # The text came from a record, or the shard has changed.
-    return self._record_error(shard, number, record, with_labels) or error
-
-  def _explain_by_reading(self, error, shards, with_labels) -> Exception:
-    """Reads the shards again, since TensorFlow does not say where it was."""
+    if location:
+      try:
+        shard, number = source.split_location(int(location[1]))
+      except IndexError:
+        return error  # The text came from a record.
+      numbers = range(number, number + 1)
+      return self._find_problem(shard, numbers, with_labels) or error
     if isinstance(error, tf.errors.ResourceExhaustedError):
       return error
     if not isinstance(error, _EXPLAINED_ERRORS):
       return UserError(f"Reading failed: {utils.error_text(error)}")
-    if len(shards) > _SHARDS_IN_TURN:
+    if len(source.shards) > _SHARDS_IN_TURN:
       logging.info("Looking for the shard that cannot be read ...")
-    is_parse_error = isinstance(error, _PARSE_ERRORS)
-    for shard in shards:
-      number = 0
-      try:
-        for record in tf.data.TFRecordDataset(shard).as_numpy_iterator():
-          if is_parse_error:
-            problem = self._record_error(shard, number, record, with_labels)
-            if problem:
-              return problem
-          number += 1
-      except tf.errors.OpError as shard_error:
-        return UserError(_shard_error(shard, shard_error, number))
-    return error
+    is_parse_error = isinstance(error, PARSE_ERRORS)
+    numbers = range(_SHARD if is_parse_error else 0)
+    problems = (
+      self._find_problem(shard, numbers, with_labels)
+      for shard in source.likely_shards()
+    )
+    return next(filter(None, problems), error)
 
-  def _record_error(self, shard, number, record, with_labels):
-    """A UserError if something is wrong with a record, else None."""
-    problem = self.describe_problem(record, with_labels)
-    if not problem:
-      return None
-    name = _video_name(record, self.id_key)
-    return UserError(f"{shard!r}, record {number}{name}: {problem}.")
+  def _find_problem(self, shard, numbers, with_labels) -> UserError | None:
+    """What is wrong with a shard, or with its records of these numbers."""
+    for number, item in enumerate(shard_files.read_shard(shard)):
+      if isinstance(item, shard_files.Fault):
+        return _fault_error(shard, item, self.id_key)
+      if number in numbers:
+        problem = self.describe_problem(item, with_labels)
+        if problem:
+          video_id = find_video_id(item, self.id_key)
+          where = bad_records.place(shard, number, video_id)
+          return UserError(f"{where}: {problem.detail}. {_SKIP_HINT}")
+        if number == numbers[-1]:
+          break
+    return None
+
+  def count_frames(self, records: Sequence[bytes]) -> np.ndarray:
+    """Each video's own frames, those that `parse` cuts off too.
+
+    Args:
+      records: K serialized records that `parse` accepts.
+
+    Returns:
+      [K] int32; 1 at video level.
+    """
+    return np.ones(len(records), np.int32)
+
+  def _refuse_giant_batches(self, batch_size: int):
+    """Raises a UserError if a few batches would take all the memory.
+
+    A stranger's model_flags.json may say anything of frames and classes.
+    """
+    video_bytes = self._most_bytes() + 4 * self.num_classes
+    memory = _memory_bytes()
+    if batch_size * video_bytes > memory // 8:
+      raise UserError(
+        f"--batch_size={batch_size} videos of up to {video_bytes:,} bytes each "
+        f"(features of sizes {','.join(map(str, self.feature_sizes.values()))},"
+        f" --max_frames, --num_classes={self.num_classes}) are too much for "
+        f"this machine's {memory:,} bytes of memory. Try a lower --batch_size."
+      )
 
   def _most_bytes(self) -> int:
     """Bytes of the features of the longest video that is not cut."""
@@ -498,11 +674,15 @@ class BaseReader:
     # would not say which record it was.
     return {self.id_key: tf.io.FixedLenFeature([], tf.string, "")}
 
-  def _describe_features(self, context, frame_lists) -> str | None:
+  def _describe_features(self, context, frame_lists) -> Problem | None:
     raise NotImplementedError
 
-  def _dense_labels(self, sparse):
-    """[K, num_classes] float32 labels, and which rows have one outside."""
+  def _dense_labels(self, sparse, records):
+    """[K, num_classes] float32 labels; and which rows have wrong ones, or none.
+
+    A record with an empty list of labels is a video that has none, and right.
+    One without the list is from a test shard, most likely.
+    """
     labels = sparse.values
     inside = (labels >= 0) & (labels < self.num_classes)
     rows = sparse.indices[:, 0]
@@ -516,11 +696,22 @@ class BaseReader:
       validate_indices=False,
     )
     dense = tf.ensure_shape(dense, [None, self.num_classes])
-    bad_rows = tf.boolean_mask(rows, ~inside)
-    is_bad = tf.scatter_nd(
-      bad_rows[:, None], tf.ones_like(bad_rows), sparse.dense_shape[:1]
+    num_videos = sparse.dense_shape[0]
+    num_outside = tf.math.unsorted_segment_sum(
+      tf.cast(~inside, tf.int32), rows, num_videos
     )
-    return dense, is_bad > 0
+    num_labels = tf.math.unsorted_segment_sum(
+      tf.ones_like(rows), rows, num_videos
+    )
+    # The parser gives the same for both, so that these few are looked at again.
+    lacks_labels = tf.cond(
+      tf.reduce_any(num_labels == 0),
+      lambda: tf.numpy_function(
+        _lack_labels, [records, num_labels == 0], tf.bool
+      ),
+      lambda: tf.zeros([num_videos], tf.bool),
+    )
+    return dense, (num_outside > 0) | tf.ensure_shape(lacks_labels, [None])
 
 
 class YT8MAggregatedFeatureReader(BaseReader):
@@ -543,7 +734,7 @@ class YT8MAggregatedFeatureReader(BaseReader):
       is_bad |= ~tf.reduce_all(tf.math.is_finite(values), axis=1)
     labels = tf.zeros([num_videos, self.num_classes])
     if with_labels:
-      labels, is_outside = self._dense_labels(parsed[LABELS_KEY])
+      labels, is_outside = self._dense_labels(parsed[LABELS_KEY], records)
       is_bad |= is_outside
     with tf.control_dependencies([_refuse(is_bad, locations)]):
       return {
@@ -557,12 +748,19 @@ class YT8MAggregatedFeatureReader(BaseReader):
     for name, size in self.feature_sizes.items():
       if name not in context:
         have = _listing([*context, *frame_lists])
-        return f"it has no feature {name!r}; it has {have}"
+        return Problem(
+          "missing feature", f"it has no feature {name!r}; it has {have}"
+        )
       values = context[name].float_list.value
       if len(values) != size:
-        return f"its {name!r} has {len(values)} floats, {size} were expected"
+        return Problem(
+          "wrong feature size",
+          f"its {name!r} has {len(values)} floats, {size} were expected",
+        )
       if not np.isfinite(values).all():
-        return f"its {name!r} has values that are not finite"
+        return Problem(
+          "feature not finite", f"its {name!r} has values that are not finite"
+        )
     return None
 
 
@@ -598,7 +796,7 @@ class YT8MFrameFeatureReader(BaseReader):
     is_bad |= tf.equal(context[self.id_key], "")
     labels = tf.zeros([tf.shape(records)[0], self.num_classes])
     if with_labels:
-      labels, is_outside = self._dense_labels(context[LABELS_KEY])
+      labels, is_outside = self._dense_labels(context[LABELS_KEY], records)
       is_bad |= is_outside
     with tf.control_dependencies([_refuse(is_bad, locations)]):
       return {
@@ -607,6 +805,10 @@ class YT8MFrameFeatureReader(BaseReader):
         "num_frames": num_frames,
         "labels": tf.identity(labels),
       }
+
+  def count_frames(self, records):
+    """See `BaseReader.count_frames`."""
+    return self._decoder.count(records)
 
   def _most_bytes(self):
     return self.max_frames * sum(self.feature_sizes.values())
@@ -636,21 +838,29 @@ class YT8MFrameFeatureReader(BaseReader):
     for name, size in self.feature_sizes.items():
       if name not in frame_lists:
         have = _listing([*context, *frame_lists])
-        return f"it has no frame feature {name!r}; it has {have}"
+        return Problem(
+          "missing feature", f"it has no frame feature {name!r}; it has {have}"
+        )
       frames = frame_lists[name].feature
       lengths[name] = len(frames)
       for number, frame in enumerate(frames):
         if len(frame.bytes_list.value) != 1:
-          return f"frame {number} of its {name!r} is not one byte string"
+          return Problem(
+            "wrong frame", f"frame {number} of its {name!r} is not one string"
+          )
         num_bytes = len(_only_bytes(frame))
         if num_bytes != size:
-          return (
+          return Problem(
+            "wrong feature size",
             f"frame {number} of its {name!r} has {num_bytes} bytes, {size} "
-            "were expected"
+            "were expected",
           )
     if len(set(lengths.values())) > 1:
       counts = ", ".join(f"{n} of {name}" for name, n in lengths.items())
-      return f"its features differ in their number of frames: {counts}"
+      return Problem(
+        "numbers of frames differ",
+        f"its features differ in their number of frames: {counts}",
+      )
     return None
 
 
@@ -695,23 +905,198 @@ def _pad_batch(batch, batch_size: int):
   )
 
 
-def _split_location(location: int, shards: Sequence[str]) -> tuple[str, int]:
-  index, number = divmod(location % _EPOCH, _SHARD)
-  return shards[index], number
+class _Source:
+  """The shards of a pipeline, which are looked at when they are opened.
+
+  Attributes:
+    shards: their paths.
+    left_out: takes note of what cannot be read; None stops there.
+  """
+
+  def __init__(
+    self,
+    shards: Sequence[str],
+    id_key: str,
+    left_out: BadRecords | None,
+    first_whole_epoch: int = 0,
+  ):
+    self.shards = list(shards)
+    self.left_out = left_out
+    self._id_key = id_key
+    self._paths = tf.constant(self.shards)
+    self._recent = collections.deque(maxlen=_RECENT_SHARDS)
+    # Shard index -> size and time of change, and whether it has no fault.
+    self._verdicts: dict[int, tuple[tuple[int, int], bool]] = {}
+    # Shard index -> bytes of the file; and of the records that came from it, in
+    # the epochs that are under way.
+    self._sizes: dict[int, int] = {}
+    self._bytes_read: dict[int, np.ndarray] = {}
+    self._next_epoch = first_whole_epoch  # To be compared with the sizes.
+    self._lock = threading.Lock()
+
+  def records(self, index, first):
+    """A dataset of a shard's (location, record) pairs, in order.
+
+    Args:
+      index: scalar int, the shard's.
+      first: scalar int64, the location of its first record.
+    """
+    if self.left_out is None:
+      is_open = tf.numpy_function(self._note_opening, [index], tf.bool)
+      check = tf.debugging.Assert(is_open, [located(first)])
+      with tf.control_dependencies([check]):
+        path = tf.identity(self._paths[index])
+      return tf.data.TFRecordDataset(path).enumerate(first)
+    # TensorFlow reads faster; ours reads on behind a fault.
+    is_sound = tf.numpy_function(self._look_through, [index], tf.bool)
+    sound = tf.data.TFRecordDataset(self._paths[index])
+    sound = sound.take(
+      tf.where(is_sound, tf.int64.max, tf.zeros([], tf.int64))
+    ).enumerate(first)
+    others = tf.data.Dataset.from_generator(
+      self._readable_records,
+      args=[index, first],
+      output_signature=(
+        tf.TensorSpec([], tf.int64),
+        tf.TensorSpec([], tf.string),
+      ),
+    )
+    return sound.concatenate(others)
+
+  def split_location(self, location: int) -> tuple[str, int]:
+    """A record's shard and number; IndexError if there is no such shard."""
+    index, number = divmod(location % _EPOCH, _SHARD)
+    return self.shards[index], number
+
+  def likely_shards(self) -> Iterator[str]:
+    """All shards, those first that were opened last."""
+    recent = dict.fromkeys(reversed(self._recent))
+    yield from (self.shards[index] for index in recent)
+    for index, shard in enumerate(self.shards):
+      if index not in recent:
+        yield shard
+
+  def count(self, locations, block):
+    """Counts the bytes of records, in the pipeline.
+
+    TensorFlow takes a shard that was cut in a record's header for a whole one.
+
+    Args:
+      locations: [K] int64, where the records are.
+      block: [K] string, the records.
+    """
+    num_bytes = tf.strings.length(block)
+    return tf.numpy_function(self._count, [locations, num_bytes], tf.bool)
+
+  def _count(self, locations, num_bytes) -> np.bool_:
+    epochs = locations // _EPOCH
+    indices = locations % _EPOCH // _SHARD
+    framed = num_bytes + float(shard_files.FRAMING_BYTES)
+    with self._lock:
+      for epoch in np.unique(epochs).tolist():
+        is_in = epochs == epoch
+        counted = np.bincount(indices[is_in], framed[is_in], len(self.shards))
+        self._bytes_read[epoch] = self._bytes_read.get(epoch, 0) + counted
+    return np.bool_(True)
+
+  def shards_that_ended_early(self, is_end: bool) -> list[str]:
+    """Shards that gave fewer bytes than they have, in an epoch that is over.
+
+    Args:
+      is_end: whether all records have been read. Otherwise an epoch is over for
+        certain when the next but one has begun.
+    """
+    with self._lock:
+      newest = max(self._bytes_read, default=0)
+      epoch = self._next_epoch
+      if epoch > newest or (epoch + 2 > newest and not is_end):
+        return []
+      self._next_epoch += 1
+      num_bytes = self._bytes_read.pop(epoch)
+    return [
+      self.shards[index]
+      for index, size in sorted(self._sizes.items())
+      if num_bytes[index] < size
+    ]
+
+  def _note_opening(self, index) -> np.bool_:
+    index = int(index)
+    size, _ = self._signature(index)
+    self._recent.append(index)
+    self._sizes[index] = size
+    return np.bool_(size > 0)
+
+  def _signature(self, index: int) -> tuple[int, int]:
+    """Size and time of change; zeros where the file cannot be looked at."""
+    try:
+      stat = tf.io.gfile.stat(self.shards[index])
+    except (tf.errors.OpError, OSError):
+      return 0, 0
+    return stat.length, stat.mtime_nsec
+
+  def _look_through(self, index) -> np.bool_:
+    """Whether a shard has no fault; takes note of those it has."""
+    index = int(index)
+    signature = self._signature(index)
+    if self._verdicts.get(index, ())[:1] != (signature,):
+      self._verdicts[index] = signature, self._has_no_fault(self.shards[index])
+    return np.bool_(self._verdicts[index][1])
+
+  def _has_no_fault(self, shard: str) -> bool:
+    num_records = num_bytes = num_faults = 0
+    for item in shard_files.read_shard(shard):
+      if isinstance(item, shard_files.Fault):
+        num_faults += 1
+        video_id = find_video_id(item.remains, self._id_key)
+        self.left_out.leave_out_fault(shard, item, video_id)
+      else:
+        num_records += 1
+        num_bytes += len(item)
+    self.left_out.add_shard(shard, num_records, num_bytes)
+    return num_faults == 0
+
+  def _readable_records(self, index, first):
+    """Yields what a shard with faults has left."""
+    if self._verdicts[int(index)][1]:
+      return
+    items = shard_files.read_shard(self.shards[int(index)])
+    for location, item in enumerate(items, start=int(first)):
+      if isinstance(item, bytes):
+        yield location, item
 
 
-def _video_name(record: bytes, id_key: str) -> str:
-  example = _parse_proto(record)
-  if example is None:
-    return ""
-  video_id = _only_bytes(example[0].get(id_key, tf.train.Feature()))
+def find_video_id(data: bytes, id_key: str) -> str | None:
+  """The id in a serialized record, damaged ones included; None if not found."""
+  example = _parse_proto(data)
+  context = example[0] if example else {}
+  video_id = _only_bytes(context.get(id_key, tf.train.Feature()))
   if not video_id:
-    return ""
-  return f" (video {video_id.decode(errors='backslashreplace')!r})"
+    # As it is serialized: the key, then three lengths, the id's own last.
+    key = b"\n" + bytes([len(id_key)]) + id_key.encode() + b"\x12"
+    entry = re.search(re.escape(key) + rb".\n.\n(.)", data, re.DOTALL)
+    if entry:
+      video_id = data[entry.end() : entry.end() + entry[1][0]]
+  return video_id.decode(errors="backslashreplace") or None
 
 
-def _shard_error(shard: str, error: Exception, number: int = 0) -> str:
-  return (
-    f"{shard!r} cannot be read at record {number}: {utils.error_text(error)}. "
-    "Shards are uncompressed TFRecord files; fetch it again if it is damaged."
+def _fault_error(
+  shard: str, fault: shard_files.Fault, *id_keys: str
+) -> UserError:
+  found = (find_video_id(fault.remains, key) for key in id_keys or ID_KEYS)
+  where = bad_records.place(
+    shard, fault.number, next(filter(None, found), None)
   )
+  return UserError(
+    f"{where}: {fault.detail}. Shards are uncompressed TFRecord files; fetch "
+    "this one again, or give --on_bad_record=skip to leave out what cannot be "
+    "read."
+  )
+
+
+def _lack_labels(records, is_suspect) -> np.ndarray:
+  """[K] bool: which of the suspect records have no list of labels at all."""
+  lacks_labels = np.zeros(len(records), bool)
+  for row in np.flatnonzero(is_suspect):
+    context, _ = _parse_proto(records[row]) or ({}, {})
+    lacks_labels[row] = LABELS_KEY not in context
+  return lacks_labels

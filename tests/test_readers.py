@@ -49,7 +49,9 @@ def make_record(context, frames=None) -> bytes:
     feature={name: feature(values) for name, values in context.items()}
   )
   if frames is None:
-    return tf.train.Example(features=context).SerializeToString()
+    return tf.train.Example(features=context).SerializeToString(
+      deterministic=True
+    )
   lists = {
     name: tf.train.FeatureList(feature=[feature(values) for values in rows])
     for name, rows in frames.items()
@@ -57,7 +59,7 @@ def make_record(context, frames=None) -> bytes:
   return tf.train.SequenceExample(
     context=context,
     feature_lists=tf.train.FeatureLists(feature_list=lists),
-  ).SerializeToString()
+  ).SerializeToString(deterministic=True)
 
 
 def video_context(video_id=b"vid0", labels=(1, 3)):
@@ -194,7 +196,12 @@ def test_dialects_are_recognised(tmp_path, dialect):
 
 def test_test_shards_have_no_labels(tmp_path):
   shards = sample_data.write_shards(
-    tmp_path, "v2_video", num_videos=1, num_classes=3, labels=False
+    tmp_path,
+    "v2_video",
+    num_videos=1,
+    num_shards=1,
+    num_classes=3,
+    labels=False,
   )
   assert not readers.detect_schema(shards).has_labels
 
@@ -303,54 +310,93 @@ def test_records_of_another_kind_are_refused(
     detect(tmp_path, context, frames, asked)
 
 
-def test_empty_shards_and_videos_without_frames_are_passed_over(tmp_path):
-  empty = write_shard(tmp_path / "empty", [])
+def test_videos_without_frames_are_passed_over(tmp_path):
   shard = write_shard(
     tmp_path / "shard", [frame_record(0), frame_record(0), frame_record(2)]
   )
-  schema = readers.detect_schema([empty, shard])
-  assert schema.shard == shard
+  schema = readers.detect_schema([shard])
   assert schema.feature_sizes == (3, 2)
   assert schema.record_bytes == len(frame_record(2))
-  # Nothing but such shards: the size of a frame is nowhere to be seen.
   no_frames = write_shard(tmp_path / "none", [frame_record(0)])
-  message = r"^No record with features in 2 shard\(s\), .*empty'"
-  with pytest.raises(UserError, match=message):
-    readers.detect_schema([empty, no_frames])
+  assert readers.detect_schema([no_frames, shard]).shard == shard
+  # Nothing but such videos: the size of a frame is nowhere to be seen.
+  with pytest.raises(UserError) as caught:
+    readers.detect_schema([no_frames, no_frames])
+  assert str(caught.value) == (
+    f"The videos of 2 shard(s), the first of which is {no_frames!r}, have no "
+    "frames; what a frame holds cannot be told."
+  )
+
+
+def test_a_layout_is_looked_for_in_few_records_of_a_shard(tmp_path):
+  # More would read terabytes before anything is said.
+  records = [frame_record(0)] * readers._SCHEMA_RECORDS
+  late = write_shard(tmp_path / "late", [*records, frame_record(2)])
+  with pytest.raises(UserError, match="have no frames"):
+    readers.detect_schema([late])
+  in_time = write_shard(tmp_path / "time", [*records[1:], frame_record(2)])
+  assert readers.detect_schema([late, in_time]).shard == in_time
+
+
+# How _fault_error ends; all that a shard may be wrong in.
+ADVICE = (
+  ". Shards are uncompressed TFRecord files; fetch this one again, or give "
+  "--on_bad_record=skip to leave out what cannot be read."
+)
 
 
 @pytest.mark.parametrize(
-  "content",
+  ("content", "detail"),
   [
-    b"VideoId,LabelConfidencePairs\nvid0,1 0.5 2 0.25\n",
-    b"\x1f\x8b\x08" + b"\0" * 40,
+    (
+      b"VideoId,LabelConfidencePairs\nvid0,1 0.5 2 0.25\n",
+      "the file begins with the text b'VideoId,Labe'",
+    ),
+    (b"\x1f\x8b\x08" + b"\0" * 40, "the file is compressed with gzip"),
+    (b"", "the file is empty"),
+    (b"x", "the file ends in its header"),
+    (
+      b"\0" * 100,
+      "its length does not match the checksum (CRC32C) stored with it, and so "
+      "the next record cannot be found",
+    ),
   ],
 )
-def test_other_files_are_refused(tmp_path, content):
+def test_other_files_are_refused(tmp_path, content, detail):
+  path = str(tmp_path / "file")
   (tmp_path / "file").write_bytes(content)
-  with pytest.raises(UserError, match="file' cannot be read at record 0: "):
-    readers.detect_schema([str(tmp_path / "file")])
-
-
-def test_a_file_too_short_for_a_record_is_refused(tmp_path):
-  # TensorFlow takes less than a record's header for the end of the file.
-  (tmp_path / "file").write_bytes(b"x")
-  with pytest.raises(UserError, match="file'. Check that the files are comp"):
-    readers.detect_schema([str(tmp_path / "file")])
+  shard = write_shard(tmp_path / "shard", [video_record()])
+  expected = f"{path!r}, record 0: {detail}{ADVICE}"
+  for shards in ([path], [path, shard]):
+    with pytest.raises(UserError) as caught:
+      readers.detect_schema(shards)
+    assert str(caught.value) == expected
+  # Where bad records are left out, another shard shows the layout.
+  assert readers.detect_schema([path, shard], skip_bad=True).shard == shard
+  with pytest.raises(UserError) as caught:
+    readers.detect_schema([path], skip_bad=True)
+  assert str(caught.value) == expected
 
 
 def test_folders_and_missing_files_are_refused(tmp_path):
-  for path in (tmp_path, tmp_path / "missing"):
-    with pytest.raises(UserError, match=f"^'{path}' cannot be read at"):
+  for path, reason in (
+    (tmp_path, "Is a directory"),
+    (tmp_path / "missing", "No such file or directory"),
+  ):
+    start = re.escape(f"{str(path)!r}, record 0: the file cannot be read: ")
+    end = re.escape(f"{reason}{ADVICE}")
+    with pytest.raises(UserError, match=f"^{start}.*{end}$"):
       readers.detect_schema([str(path)])
 
 
 @pytest.mark.parametrize("record", [b"", b"\xff garbage \xff", b"plain text"])
 def test_records_that_are_no_examples_are_refused(tmp_path, record):
-  shard = write_shard(tmp_path / "shard", [record])
+  shard = write_shard(tmp_path / "shard", [record, video_record()])
   message = "shard': the first record is neither a tf.Example"
   with pytest.raises(UserError, match=message):
     readers.detect_schema([shard])
+  schema = readers.detect_schema([shard], skip_bad=True)
+  assert schema.feature_sizes == (3, 2)
 
 
 def test_names_and_sizes_come_in_pairs():
@@ -461,14 +507,15 @@ def test_one_feature_of_several_is_read(tmp_path):
   ("batch_size", "num_readers"), [(1, 3), (6, 1), (7, 3), (8, 1), (8, 3)]
 )
 def test_evaluation_has_every_video_once(tmp_path, batch_size, num_readers):
-  shards = numbered_shards(tmp_path, [3, 0, 4])
+  shards = numbered_shards(tmp_path, [3, 4])
   reader = video_reader(num_readers=num_readers)
   batches = list(reader.evaluation_batches(shards, batch_size))
   assert len(batches) == -(-7 // batch_size)
   for batch in batches:
     sizes = {len(value) for value in tf.nest.flatten(batch)}
     assert sizes == {batch_size}
-    assert batch["epochs"].numpy().tolist() == [0] * batch_size
+  epochs = flat(epochs_of(batches))
+  assert epochs == [0] * 7 + [-1] * (len(epochs) - 7)
   ids = flat(ids_of(batches))
   assert sorted(ids) == [b"%03d" % number for number in range(7)]
   # The first batches are full; what the last one lacks weighs nothing.
@@ -478,7 +525,7 @@ def test_evaluation_has_every_video_once(tmp_path, batch_size, num_readers):
 
 def test_evaluation_has_one_order(tmp_path):
   # More shards than are read in turn, of several lengths.
-  shards = numbered_shards(tmp_path, [9, 1, 0, 20] + [2] * 16)
+  shards = numbered_shards(tmp_path, [9, 1, 20] + [2] * 16)
   batches = video_reader().evaluation_batches(shards, 4)
   expected = flat(ids_of(batches))
   assert sorted(expected) == [b"%03d" % number for number in range(62)]
@@ -494,8 +541,10 @@ def test_padding_is_zeros(tmp_path, make):
   shards = numbered_shards(tmp_path, [1], record)
   (batch,) = make().evaluation_batches(shards, 3)
   assert batch["video_ids"].numpy().tolist() == [b"000", b"", b""]
-  for value in tf.nest.flatten({**batch, "video_ids": [], "num_frames": []}):
+  others = {"video_ids": [], "num_frames": [], "epochs": []}
+  for value in tf.nest.flatten({**batch, **others}):
     assert not value[1:].numpy().any()
+  assert batch["epochs"].numpy().tolist() == [0, -1, -1]
   # One frame, as a model may divide by their number.
   assert batch["num_frames"].numpy()[1:].tolist() == [1, 1]
   for key in ("num_frames", "labels", "weights"):
@@ -532,10 +581,23 @@ def test_frame_level_blocks_do_not_show(tmp_path):
   assert sorted(flat(ids_of(batches))) == [b"%03d" % n for n in range(37)]
 
 
-@pytest.mark.parametrize("shards", [[], [0], [0, 0]])
-def test_no_videos_are_no_batches(tmp_path, shards):
-  shards = numbered_shards(tmp_path, shards or [0])
-  assert list(video_reader().evaluation_batches(shards, 2)) == []
+@pytest.mark.parametrize("counts", [[0], [0, 0], [3, 0, 4], [3, 4, 0]])
+def test_empty_shards_are_refused(tmp_path, counts):
+  # A download that failed, most likely.
+  shards = numbered_shards(tmp_path, counts)
+  empty = shards[counts.index(0)]
+  for batches in (
+    video_reader().evaluation_batches(shards, 2),
+    training(shards),
+  ):
+    with pytest.raises(UserError) as caught:
+      list(batches)
+    # Of two empty ones, training may open the second one first.
+    others = [shard for shard in shards if not os.path.getsize(shard)]
+    assert str(caught.value) in [
+      f"{path!r}, record 0: the file is empty{ADVICE}" for path in others
+    ]
+    assert len(others) > 1 or repr(empty) in str(caught.value)
 
 
 def test_a_strategy_gets_every_video(tmp_path):
@@ -552,8 +614,8 @@ VIDEOS = [b"%03d" % number for number in range(11)]
 
 @pytest.fixture(scope="module")
 def eleven(tmp_path_factory):
-  """Eleven videos in four shards, one of them empty."""
-  return numbered_shards(tmp_path_factory.mktemp("eleven"), [4, 1, 0, 6])
+  """Eleven videos in three shards."""
+  return numbered_shards(tmp_path_factory.mktemp("eleven"), [4, 1, 6])
 
 
 @pytest.fixture(scope="module")
@@ -591,7 +653,7 @@ def test_every_pass_has_every_video_once(uninterrupted):
 
 
 def test_batches_run_on_across_passes(uninterrupted):
-  # 33 videos: eight full batches and one of one, padded with pass 0.
+  # 33 videos: eight full batches and one of one; -1 where no more were left.
   assert epochs_of(uninterrupted) == [
     [0, 0, 0, 0],
     [0, 0, 0, 0],
@@ -601,7 +663,7 @@ def test_batches_run_on_across_passes(uninterrupted):
     [1, 1, 2, 2],
     [2, 2, 2, 2],
     [2, 2, 2, 2],
-    [2, 0, 0, 0],
+    [2, -1, -1, -1],
   ]
   weights = [batch["weights"].numpy().tolist() for batch in uninterrupted]
   assert weights == [[1, 1, 1, 1]] * 8 + [[1, 0, 0, 0]]
@@ -609,7 +671,7 @@ def test_batches_run_on_across_passes(uninterrupted):
 
 def test_a_batch_may_hold_several_passes(eleven):
   (batch,) = training(eleven, batch_size=40)
-  assert np.bincount(batch["epochs"].numpy()).tolist() == [11 + 7, 11, 11]
+  assert np.bincount(batch["epochs"].numpy() + 1).tolist() == [7, 11, 11, 11]
   assert batch["weights"].numpy().sum() == 33
 
 
@@ -687,11 +749,15 @@ CONTEXT_CHANGES = {
   "labels are floats": ({"labels": [1.0]}, "its labels are not integers"),
   "labels are strings": ({"labels": [b"1"]}, "its labels are not integers"),
   "labels twice": ({"labels": [2, 2, 0]}, None),
-  "no labels": ({"labels": None}, None),
+  "no labels": ({"labels": None}, "^it has no 'labels'$"),
+  "no labels but in its name": (
+    {"labels": None, "id": [b"labels"], "labels_of_2019": [1]},
+    "^it has no 'labels'$",
+  ),
   "labels without values": ({"labels": NO_VALUE}, None),
   "id is missing": ({"id": None}, "it has no 'id'; it has "),
   "id under another key": ({"id": None, "video_id": [b"v"]}, "has no 'id'"),
-  "id is empty": ({"id": [b""]}, "its 'id' is not one string, or is empty"),
+  "id is empty": ({"id": [b""]}, "its 'id' is not one string, or empty"),
   "id is a number": ({"id": [7]}, "its 'id' is not one string"),
   "two ids": ({"id": [b"a", b"b"]}, "its 'id' is not one string"),
   "id without values": ({"id": NO_VALUE}, "its 'id' is not one string"),
@@ -759,15 +825,15 @@ FRAME_CHANGES = {
   ),
   "frame of two strings": (
     {"rgb": [[b"abc", b"abc"], [b"abc"]]},
-    "frame 0 of its 'rgb' is not one byte string",
+    "frame 0 of its 'rgb' is not one string",
   ),
   "frame of floats": (
     {"audio": [[b"ab"], [1.0, 2.0]]},
-    "frame 1 of its 'audio' is not one byte string",
+    "frame 1 of its 'audio' is not one string",
   ),
   "frame without values": (
     {"audio": [[b"ab"], NO_VALUE]},
-    "frame 1 of its 'audio' is not one byte string",
+    "frame 1 of its 'audio' is not one string",
   ),
   "feature nobody asked for": ({"text": [[b"x"]] * 7}, None),
 }
@@ -820,10 +886,14 @@ def check_record(pipeline, record, message):
   with pytest.raises(UserError) as caught:
     pipeline.read(record)
   where = re.escape(f"{pipeline.path!r}, record 1")
-  match = re.match(rf"^{where}(?: \(video .*\))?: (.*)\.$", str(caught.value))
+  match = re.match(
+    rf"^{where}(?: \(video .*\))?: (.*)\. --on_bad_record=skip leaves such "
+    r"records out\.$",
+    str(caught.value),
+  )
   assert match, caught.value
-  assert match[1] == problem
-  assert re.search(message, problem)
+  assert match[1] == problem.detail
+  assert re.search(message, problem.detail)
 
 
 @pytest.mark.parametrize("name", VIDEO_CHANGES)
@@ -884,7 +954,9 @@ def check_agreement(pipeline, record, messages):
     pipeline.parse(record)
     return
   assert problem
-  assert any(re.search(message, problem) for message in messages), problem
+  assert any(re.search(message, problem.detail) for message in messages), (
+    problem
+  )
   with pytest.raises(tf.errors.InvalidArgumentError):
     pipeline.parse(record)
 
@@ -956,7 +1028,8 @@ def test_a_message_names_shard_record_and_video(tmp_path):
   write_shard(shards[1], records)
   message = (
     rf"^{re.escape(repr(shards[1]))}, record 2 \(video 'bäd\\n'\): its label 9"
-    r" is outside \[0, 5\); check --num_classes\.$"
+    r" is outside \[0, 5\); check --num_classes\. --on_bad_record=skip leaves "
+    r"such records out\.$"
   )
   with pytest.raises(UserError, match=message):
     list(training(shards))
@@ -985,9 +1058,16 @@ def test_label_errors_need_labels(tmp_path):
 @pytest.mark.parametrize(
   ("damage", "reason"),
   [
-    ("flipped bit", "corrupted record"),
-    ("truncated", "truncated record"),
-    ("missing", "No such file"),
+    (
+      "flipped bit",
+      "its data do not match the checksum (CRC32C) stored with it",
+    ),
+    (
+      "truncated",
+      "it should have {length} bytes and a checksum, but only 8 bytes are left "
+      "in the file",
+    ),
+    ("missing", "the file cannot be read: {path}; No such file or directory"),
   ],
 )
 def test_a_damaged_shard_is_named(tmp_path, damage, reason):
@@ -997,23 +1077,26 @@ def test_a_damaged_shard_is_named(tmp_path, damage, reason):
     content = bytearray(file.read())
   # All records are of one size: a length, its checksum, the data, a checksum.
   size = len(content) // 4
-  number = 2
+  # The id comes first, as the key "id" is the first of them.
+  place = "record 2 (video '006')"
   if damage == "flipped bit":
-    content[2 * size + 20] ^= 1
+    content[3 * size - 5] ^= 1
   elif damage == "truncated":
     del content[2 * size + 20 :]
+    place = "record 2"
   with open(path, "wb") as file:
     file.write(content)
   if damage == "missing":
     os.remove(path)
-    number = 0
-  message = rf"{os.path.basename(path)}' cannot be read at record {number}: "
+    place = "record 0"
+  reason = reason.format(length=size - 16, path=path)
   for batches in (
     video_reader().evaluation_batches(shards, 4),
     training(shards),
   ):
-    with pytest.raises(UserError, match=f"{message}.*{reason}"):
+    with pytest.raises(UserError) as caught:
       list(batches)
+    assert str(caught.value) == f"{path!r}, {place}: {reason}{ADVICE}"
 
 
 def test_detection_reads_no_further_than_it_must(tmp_path):

@@ -1,0 +1,233 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What happens to data that cannot be used: the policy, and what it left out.
+
+By default a program stops at the first bad record. With --on_bad_record=skip it
+goes on without it, and this module counts, logs and lists what was left out.
+"""
+
+import collections
+import threading
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from program import UserError
+
+from absl import logging
+
+import shard_files
+import utils
+
+REPORT_FILE = "bad_records.json"
+
+# So many of each cause are logged one by one; the report lists all.
+_MOST_LINES = 20
+_WRITE_EVERY_SECS = 10.0
+_SAMPLED_SHARDS = 16
+
+
+class Problem(NamedTuple):
+  """What is wrong with a record.
+
+  Attributes:
+    cause: the kind of problem, in a few words that all of its kind share.
+    detail: what is wrong; to be shown after the names of shard and record.
+  """
+
+  cause: str
+  detail: str
+
+
+def place(shard: str, number: int, video_id: str | None = None) -> str:
+  """How messages name a record."""
+  video = f" (video {video_id!r})" if video_id else ""
+  return f"{shard!r}, record {number}{video}"
+
+
+class BadRecords:
+  """Counts, logs and lists what a program leaves out; for several threads.
+
+  What is met again in a later pass over the data counts once. As a context
+  manager, it logs and writes the totals at its end.
+
+  Args:
+    report_path: the JSON file that lists what was left out. It is written only
+      if something was.
+    max_fraction: the largest part of the data that may be left out, in [0, 1].
+  """
+
+  def __init__(self, report_path: str, max_fraction: float = 0.01):
+    self._report_path = report_path
+    self._max_fraction = max_fraction
+    self._lock = threading.Lock()
+    self._shards: set[str] = set()
+    self._total_bytes = 0.0
+    self._record_bytes = 1.0
+    # Of the shards that have been looked at.
+    self._readable: set[str] = set()
+    self._num_readable = self._num_bytes = 0
+    # The cause, too: a shard may go after its first record was left out.
+    self._left_out: dict[tuple[str, int, str], dict] = {}
+    self._num_in_faults = 0
+    self._causes = collections.Counter()
+    self._num_lines = collections.Counter()
+    self._num_written = 0
+    self._last_write = time.monotonic()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused_error):
+    if self._left_out:
+      self._write()
+      logging.warning(
+        "Left out: %s. See %s.", self.summary(), self._report_path
+      )
+
+  def expect(self, shards: Sequence[str], record_bytes: int):
+    """Says what will be read; called again, adds other shards to it.
+
+    Args:
+      shards: the shards of a data set.
+      record_bytes: size of a typical record.
+    """
+    self._record_bytes = float(record_bytes)
+    others = [shard for shard in shards if shard not in self._shards]
+    sample = others[:: max(1, len(others) // _SAMPLED_SHARDS)]
+    sizes = list(map(_size_or_zero, sample))
+    self._total_bytes += sum(sizes) / max(1, len(sizes)) * len(others)
+    self._shards.update(others)
+
+  def add_shard(self, shard: str, num_records: int, num_bytes: int):
+    """Counts a shard's records that can be read, whatever they hold.
+
+    Args:
+      shard: the shard's path.
+      num_records: their number.
+      num_bytes: the bytes of their data.
+    """
+    with self._lock:
+      if shard in self._readable:
+        return
+      self._readable.add(shard)
+      self._num_readable += num_records
+      self._num_bytes += num_bytes
+      if self._num_readable:
+        self._record_bytes = self._num_bytes / self._num_readable
+
+  def leave_out(
+    self, shard: str, number: int, problem: Problem, video_id: str | None
+  ):
+    """Counts and logs a record that is left out.
+
+    Args:
+      shard: the shard's path.
+      number: the record's number in it.
+      problem: what is wrong.
+      video_id: the video's id, if it can be read.
+    """
+    self._add(shard, number, problem, video_id, 1)
+
+  def leave_out_fault(
+    self, shard: str, fault: shard_files.Fault, video_id: str | None
+  ):
+    """Counts and logs a damaged place of a shard, with all that is lost there.
+
+    Args:
+      shard: the shard's path.
+      fault: the place.
+      video_id: the id of the video there, if it can be read.
+    """
+    num_lost = max(1, round(fault.lost_bytes / self._record_bytes))
+    if fault.is_short:  # As many as the other shards have, it is to be feared.
+      per_shard = self._num_expected() / max(1, len(self._shards))
+      num_lost = max(num_lost, round(per_shard) - fault.number)
+    problem = Problem(fault.cause, fault.detail)
+    num_new = self._add(shard, fault.number, problem, video_id, num_lost)
+    with self._lock:
+      self._num_in_faults += num_new
+
+  def _add(self, shard, number, problem, video_id, num_records) -> int:
+    """Notes what is left out; returns how many records are new."""
+    key = (shard, number, problem.cause)
+    with self._lock:
+      if key in self._left_out:
+        return 0
+      self._left_out[key] = {
+        "shard": shard,
+        "record": number,
+        "video_id": video_id,
+        "cause": problem.cause,
+        "detail": problem.detail,
+        "num_records": num_records,
+      }
+      self._causes[problem.cause] += num_records
+      self._num_lines[problem.cause] += 1
+    if self._num_lines[problem.cause] <= _MOST_LINES:
+      logging.warning(
+        "Left out: %s: %s. So far: %s.",
+        place(shard, number, video_id),
+        problem.detail,
+        self.summary(),
+      )
+    return num_records
+
+  def check(self):
+    """Called now and then by the thread that uses the data; writes the report.
+
+    Raises:
+      UserError: more is bad than may be left out.
+    """
+    is_due = time.monotonic() - self._last_write > _WRITE_EVERY_SECS
+    if is_due and len(self._left_out) > self._num_written:
+      logging.warning("Left out so far: %s.", self.summary())
+      self._write()
+    fraction = self._causes.total() / max(1, self._num_expected())
+    if fraction > self._max_fraction:
+      raise UserError(
+        f"More cannot be used than --max_bad_fraction={self._max_fraction} "
+        f"allows: {self.summary()}. They are listed in {self._report_path!r}."
+      )
+
+  def _num_expected(self) -> float:
+    """Records of the whole data: exact once all shards have been looked at."""
+    found = self._num_readable + self._num_in_faults
+    if len(self._readable) == len(self._shards):
+      return found
+    return max(found, self._total_bytes / self._record_bytes)
+
+  def summary(self) -> str:
+    """How many records were left out, and why."""
+    with self._lock:
+      causes = self._causes.most_common()
+    total, expected = self._causes.total(), max(1, self._num_expected())
+    listing = ", ".join(f"{count:,} {cause}" for cause, count in causes)
+    return (
+      f"{total:,} of about {expected:,.0f} records ({total / expected:.2%}), "
+      f"{listing}"
+    )
+
+  def _write(self):
+    with self._lock:
+      entries = list(self._left_out.values())
+      report = {
+        "num_records": round(self._num_expected()),
+        "num_left_out": self._causes.total(),
+        "max_bad_fraction": self._max_fraction,
+        "causes": dict(self._causes),
+        "left_out": entries,
+      }
+    self._num_written = len(entries)
+    self._last_write = time.monotonic()
+    try:
+      utils.write_json(self._report_path, report)
+    except UserError as error:  # Of what may be days of work the least part.
+      logging.warning("%s", error)
+
+
+def _size_or_zero(path: str) -> int:
+  try:
+    return utils.file_size(path)
+  except UserError:  # It has gone, which will be found and counted.
+    return 0
