@@ -11,11 +11,13 @@ into one line and an exit code. Only our own bugs show a stack trace.
 
 import contextlib
 import ctypes
+import functools
 import logging as standard_logging
 import os
 import platform
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 
 _IGNORED_BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
@@ -71,8 +73,38 @@ def _quiet_stderr() -> Iterator[None]:
     os.close(null)
 
 
+@contextlib.contextmanager
+def _quiet_end_on_signals() -> Iterator[None]:
+  """Lets SIGINT and SIGTERM end the process without a trace.
+
+  Imports take seconds, in which nothing is lost yet.
+  """
+  defaults = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+  }
+  if threading.current_thread() is not threading.main_thread():
+    defaults = {}  # Only the main thread may set handlers.
+  changed = {
+    signum: signal.signal(signum, lambda number, _: os._exit(exit_code(number)))
+    for signum, default in defaults.items()
+    if signal.getsignal(signum) is default
+  }
+  try:
+    yield
+  finally:
+    for signum, handler in changed.items():
+      signal.signal(signum, handler)
+
+
+def exit_code(signum: int) -> int:
+  """The exit code of a program that a signal ended, as shells have it."""
+  return 128 + signum
+
+
 # TensorFlow's static initialisers log before any setting can stop them.
-with _quiet_stderr():
+with _quiet_end_on_signals(), _quiet_stderr():
+  import keras  # noqa: F401 Loaded here, where signals are looked after.
   import tensorflow as tf
 
 from absl import app, flags, logging  # noqa: E402
@@ -85,20 +117,28 @@ class UserError(ValueError):
   """A mistake in flags, files or data, explained well enough to mend it."""
 
 
-def run(main: Callable[[], int | None], define_flags: Callable[[], None]):
+def run(
+  main: Callable[..., int | None],
+  define_flags: Callable[[], None],
+  argument: str | None = None,
+):
   """Runs a program and exits with its code.
 
   Args:
-    main: takes no arguments, reads `flags.FLAGS`, and returns the exit code
-      (None means 0). A `UserError` from it is printed as one line.
+    main: reads `flags.FLAGS`, and returns the exit code (None means 0). A
+      `UserError` from it is printed as one line.
     define_flags: defines the program's flags; `module_name` groups them in
       `--help`.
+    argument: what the arguments beside the flags are called. There must be at
+      least one then, and `main` gets a list of them. None: there are none.
   """
   define_flags()
   description = sys.modules[main.__module__].__doc__ or ""
   app.run(
-    lambda _: _main_with_clear_errors(main),
-    flags_parser=lambda argv: _parse_flags(argv, description),
+    lambda argv: _main_with_clear_errors(
+      functools.partial(main, argv[1:]) if argument else main
+    ),
+    flags_parser=lambda argv: _parse_flags(argv, description, argument),
   )
 
 
@@ -121,7 +161,9 @@ def _main_with_clear_errors(main) -> int:
     )
     return EXIT_FAILURE
   except KeyboardInterrupt:
-    return exit_code(signal.SIGINT)
+    return _note_signal(signal.SIGINT)
+  except _Terminated:
+    return _note_signal(signal.SIGTERM)
 
 
 def _allocation(error) -> str:
@@ -130,15 +172,18 @@ def _allocation(error) -> str:
   return next((line for line in lines if "allocat" in line), lines[0])
 
 
+class _Terminated(SystemExit):
+  """SIGTERM, as an exception: half-written files are removed on its way."""
+
+
 def _exit_on_signal(signum, frame):
   del frame
-  # An exception, so that half-written files are removed on the way out.
-  sys.exit(exit_code(signum))
+  raise _Terminated(exit_code(signum))
 
 
-def exit_code(signum: int) -> int:
-  """The exit code of a program that a signal ended, as shells have it."""
-  return 128 + signum
+def _note_signal(signum: int) -> int:
+  _write_line(f"stopped by signal {signum}.")
+  return exit_code(signum)
 
 
 class StopSignals:
@@ -246,23 +291,30 @@ def _set_up_logging():
   handler.addFilter(lambda record: record.filename not in unwanted)
 
 
-def _parse_flags(argv: list[str], description: str) -> list[str]:
+def _parse_flags(
+  argv: list[str], description: str, argument: str | None
+) -> list[str]:
   """Parses flags; ends the program on `--help` and on usage errors."""
   if {"--help", "-help", "-h"} & set(argv[1:]):
     sys.stdout.write(_help_text(description))
     sys.exit(0)
+  # Flags may come behind arguments.
+  flags.FLAGS.set_gnu_getopt(argument is not None)
   try:
-    stray = flags.FLAGS(argv)[1:]
+    others = flags.FLAGS(argv)[1:]
   except flags.Error as error:
     _print_error(f"{str(error).rstrip('.')}. See --help.")
     sys.exit(EXIT_USAGE)
-  if stray:
+  if argument and not others:
+    _print_error(f"{argument} is missing. See --help.")
+    sys.exit(EXIT_USAGE)
+  if others and not argument:
     _print_error(
-      f"unexpected argument {stray[0]!r}. Flags are written --name=value; "
+      f"unexpected argument {others[0]!r}. Flags are written --name=value; "
       "quote a pattern that contains * so that the shell leaves it alone."
     )
     sys.exit(EXIT_USAGE)
-  return argv[:1]
+  return [argv[0], *others]
 
 
 def _help_text(description: str) -> str:
@@ -280,6 +332,9 @@ def _help_text(description: str) -> str:
 
 
 def _print_error(message):
-  name = os.path.basename(sys.argv[0])
   one_line = " ".join(str(message).split())
-  sys.stderr.write(f"{name}: error: {one_line}\n")
+  _write_line(f"error: {one_line}")
+
+
+def _write_line(line: str):
+  sys.stderr.write(f"{os.path.basename(sys.argv[0])}: {line}\n")

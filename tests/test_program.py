@@ -5,11 +5,13 @@
 import ast
 import io
 import os
+import pathlib
 import platform
 import re
 import signal
 import subprocess
 import sys
+import time
 
 import program
 
@@ -158,7 +160,7 @@ class TestMemory:
   ("signum", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
 class TestSignals:
-  def test_program_tidies_up_and_ends_without_a_word(
+  def test_program_tidies_up_and_says_why_it_ends(
     self, signum, exit_code, start_probe
   ):
     process = start_probe("--do=wait")
@@ -166,7 +168,9 @@ class TestSignals:
     result = process.wait()
     assert result.returncode == exit_code
     assert result.stdout == "waiting\ntidied up\n"
-    assert result.stderr == ""
+    assert re.fullmatch(
+      rf"\S+: stopped by signal {signum:d}\.\n", result.stderr
+    )
 
   def test_loop_ends_by_itself(self, signum, exit_code, start_probe):
     process = start_probe("--do=stop_at_signal")
@@ -194,7 +198,25 @@ class TestSignals:
     result = process.wait()
     assert result.returncode == exit_code
     assert result.stdout.endswith("waiting\ntidied up\n")
-    assert result.stderr == ""
+    assert f"stopped by signal {signum:d}.\n" in result.stderr
+
+
+@pytest.mark.parametrize(
+  ("signum", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_signal_during_the_imports_shows_no_trace(signum, exit_code, checkout):
+  process = subprocess.Popen(
+    [sys.executable, checkout / "inference.py"], stderr=subprocess.PIPE
+  )
+  # TensorFlow is being loaded as soon as one of its libraries is in memory.
+  maps = pathlib.Path(f"/proc/{process.pid}/maps")
+  while "libtensorflow" not in maps.read_text():
+    assert process.poll() is None
+    time.sleep(0.01)
+  process.send_signal(signum)
+  _, errors = process.communicate(timeout=60)
+  assert process.returncode == exit_code
+  assert errors == b""
 
 
 # (program, groups in order, some lines with a default or a unit)
