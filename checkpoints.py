@@ -3,9 +3,12 @@
 """Checkpoints of a train dir: writing them, finding them, loading them.
 
 Only the trainer writes them. They are `tf.train.Checkpoint`s called
-`model.ckpt-STEP`, with the file `checkpoint` naming the latest ones.
+`model.ckpt-STEP`. Which there are is found from the files in the folder.
 """
 
+import contextlib
+import math
+import os
 import re
 import time
 
@@ -15,13 +18,25 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+import checkpoint_files
 import utils
 
 PREFIX = "model.ckpt"
-
-# How often a newer checkpoint is taken when the trainer deletes the one that
-# was about to be read.
-_MAX_TRIES = 10
+_STATE_FILE = "checkpoint"
+# All that a trainer calls anything: a checkpoint's files, the folder in which
+# they are written, and the one that TensorFlow writes them in by itself. More
+# digits would not fit into the step that TensorBoard shows.
+_NAME = re.compile(
+  re.escape(PREFIX) + r"-(?P<step>0|[1-9]\d{0,17})"
+  r"(?P<rest>\.index|\.data-\d{5}-of-\d{5}|\.tmp|_temp)"
+)
+_SIGNS_OF_DAMAGE = (
+  tf.errors.OpError,
+  IndexError,
+  checkpoint_files.DamagedError,
+)
+# Any checkpoint may have a tensor of this size; its description is one.
+_SMALL_BYTES = 2**24
 
 
 class DivergedError(UserError):
@@ -39,7 +54,7 @@ class Position(tf.Module):
     step: int64 variable, optimizer steps done.
     num_examples: int64 variable, videos trained on.
     epoch: int64 variable, the pass over the data that is under way.
-    epoch_videos: int64 variable, videos of that pass already trained on.
+    epoch_videos: int64 variable, records of that pass that were read for it.
   """
 
   def __init__(self):
@@ -53,18 +68,27 @@ class Position(tf.Module):
     """Counts a batch.
 
     Args:
-      epochs: [batch] int32, the pass each row belongs to, never falling.
-      weights: [batch] float32, 0 for rows of padding.
+      epochs: [batch] int32, the passes that the records read for the batch
+        belong to, never falling; -1 where there were fewer.
+      weights: [batch] float32, 0 for rows without a video.
     """
-    is_real = weights > 0
     epochs = tf.cast(epochs, tf.int64)
-    last = tf.reduce_max(tf.where(is_real, epochs, self.epoch))
-    is_last = is_real & tf.equal(epochs, last)
+    last = tf.maximum(tf.reduce_max(epochs), self.epoch)
     before = tf.where(tf.equal(last, self.epoch), self.epoch_videos, 0)
-    self.epoch_videos.assign(before + tf.math.count_nonzero(is_last))
+    num_records = tf.math.count_nonzero(tf.equal(epochs, last))
+    self.epoch_videos.assign(before + num_records)
     self.epoch.assign(last)
-    self.num_examples.assign_add(tf.math.count_nonzero(is_real))
+    self.num_examples.assign_add(tf.math.count_nonzero(weights > 0))
     self.step.assign_add(1)
+
+  def check(self):
+    """Raises a DamagedError if no run can have come to this."""
+    for variable in self.variables:
+      value = int(variable.numpy())
+      if not 0 <= value < 10**18:
+        raise checkpoint_files.DamagedError(
+          f"its {variable.name.split(':')[0]} is {value}"
+        )
 
   def complete(self, num_epochs: int):
     """Notes that all passes are done, so that no data is read to find out."""
@@ -75,13 +99,19 @@ class Position(tf.Module):
 class Saver:
   """The trainer's checkpoints.
 
+  The files in the folder are what counts: a checkpoint is complete when it has
+  an index, which comes last. `checkpoint`, the list that TensorFlow's own
+  tools read, is only written.
+
   Args:
-    directory: where they are; the folder is made when needed.
+    directory: where they are; the folder has to be there.
     model: whose weights are saved.
     max_to_keep: how many of the latest stay.
     save_every_secs: seconds between two of them.
     config: something with `save(directory)`, called before the first
       checkpoint is written, so that none is ever without it; or None.
+    lock: something with `check()`, called before anything is changed in the
+      folder, which raises a UserError if another trainer works there; or None.
     **trackables: what else to save, by name.
   """
 
@@ -92,26 +122,26 @@ class Saver:
     max_to_keep: int,
     save_every_secs: float = 0,
     config=None,
+    lock=None,
     **trackables,
   ):
     self._directory = directory
     self._model = model
+    self._max_to_keep = max_to_keep
     self._config = config
+    self._lock = lock
     self._save_every_secs = save_every_secs
     self._last_save = time.monotonic()
     self._saved_step = None
-    self._manager = tf.train.CheckpointManager(
-      tf.train.Checkpoint(model=model, **trackables),
-      directory,
-      max_to_keep=max_to_keep,
-      checkpoint_name=PREFIX,
-    )
+    self._trackables = trackables
+    self._checkpoint = tf.train.Checkpoint(model=model, **trackables)
 
   def restore_latest(self) -> str | None:
     """Loads the latest checkpoint that can be read.
 
     A damaged one, left by a full disk for instance, is passed over with a
-    warning: the one before it costs less than the whole run.
+    warning: the one before it costs less than the whole run. What killed runs
+    left in the folder is deleted.
 
     Returns:
       Its path; None if the folder has no checkpoint.
@@ -120,11 +150,15 @@ class Saver:
       UserError: none can be read, or they are of another model.
     """
     unreadable = None
-    for path in reversed(self._manager.checkpoints):
+    for path in reversed(all_checkpoints(self._directory)):
       try:
-        self._manager.checkpoint.restore(path).assert_consumed()
-      except (tf.errors.OpError, IndexError) as error:
-        unreadable = error
+        _check_files(path, self._model)
+        self._checkpoint.restore(path).assert_consumed()
+        for trackable in self._trackables.values():
+          if isinstance(trackable, Position):
+            trackable.check()
+      except _SIGNS_OF_DAMAGE as error:
+        unreadable = unreadable or error
         logging.warning("%s cannot be read: %s", path, _first_line(error))
       except (AssertionError, ValueError) as error:
         raise UserError(
@@ -133,6 +167,7 @@ class Saver:
         ) from error
       else:
         self._saved_step = step_of(path)
+        self.tidy(newer_too=False)
         return path
     if unreadable:
       raise UserError(
@@ -153,24 +188,100 @@ class Saver:
 
     Raises:
       DivergedError: the weights are not finite; nothing is written.
-      UserError: the folder cannot be written.
+      UserError: the folder cannot be written, or is another trainer's now.
     """
     self._last_save = time.monotonic()
     if step == self._saved_step:
       return False
     check_finite(step, self._model)
+    self._check_lock()
     if self._config:
       self._config.save(self._directory)
       self._config = None
     try:
-      self._manager.save(checkpoint_number=step)
-    except (tf.errors.OpError, OSError) as error:
+      self._write(step)
+    except (*_SIGNS_OF_DAMAGE, OSError) as error:
       raise UserError(
         f"The checkpoint of step {step} cannot be written to "
         f"{self._directory!r}: {utils.error_text(error)}"
       ) from error
     self._saved_step = step
+    self.tidy(newer_too=True)
     return True
+
+  def _check_lock(self):
+    if self._lock:
+      self._lock.check()
+
+  def _write(self, step: int):
+    """Writes a checkpoint's files elsewhere and puts them in their places."""
+    # TensorFlow would make it, without all that belongs there.
+    if not tf.io.gfile.exists(self._directory):
+      raise OSError("the folder has vanished")
+    path = os.path.join(self._directory, f"{PREFIX}-{step}")
+    folder = f"{path}.tmp"
+    if utils.exists(folder):
+      utils.delete(folder)
+    self._checkpoint.save_counter.assign_add(1)
+    try:
+      self._checkpoint.write(os.path.join(folder, PREFIX))
+      _check_files(os.path.join(folder, PREFIX), self._model)
+      self._check_lock()  # Again: writing may have taken long.
+      # It must not lie beside the data of another, even if both are damaged.
+      if tf.io.gfile.exists(f"{path}.index"):
+        tf.io.gfile.remove(f"{path}.index")
+      for name in sorted(tf.io.gfile.listdir(folder)):  # "index" is the last.
+        tf.io.gfile.rename(
+          os.path.join(folder, name),
+          f"{path}{name.removeprefix(PREFIX)}",
+          overwrite=True,
+        )
+    finally:
+      with contextlib.suppress(UserError):
+        utils.delete(folder)
+
+  def tidy(self, newer_too: bool):
+    """Deletes what is not needed, of this run and of killed ones.
+
+    That is checkpoints beyond `max_to_keep`, and parts of unfinished ones.
+
+    Args:
+      newer_too: whether to delete checkpoints of later steps than the one that
+        was saved or loaded last: it was made from an earlier one, since those
+        could not be read.
+
+    Raises:
+      UserError: `checkpoint` cannot be written.
+    """
+    steps = list(map(step_of, all_checkpoints(self._directory)))
+    latest = max(steps, default=0)
+    if self._saved_step is not None:
+      latest = self._saved_step
+    kept = [step for step in steps if step <= latest][-self._max_to_keep :]
+    if kept:
+      self._write_state(kept)
+    if not newer_too:
+      kept += [step for step in steps if step > latest]
+    # First the indexes: data alone is nothing that anybody would read.
+    for name in sorted(
+      utils.list_folder(self._directory),
+      key=lambda name: not name.endswith(".index"),
+    ):
+      match = _NAME.fullmatch(name)
+      is_part = match and match["rest"] in (".tmp", "_temp")
+      if match and (is_part or int(match["step"]) not in kept):
+        try:
+          utils.delete(os.path.join(self._directory, name))
+        except UserError as error:
+          logging.warning("%s", error)
+
+  def _write_state(self, steps: list[int]):
+    """Writes `checkpoint`, by which TensorFlow's tools find checkpoints."""
+    names = [f'"{PREFIX}-{step}"' for step in steps]
+    lines = [f"model_checkpoint_path: {names[-1]}\n"]
+    lines += [f"all_model_checkpoint_paths: {name}\n" for name in names]
+    with utils.replacing(os.path.join(self._directory, _STATE_FILE)) as file:
+      file.write("".join(lines).encode())
 
 
 def check_finite(step: int, model: keras.Model):
@@ -189,44 +300,41 @@ def check_finite(step: int, model: keras.Model):
 
 
 def all_checkpoints(train_dir: str) -> list[str]:
-  """Paths of the checkpoints that the folder keeps, oldest first."""
-  try:
-    state = tf.train.get_checkpoint_state(train_dir)
-  except ValueError as error:
-    raise UserError(
-      f"The file 'checkpoint' in {train_dir!r} is damaged: {error}"
-    ) from error
-  if state is None:
-    return []
-  paths = list(state.all_model_checkpoint_paths)
-  latest = state.model_checkpoint_path
-  return paths if latest in paths else [*paths, latest]
+  """Paths of the checkpoints in a folder, the one of the last step last.
+
+  Only names count. What `checkpoint` says does not: it may have been written
+  when the folder was elsewhere, by a run that was killed, or by a stranger.
+
+  Raises:
+    UserError: the folder cannot be listed.
+  """
+  matches = map(_NAME.fullmatch, utils.list_folder(train_dir))
+  steps = {
+    int(match["step"])
+    for match in matches
+    if match and match["rest"] == ".index"
+  }
+  return [os.path.join(train_dir, f"{PREFIX}-{step}") for step in sorted(steps)]
 
 
 def latest_checkpoint(train_dir: str) -> str | None:
-  """The newest checkpoint's path, or None.
-
-  Raises:
-    UserError: the file that names it is damaged.
-  """
+  """The path of the last step's checkpoint, or None."""
   paths = all_checkpoints(train_dir)
   return paths[-1] if paths else None
 
 
-def check_index(train_dir: str):
-  """Raises a UserError if there are checkpoints, but no file that names them.
+def has_checkpoint(train_dir: str) -> bool:
+  """Whether a folder has checkpoints, be they another program's.
 
-  A trainer that took such a folder for an empty one would start again beside
-  days of work.
+  Raises:
+    UserError: the folder cannot be listed.
   """
-  pattern = re.compile(re.escape(PREFIX) + r"-\d+\.index")
-  lost = [name for name in utils.list_folder(train_dir) if pattern.match(name)]
-  if lost and not latest_checkpoint(train_dir):
-    raise UserError(
-      f"--train_dir={train_dir!r} has checkpoints ({lost[0]}), but the file "
-      "'checkpoint' that names the latest of them is missing or cannot be "
-      "read. Bring it back, or use another folder."
-    )
+  names = utils.list_folder(train_dir)
+  data = {name.rpartition(".data-")[0] for name in names}
+  return _STATE_FILE in names or any(
+    name.endswith(".index") and name.removesuffix(".index") in data
+    for name in names
+  )
 
 
 def step_of(path: str) -> int:
@@ -243,9 +351,10 @@ def restore_model(model: keras.Model, path: str):
     UserError: it lacks some of the model's weights, or has others.
   """
   try:
+    _check_files(path, model)
     status = tf.train.Checkpoint(model=model).restore(path).expect_partial()
     status.assert_existing_objects_matched()
-  except (tf.errors.OpError, IndexError) as error:
+  except _SIGNS_OF_DAMAGE as error:
     raise UnreadableError(
       f"{path!r} cannot be read: {_first_line(error)}"
     ) from error
@@ -257,26 +366,56 @@ def restore_model(model: keras.Model, path: str):
 
 
 def restore_latest_model(model: keras.Model, train_dir: str) -> int:
-  """Loads the latest checkpoint's weights; returns its step.
+  """Loads the weights of the latest checkpoint that can be read.
+
+  A damaged one is passed over with a warning.
+
+  Returns:
+    Its step.
 
   Raises:
-    UserError: there is none that can be read.
+    UserError: there is none, none can be read, or it is of another model.
   """
-  for attempt in range(_MAX_TRIES):
-    path = latest_checkpoint(train_dir)
-    if not path:
-      raise UserError(
-        f"--train_dir={train_dir!r} has no checkpoint yet. Train a model there "
-        "first: python train.py --train_dir=... --train_data_pattern=..."
-      )
+  damaged = {}
+  # Listed again each time: a live trainer deletes old ones, and the one that is
+  # gone when its turn comes has a newer one in its place.
+  while paths := [
+    path for path in all_checkpoints(train_dir) if path not in damaged
+  ]:
     try:
-      restore_model(model, path)
-      break
-    except UnreadableError:
-      # A live trainer deletes old ones; there is a newer one then.
-      if attempt == _MAX_TRIES - 1:
-        raise
-  return step_of(path)
+      restore_model(model, paths[-1])
+      return step_of(paths[-1])
+    except UnreadableError as error:
+      damaged[paths[-1]] = error
+      if paths[-1] in all_checkpoints(train_dir):
+        logging.warning("%s", error)
+  if damaged:
+    raise next(iter(damaged.values()))
+  raise UserError(
+    f"--train_dir={train_dir!r} has no checkpoint yet. Train a model there "
+    "first: python train.py --train_dir=... --train_data_pattern=..."
+  )
+
+
+def _check_files(path: str, model: keras.Model):
+  """Looks at a checkpoint's files before TensorFlow does.
+
+  Raises:
+    DamagedError: they are not those of a complete checkpoint.
+    tf.errors.OpError: one of them cannot be read.
+    ValueError: they hold too much to be of the model.
+  """
+  largest = checkpoint_files.largest_tensor(path)
+  # What else is saved is no larger: slots of the optimizer, counters.
+  limit = max(
+    math.prod(weight.shape) * tf.as_dtype(weight.dtype).size
+    for weight in model.weights
+  )
+  if largest > max(limit, _SMALL_BYTES):
+    raise ValueError(
+      f"it holds a tensor of {largest:,} bytes, the model none of more than "
+      f"{limit:,}."
+    )
 
 
 def _first_line(error: Exception) -> str:

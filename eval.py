@@ -17,6 +17,7 @@ import program  # Sets up the environment; before TensorFlow and Keras.
 import tensorflow as tf
 from absl import flags, logging
 
+import bad_records
 import checkpoints
 import evaluation
 import experiment
@@ -72,21 +73,29 @@ def main() -> int:
   if not FLAGS.run_once:
     wait_for_model(FLAGS.train_dir)
   config = experiment.load_config(FLAGS.train_dir)
-  shards, reader = experiment.open_shards(
-    config, FLAGS.eval_data_pattern, "eval_data_pattern", FLAGS.num_readers
+  report_path = os.path.join(
+    FLAGS.train_dir, evaluation.EVAL_DIR, bad_records.REPORT_FILE
   )
-  evaluator = Evaluator(
-    config,
-    FLAGS.train_dir,
-    reader.evaluation_batches(shards, FLAGS.batch_size),
-    min(FLAGS.top_k, config.num_classes),
-    FLAGS.jit_compile,
-  )
-  if FLAGS.run_once:
-    evaluator.restore_latest()
-    evaluator.evaluate()
-  else:
-    follow(FLAGS.train_dir, evaluator)
+  with experiment.noting_bad_records(report_path) as left_out:
+    shards, reader = experiment.open_shards(
+      config,
+      FLAGS.eval_data_pattern,
+      "eval_data_pattern",
+      FLAGS.num_readers,
+      left_out=left_out,
+    )
+    evaluator = Evaluator(
+      config,
+      FLAGS.train_dir,
+      reader.evaluation_batches(shards, FLAGS.batch_size, left_out=left_out),
+      min(FLAGS.top_k, config.num_classes),
+      FLAGS.jit_compile,
+    )
+    if FLAGS.run_once:
+      evaluator.restore_latest()
+      evaluator.evaluate()
+    else:
+      follow(FLAGS.train_dir, evaluator)
   return 0
 
 
@@ -109,6 +118,7 @@ def follow(train_dir: str, evaluator: "Evaluator"):
   the trainer has deleted before their turn came are passed over with a note.
   """
   seen: set[tuple[str, int]] = set()
+  has_begun = False
   try:
     while True:
       paths = checkpoints.all_checkpoints(train_dir)
@@ -116,14 +126,18 @@ def follow(train_dir: str, evaluator: "Evaluator"):
       if not new:
         time.sleep(_POLL_SECS)
         continue
-      # At first only the latest: the older ones are of no interest any more.
-      path, _ = new[0] if seen else new[-1]
-      seen.update(new[:1] if seen else new)
+      # At first only the latest: the older ones are of no interest any more,
+      # unless it is damaged.
+      key = new[0] if has_begun else new[-1]
+      seen.add(key)
       try:
-        evaluator.restore(path)
+        evaluator.restore(key[0])
       except checkpoints.UnreadableError as error:
         logging.warning("Skipped: %s", error)
         continue
+      if not has_begun:
+        seen.update(new)
+        has_begun = True
       evaluator.evaluate()
   except (KeyboardInterrupt, SystemExit):
     logging.info("Stopped by a signal.")

@@ -5,9 +5,10 @@
 While numpy adds a batch to the metrics, the model predicts the next one.
 """
 
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from program import UserError
@@ -180,19 +181,38 @@ def make_writer(eval_dir: str) -> tf.summary.SummaryWriter:
     UserError: the folder cannot be written.
   """
   utils.make_folder(eval_dir, "train_dir")
-  try:
+  with clear_event_errors(eval_dir):
     return tf.summary.create_file_writer(eval_dir)
+
+
+@contextlib.contextmanager
+def clear_event_errors(folder: str) -> Iterator[None]:
+  """Context that writes TensorBoard events to a folder.
+
+  Raises:
+    UserError: they cannot be written.
+  """
+  try:
+    yield
   except tf.errors.OpError as error:
+    # There may be several lines, of which each names the file.
+    cause = utils.error_text(error).splitlines()[0]
     raise UserError(
-      f"{eval_dir!r} cannot be written: {utils.error_text(error)}"
+      f"Events cannot be written to {folder!r}: {cause}"
     ) from error
 
 
 def write_results(
   eval_dir: str, writer: tf.summary.SummaryWriter, step: int, results
 ):
-  """Writes the results to TensorBoard and to `eval_results.json`."""
-  with writer.as_default(step=step):
+  """Writes the results to `eval_results.json` and to TensorBoard.
+
+  Raises:
+    UserError: they cannot be written.
+  """
+  path = os.path.join(eval_dir, RESULTS_FILE)
+  utils.write_json(path, {"step": step, **results})
+  with clear_event_errors(eval_dir), writer.as_default(step=step):
     for name, tag in (
       ("hit_at_one", "Epoch/Eval_Avg_Hit@1"),
       ("perr", "Epoch/Eval_Avg_Perr"),
@@ -202,6 +222,3 @@ def write_results(
       ("videos_per_second", "Epoch/Eval_Examples/Second"),
     ):
       tf.summary.scalar(tag, results[name])
-  writer.flush()
-  path = os.path.join(eval_dir, RESULTS_FILE)
-  utils.write_json(path, {"step": step, **results})

@@ -15,7 +15,7 @@ import io
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import program  # Sets up the environment; before TensorFlow and Keras.
 from program import UserError
@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
+import bad_records
 import checkpoints
 import eval_util
 import evaluation
@@ -92,21 +93,29 @@ def main() -> int:
   names = None
   if FLAGS.vocabulary_file:
     names = read_vocabulary(FLAGS.vocabulary_file)
-  shards, reader = experiment.open_shards(
-    config,
-    FLAGS.input_data_pattern,
-    "input_data_pattern",
-    FLAGS.num_readers,
-    need_labels=False,
-  )
-  model = experiment.build_model(config)
-  checkpoints.restore_latest_model(model, FLAGS.train_dir)
-  forward = evaluation.make_forward(config, model, FLAGS.jit_compile)
-  batches = reader.evaluation_batches(
-    shards, FLAGS.batch_size, with_labels=False
-  )
-  infer(batches, forward, FLAGS.top_k, FLAGS.output_file, names)
+  report_path = _beside(FLAGS.output_file, bad_records.REPORT_FILE)
+  with experiment.noting_bad_records(report_path) as left_out:
+    shards, reader = experiment.open_shards(
+      config,
+      FLAGS.input_data_pattern,
+      "input_data_pattern",
+      FLAGS.num_readers,
+      need_labels=False,
+      left_out=left_out,
+    )
+    model = experiment.build_model(config)
+    checkpoints.restore_latest_model(model, FLAGS.train_dir)
+    forward = evaluation.make_forward(config, model, FLAGS.jit_compile)
+    batches = reader.evaluation_batches(
+      shards, FLAGS.batch_size, with_labels=False, left_out=left_out
+    )
+    infer(batches, forward, FLAGS.top_k, FLAGS.output_file, names)
   return 0
+
+
+def _beside(path: str, name: str) -> str:
+  """predictions.csv -> predictions.NAME."""
+  return f"{os.path.splitext(path)[0]}.{name}"
 
 
 def infer(
@@ -133,7 +142,7 @@ def infer(
     output.flush()  # A folder that cannot be written shows now, not at the end.
     names_output = None
     if names is not None:
-      path = os.path.splitext(output_file)[0] + ".names.csv"
+      path = _beside(output_file, "names.csv")
       names_output = stack.enter_context(utils.replacing(path))
       names_output.write(NAMES_HEADER)
     predicted = stack.enter_context(
@@ -232,21 +241,12 @@ def read_vocabulary(path: str) -> dict[int, str]:
   KnowledgeGraphId, or by its index where that is empty too.
 
   Raises:
-    UserError: the file cannot be read or lacks a column.
+    UserError: the file cannot be read, lacks a column, or has a class twice.
   """
   try:
     with tf.io.gfile.GFile(path, "rb") as file:
       text = file.read().decode("utf-8-sig")
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    missing = {"Index", "Name"} - set(reader.fieldnames or ())
-    if missing:
-      raise ValueError(f"it has no column {', '.join(sorted(missing))}")
-    return {
-      int(row["Index"]): row["Name"]
-      or row.get("KnowledgeGraphId")
-      or f"class {row['Index']}"
-      for row in reader
-    }
+    return dict(_named_classes(text))
   except (tf.errors.OpError, OSError) as error:
     raise UserError(
       f"--vocabulary_file={path!r} cannot be read: {utils.error_text(error)}"
@@ -256,6 +256,29 @@ def read_vocabulary(path: str) -> dict[int, str]:
       f"--vocabulary_file={path!r} is not the dataset's vocabulary.csv, a CSV "
       f"with the columns Index and Name: {error}."
     ) from error
+
+
+def _named_classes(text: str) -> Iterator[tuple[int, str]]:
+  """Index and name of each class in a vocabulary.
+
+  Raises:
+    ValueError, csv.Error: it is something else.
+  """
+  if "\0" in text:
+    raise ValueError("it has NUL characters")
+  # Strictly: a file that was cut off must not lose classes in a long name.
+  reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+  missing = {"Index", "Name"} - set(reader.fieldnames or ())
+  if missing:
+    raise ValueError(f"it has no column {', '.join(sorted(missing))}")
+  seen = set()
+  for row in reader:
+    index = int(row["Index"])
+    if index < 0 or index in seen:
+      raise ValueError(f"class {index} is negative, or there twice")
+    seen.add(index)
+    name = row["Name"] or row.get("KnowledgeGraphId") or f"class {index}"
+    yield index, name
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ import dataclasses
 import json
 import os
 import time
+from collections.abc import Iterator
 
 import program
+from program import UserError
 
 import numpy as np
 import tensorflow as tf
@@ -47,9 +49,11 @@ class Logger:
     self._every_steps = every_steps
     self._total_steps = total_steps
     # Flushed when a checkpoint is saved: on gs:// each flush uploads the file.
-    self._writer = tf.summary.create_file_writer(
-      train_dir, max_queue=10_000, flush_millis=3_600_000
-    )
+    with evaluation.clear_event_errors(train_dir):
+      self._writer = tf.summary.create_file_writer(
+        train_dir, max_queue=10_000, flush_millis=3_600_000
+      )
+    self._events_error = None
     self._display = None
     self._has_graph = False
     self._unchecked = None
@@ -62,13 +66,40 @@ class Logger:
     self._display = program.ProgressDisplay("step", self._total_steps, step)
     self._start = self._now()
     text = json.dumps(dataclasses.asdict(self._config), indent=2)
-    with self._writer.as_default(step=step):
+    with self._events(step):
       tf.summary.text("configuration", f"```\n{text}\n```")
     return self
 
-  def __exit__(self, *unused_error):
-    self._writer.close()
+  def __exit__(self, error_type, error, traceback):
     self._display.close()
+    with self._noting_events_error():
+      self._writer.close()
+    if error is None:
+      self._raise_events_error()
+
+  @contextlib.contextmanager
+  def _events(self, step: int) -> Iterator[None]:
+    """Context in which tf.summary writes to the train dir.
+
+    That they cannot be written is not raised here but once a checkpoint has
+    been saved: they are worth less than that.
+    """
+    with self._noting_events_error(), self._writer.as_default(step=step):
+      yield
+
+  @contextlib.contextmanager
+  def _noting_events_error(self) -> Iterator[None]:
+    try:
+      with evaluation.clear_event_errors(self._train_dir):
+        yield
+    except UserError as error:
+      if not self._events_error:
+        logging.warning("%s", error)
+      self._events_error = self._events_error or error
+
+  def _raise_events_error(self):
+    if self._events_error:
+      raise self._events_error
 
   def note(self, line: str):
     """Shows a line that stays."""
@@ -141,7 +172,7 @@ class Logger:
       gap=f"{metrics['gap']:.2f}",
       examples_per_sec=f"{rate:.0f}",
     )
-    with self._writer.as_default(step=step):
+    with self._events(step):
       tf.summary.scalar("label_loss", loss)
       penalty = experiment.weight_penalty(self._model)  # After the step.
       tf.summary.scalar("reg_loss", outcome["regularization_loss"] + penalty)
@@ -165,16 +196,22 @@ class Logger:
     """Writes the graph of a step to TensorBoard, at the first call."""
     if not self._has_graph:
       self._has_graph = True
-      with self._writer.as_default(step=0):
+      with self._events(0):
         tf.summary.graph(train_step.get_concrete_function(batch).graph)
 
   def log_histograms(self, step: int, outcome):
-    """Writes histograms of the weights and of a batch's predictions."""
-    with self._writer.as_default(step=step):
+    """Writes histograms of the weights and of a batch's predictions.
+
+    To be called when a checkpoint has been saved.
+
+    Raises:
+      UserError: no events can be written, these or earlier ones.
+    """
+    with self._events(step):
       for variable in self._model.weights:
         tf.summary.histogram(f"weights/{variable.path}", variable)
       tf.summary.histogram("predictions", self._predictions(outcome["scores"]))
-    self._writer.flush()
+    self._raise_events_error()
 
   def _predictions(self, scores):
     scores = tf.cast(scores, tf.float32)
@@ -254,6 +291,9 @@ class Validation:
     batches: the batches to evaluate on.
     every_steps: steps between two evaluations.
     jit_compile: whether to compile with XLA.
+
+  Raises:
+    UserError: a folder cannot be written, or the best model so far is damaged.
   """
 
   def __init__(
@@ -270,6 +310,9 @@ class Validation:
       self._best_dir, model, max_to_keep=1, config=config
     )
     self._writer = evaluation.make_writer(self._eval_dir)
+    self._best_gap = self._read_best_gap()
+    if experiment.has_model(self._best_dir):
+      self._saver.tidy(newer_too=False)
     self._evaluated = model
     if config.mixed_precision:
       self._evaluated = experiment.build_model(config)
@@ -308,17 +351,28 @@ class Validation:
     if results is None:
       return
     logger.note(evaluation.summary_line(step, results, num_classes))
-    evaluation.write_results(self._eval_dir, self._writer, step, results)
-    if results["gap"] > self._best_gap():
+    if results["gap"] > self._best_gap:
       utils.make_folder(self._best_dir, "train_dir")
       self._saver.save(step)
       utils.write_json(self._best_results, {"step": step, **results})
+      self._best_gap = results["gap"]
       logger.note(f"Best GAP so far; kept in {self._best_dir}.")
+    evaluation.write_results(self._eval_dir, self._writer, step, results)
 
-  def _best_gap(self) -> float:
+  def _read_best_gap(self) -> float:
+    """The GAP of the best model so far; -1 if there is none.
+
+    Raises:
+      UserError: the file that says so is damaged. To go on as if there were
+        none would replace the best model with any other.
+    """
     if not utils.exists(self._best_results):
       return -1.0
     results = utils.read_json(self._best_results)
-    if not isinstance(results, dict) or "gap" not in results:
-      return -1.0
-    return float(results["gap"])
+    gap = results.get("gap") if isinstance(results, dict) else None
+    if type(gap) not in (int, float) or not 0 <= gap < 1.01:
+      raise UserError(
+        f"{self._best_results!r} does not say how good the best model is: it "
+        f"has no gap from 0 to 1. Move {self._best_dir!r} to another place."
+      )
+    return float(gap)

@@ -7,9 +7,12 @@ Every path may be local or `gs://`.
 
 import concurrent.futures
 import contextlib
+import fcntl
 import inspect
 import json
 import os
+import re
+import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
@@ -24,39 +27,45 @@ import tensorflow as tf
 DEQUANTIZE_SCALE = 4.0 / 255.0
 DEQUANTIZE_OFFSET = 4.0 / 512.0 - 2.0
 
+# What is read here has a few kilobytes; a stranger's file may have any number.
+_MAX_JSON_BYTES = 2**26
 
-def list_shards(patterns: str, flag_name: str) -> list[str]:
+
+def list_shards(patterns: str, flag_name: str | None) -> list[str]:
   """Files that match a comma-separated list of globs, sorted, each once.
 
   Args:
     patterns: one or more globs, for instance "a/train*.tfrecord,b/*.tfrecord".
-    flag_name: the flag the patterns came from, for the error messages.
+    flag_name: the flag the patterns came from, for the error messages; None
+      where they are an argument of the program.
 
   Raises:
     UserError: the list is empty, or a glob matches nothing or a directory.
   """
+  source = f"--{flag_name}" if flag_name else "PATTERN"
+  option = f"--{flag_name}=" if flag_name else ""
   globs = [part.strip() for part in (patterns or "").split(",") if part.strip()]
   if not globs:
     raise UserError(
-      f"--{flag_name} is empty. Give the shards' path, for instance "
-      f"--{flag_name}='/path/to/train*.tfrecord'."
+      f"{source} is empty. Give the shards' path, for instance "
+      f"{option}'/path/to/train*.tfrecord'."
     )
   shards = set()
   for pattern in globs:
-    shards.update(_matching_files(pattern, flag_name))
+    shards.update(_matching_files(pattern, source, option))
   return sorted(shards)
 
 
-def _matching_files(pattern: str, flag_name: str) -> list[str]:
+def _matching_files(pattern: str, source: str, option: str) -> list[str]:
   try:
     matches = tf.io.gfile.glob(pattern)
   except (tf.errors.OpError, OSError) as error:
     raise UserError(
-      f"--{flag_name}: {pattern!r} cannot be listed: {error_text(error)}"
+      f"{source}: {pattern!r} cannot be listed: {error_text(error)}"
     ) from error
   if not matches:
     raise UserError(
-      f"--{flag_name}: no file matches {pattern!r}. Check the path, and quote "
+      f"{source}: no file matches {pattern!r}. Check the path, and quote "
       "the pattern so that the shell leaves it alone."
     )
   for match in matches:
@@ -65,8 +74,8 @@ def _matching_files(pattern: str, flag_name: str) -> list[str]:
     is_suspect = len(matches) < 16 or not os.path.splitext(match)[1]
     if is_suspect and tf.io.gfile.isdir(match):
       raise UserError(
-        f"--{flag_name}: {match!r} is a directory. Name the files in it, for "
-        f"instance --{flag_name}='{match.rstrip('/')}/*.tfrecord'."
+        f"{source}: {match!r} is a directory. Name the files in it, for "
+        f"instance {option}'{match.rstrip('/')}/*.tfrecord'."
       )
   return matches
 
@@ -123,6 +132,9 @@ def find_class_by_name(
 
 def error_text(error: Exception) -> str:
   """An exception's message without TensorFlow's graph coordinates."""
+  if isinstance(error, OSError) and error.strerror:
+    # As TensorFlow has it.
+    return f"{error.filename or 'file'}; {error.strerror}"
   message = getattr(error, "message", None) or str(error)
   return message.split("[Op:")[0].split("}} ")[-1].strip()
 
@@ -134,7 +146,8 @@ def replacing(
   """A file that takes `path`'s place when it is complete.
 
   It is written under a temporary name beside `path`; an exception or a kill
-  leaves what was at `path` untouched.
+  leaves what was at `path` untouched. What a kill leaves under such a name is
+  deleted when the same file is written again.
 
   Args:
     path: local or gs://.
@@ -150,20 +163,82 @@ def replacing(
       f"{path!r} cannot be written: a file's name is needed, not a folder's."
     )
   temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-  try:
-    with _clear_write_errors(path):
-      file = opener(temporary) if opener else tf.io.gfile.GFile(temporary, "wb")
+  with contextlib.ExitStack() as stack:
     try:
-      yield _Output(file, path)
-    finally:
       with _clear_write_errors(path):
-        file.close()
-    with _clear_write_errors(path):
-      tf.io.gfile.rename(temporary, path, overwrite=True)
+        if _is_local(path):  # Elsewhere, only what is complete has a name.
+          _delete_what_kills_left(path)
+          stack.callback(os.close, _open_locked(temporary))
+        if not opener:
+          opener = _open_binary
+        file = opener(temporary)
+      try:
+        yield _Output(file, path)
+      finally:
+        with _clear_write_errors(path):
+          file.close()
+      with _clear_write_errors(path):
+        tf.io.gfile.rename(temporary, path, overwrite=True)
+    except BaseException:
+      with contextlib.suppress(tf.errors.OpError, OSError):
+        tf.io.gfile.remove(temporary)
+      raise
+
+
+def _open_binary(path: str) -> tf.io.gfile.GFile:
+  return tf.io.gfile.GFile(path, "wb")
+
+
+def _is_local(path: str) -> bool:
+  return "://" not in path
+
+
+def _open_locked(path: str) -> int:
+  """Makes a local file that shows that its writer lives; its descriptor.
+
+  A lock goes with the process that has it, whatever ends that, and locks of
+  other machines show on file systems that they share.
+  """
+  descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+  try:
+    # Some file systems have no locks; nothing is deleted there.
+    with contextlib.suppress(OSError):
+      fcntl.flock(descriptor, fcntl.LOCK_EX)
+    # It may have been taken for a dead one's before it was locked.
+    if os.path.lexists(path):
+      return descriptor
   except BaseException:
-    with contextlib.suppress(tf.errors.OpError, OSError):
-      tf.io.gfile.remove(temporary)
+    os.close(descriptor)
     raise
+  os.close(descriptor)
+  return _open_locked(path)
+
+
+def _delete_what_kills_left(path: str):
+  """Deletes temporary files of `replacing(path)` whose writers are dead."""
+  folder, name = os.path.split(path)
+  temporary = re.compile(re.escape(name) + r"\.[0-9a-f]{8}\.tmp")
+  names = []
+  with contextlib.suppress(tf.errors.OpError):  # Writing will say so.
+    names = tf.io.gfile.listdir(folder or ".")
+  for other in names:
+    if temporary.fullmatch(other):
+      with contextlib.suppress(OSError):  # It is still written, or gone.
+        _delete_unlocked(os.path.join(folder, other))
+
+
+def _delete_unlocked(path: str):
+  """Deletes a local file that nobody has locked.
+
+  Raises:
+    OSError: somebody has, or it is no file.
+  """
+  descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+  try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.remove(path)
+  finally:
+    os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -202,7 +277,8 @@ def make_folder(path: str, flag_name: str):
     UserError: it cannot be made, or a file is in its place.
   """
   try:
-    tf.io.gfile.makedirs(path)
+    if not tf.io.gfile.exists(path):
+      tf.io.gfile.makedirs(path)
   except (tf.errors.OpError, OSError) as error:
     raise UserError(
       f"--{flag_name}={path!r} cannot be made: {error_text(error)}"
@@ -260,10 +336,13 @@ def delete(path: str):
     UserError: it cannot be deleted.
   """
   try:
-    if tf.io.gfile.isdir(path):
-      tf.io.gfile.rmtree(path)
-    else:
+    # TensorFlow's own rmtree empties folders that symbolic links lead to.
+    if os.path.islink(path) or not tf.io.gfile.isdir(path):
       tf.io.gfile.remove(path)
+    elif _is_local(path):
+      shutil.rmtree(path)
+    else:
+      tf.io.gfile.rmtree(path)
   except (tf.errors.OpError, OSError) as error:
     raise UserError(
       f"{path!r} cannot be deleted: {error_text(error)}"
@@ -280,12 +359,14 @@ def read_json(path: str) -> Any:
   """What a JSON file holds.
 
   Raises:
-    UserError: the file cannot be read or is no JSON.
+    UserError: the file cannot be read, is no JSON, or far too large.
   """
+  if file_size(path) > _MAX_JSON_BYTES:
+    raise UserError(f"{path!r} has more than {_MAX_JSON_BYTES:,} bytes.")
   try:
     with tf.io.gfile.GFile(path, "rb") as file:
-      return json.loads(file.read())
+      return json.loads(file.read(_MAX_JSON_BYTES))
   except (tf.errors.OpError, OSError) as error:
     raise UserError(f"{path!r} cannot be read: {error_text(error)}") from error
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise UserError(f"{path!r} is not valid JSON: {error}") from error

@@ -3,6 +3,7 @@
 """Where a run stands, and the checkpoints it leaves."""
 
 import os
+import shutil
 
 from program import UserError
 
@@ -12,6 +13,9 @@ import pytest
 import tensorflow as tf
 
 import checkpoints
+
+# Of the two files of a checkpoint.
+ENDS = (".data-00000-of-00001", ".index")
 
 
 def dense_model(num_classes=3, size=2, num_layers=1):
@@ -187,6 +191,18 @@ def test_large_weights_are_finite():
   checkpoints.check_finite(1, model)
 
 
+@pytest.mark.parametrize("value", [-1, 10**18])
+@pytest.mark.parametrize("name", ["step", "num_examples", "epoch"])
+def test_a_position_that_no_run_comes_to_is_damage(tmp_path, name, value):
+  model, position = dense_model(), checkpoints.Position()
+  saver = checkpoints.Saver(str(tmp_path), model, 5, position=position)
+  saver.save(1)
+  getattr(position, name).assign(value)
+  saver.save(2)
+  assert checkpoints.step_of(saver.restore_latest()) == 1
+  assert int(getattr(position, name)) == 0
+
+
 def test_infinities_do_not_cancel():
   model = dense_model()
   weights, biases = model.get_weights()
@@ -308,31 +324,300 @@ def test_statistics_that_are_not_finite_are_not_saved(tmp_path):
     checkpoints.Saver(str(tmp_path), model, 5).save(1)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no protocol buffer"])
-def test_checkpoints_that_nothing_names_are_not_forgotten(tmp_path, content):
-  checkpoints.Saver(str(tmp_path), dense_model(), 5).save(1)
-  checkpoints.check_index(str(tmp_path))
-  if content is None:
-    (tmp_path / "checkpoint").unlink()
-  else:
-    (tmp_path / "checkpoint").write_bytes(content)
-  with pytest.raises(UserError, match="checkpoint"):
-    checkpoints.check_index(str(tmp_path))
-
-
-def test_a_live_trainers_newer_checkpoint_is_taken(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+  "content",
+  [
+    None,
+    b"",
+    b"no protocol buffer",
+    b'model_checkpoint_path: "/elsewhere/model.ckpt-9"\n',
+    b'model_checkpoint_path: "../other/model.ckpt-9"\n',
+    b'model_checkpoint_path: "model.ckpt-1"\n',
+    b"\0\xff" * 1_000_000,
+  ],
+  ids=["missing", "empty", "text", "moved", "outside", "stale", "large"],
+)
+def test_files_count_and_not_what_names_them(tmp_path, content):
   model = dense_model()
-  checkpoints.Saver(str(tmp_path), model, 5).save(3)
-  names = iter([str(tmp_path / f"model.ckpt-{step}") for step in (1, 2, 3)])
-  monkeypatch.setattr(checkpoints, "latest_checkpoint", lambda _: next(names))
-  assert checkpoints.restore_latest_model(dense_model(), "dir") == 3
+  for folder, value in (("dir", 0.25), ("other", 9)):
+    (tmp_path / folder).mkdir()
+    saver = checkpoints.Saver(str(tmp_path / folder), model, 5)
+    for step in (1, 2) if folder == "dir" else (9,):
+      fill(model, value * step)
+      saver.save(step)
+  train_dir = tmp_path / "dir"
+  state = (train_dir / "checkpoint").read_bytes()
+  (train_dir / "checkpoint").unlink()
+  if content is not None:
+    (train_dir / "checkpoint").write_bytes(content)
+
+  assert checkpoints.has_checkpoint(str(train_dir))
+  paths = [str(train_dir / f"model.ckpt-{step}") for step in (1, 2)]
+  assert checkpoints.all_checkpoints(str(train_dir)) == paths
+  assert checkpoints.latest_checkpoint(str(train_dir)) == paths[1]
+  model = dense_model()
+  assert checkpoints.restore_latest_model(model, str(train_dir)) == 2
+  assert filled_with(model) == 0.5
+  # Only the trainer brings the file up to date.
+  assert (train_dir / "checkpoint").exists() == (content is not None)
+  assert (
+    checkpoints.Saver(str(train_dir), model, 5).restore_latest() == (paths[1])
+  )
+  assert (train_dir / "checkpoint").read_bytes() == state
 
 
-def test_no_end_of_unreadable_checkpoints(tmp_path, monkeypatch):
-  path = str(tmp_path / "model.ckpt-1")
-  monkeypatch.setattr(checkpoints, "latest_checkpoint", lambda _: path)
-  with pytest.raises(UserError, match="ckpt-1' cannot be read"):
-    checkpoints.restore_latest_model(dense_model(), "dir")
+def test_tensorflow_finds_the_checkpoints(tmp_path):
+  saver = checkpoints.Saver(str(tmp_path), dense_model(), 2)
+  for step in (9, 10, 11):
+    saver.save(step)
+  assert tf.train.latest_checkpoint(tmp_path) == str(tmp_path / "model.ckpt-11")
+  state = tf.train.get_checkpoint_state(str(tmp_path))
+  assert list(state.all_model_checkpoint_paths) == [
+    str(tmp_path / f"model.ckpt-{step}") for step in (10, 11)
+  ]
+
+
+def test_checkpoints_of_tensorflows_manager_are_adopted(tmp_path):
+  # This is how older versions of the suite wrote them.
+  model, position = dense_model(), checkpoints.Position()
+  position.step.assign(3)
+  manager = tf.train.CheckpointManager(
+    tf.train.Checkpoint(model=model, position=position),
+    str(tmp_path),
+    max_to_keep=5,
+    checkpoint_name=checkpoints.PREFIX,
+  )
+  fill(model, 0.75)
+  manager.save(checkpoint_number=3)
+  model, position = dense_model(), checkpoints.Position()
+  saver = checkpoints.Saver(str(tmp_path), model, 5, position=position)
+  assert saver.restore_latest() == str(tmp_path / "model.ckpt-3")
+  assert filled_with(model) == 0.75
+  assert int(position.step) == 3
+
+
+@pytest.mark.parametrize(
+  ("names", "expected"),
+  [
+    ([], False),
+    (["model_flags.json", "notes.index", "model.ckpt-7.tmp"], False),
+    # What a killed first save left with older versions of the suite.
+    (["model.ckpt-7.data-00000-of-00001", "model.ckpt-7_temp"], False),
+    (["model.ckpt-7.data-00000-of-00001", "model.ckpt-7.index"], True),
+    # Another program's.
+    (["ckpt-1.data-00000-of-00002", "ckpt-1.index"], True),
+    (["checkpoint"], True),
+  ],
+)
+def test_has_checkpoint(tmp_path, names, expected):
+  for name in names:
+    (tmp_path / name).touch()
+  assert checkpoints.has_checkpoint(str(tmp_path)) == expected
+
+
+def test_a_folder_that_is_not_there_has_no_checkpoints(tmp_path):
+  folder = str(tmp_path / "none")
+  assert not checkpoints.has_checkpoint(folder)
+  assert checkpoints.all_checkpoints(folder) == []
+
+
+# Names like those of checkpoints that no trainer gives.
+OTHERS = [
+  "model.ckpt-.index",
+  "model.ckpt-1.index.bak",
+  "model.ckpt-07.index",
+  "model.ckpt-1e3.index",
+  "model.ckpt-1234567890123456789.index",
+  "my-model.ckpt-1.index",
+  "model.ckpt-1.data-00000-of-00001.bak",
+  "model.ckpt-1.notes",
+  "notes.tmp",
+  "predictions.csv.0123abcd.tmp",
+]
+
+
+def test_what_killed_runs_left_is_deleted(tmp_path):
+  saver = checkpoints.Saver(str(tmp_path), dense_model(), 5)
+  for step in range(1, 6):
+    saver.save(step)
+  kept = {f"model.ckpt-{step}{end}" for step in (4, 5) for end in ENDS}
+  # Each of the ways in which a save can end too early.
+  (tmp_path / "model.ckpt-6.tmp" / "model.ckpt_temp").mkdir(parents=True)
+  (tmp_path / "model.ckpt-6.tmp" / "model.ckpt_temp" / "part").touch()
+  (tmp_path / "model.ckpt-7_temp").mkdir()
+  (tmp_path / "model.ckpt-8.data-00000-of-00001").touch()
+  (tmp_path / "model.ckpt-1.index").unlink()
+  for name in OTHERS:
+    (tmp_path / name).touch()
+  others = {*OTHERS, "checkpoint"}
+
+  everything = set(os.listdir(tmp_path))
+  checkpoints.restore_latest_model(dense_model(), str(tmp_path))
+  assert set(os.listdir(tmp_path)) == everything  # It is no trainer.
+  checkpoints.Saver(str(tmp_path), dense_model(), 2).restore_latest()
+  assert set(os.listdir(tmp_path)) == kept | others
+
+
+def test_what_a_killed_first_save_left_is_deleted_with_the_next(tmp_path):
+  (tmp_path / "model.ckpt-6.tmp").mkdir()
+  (tmp_path / "model.ckpt-7.tmp").mkdir()
+  (tmp_path / "model.ckpt-7.tmp" / "model.ckpt-3.index").touch()
+  (tmp_path / "model.ckpt-8.data-00000-of-00001").touch()
+  saver = checkpoints.Saver(str(tmp_path), dense_model(), 2)
+  assert saver.restore_latest() is None
+  saver.save(7)
+  names = {f"model.ckpt-7{end}" for end in ENDS}
+  assert set(os.listdir(tmp_path)) == names | {"checkpoint"}
+
+
+def test_links_are_not_followed_when_tidying_up(tmp_path):
+  outside = tmp_path / "outside"
+  (outside / "folder").mkdir(parents=True)
+  (outside / "file").touch()
+  train_dir = tmp_path / "model"
+  (train_dir / "model.ckpt-2.tmp").mkdir(parents=True)
+  (train_dir / "model.ckpt-2.tmp" / "link").symlink_to(outside)
+  (train_dir / "model.ckpt-3.tmp").symlink_to(outside)
+  (train_dir / "model.ckpt-4.data-00000-of-00001").symlink_to(outside / "file")
+  (train_dir / "model.ckpt-9.tmp").symlink_to(outside)
+  checkpoints.Saver(str(train_dir), dense_model(), 2).save(9)
+  assert steps_in(train_dir) == [9]
+  assert len(os.listdir(train_dir)) == 3
+  assert sorted(os.listdir(outside)) == ["file", "folder"]
+
+
+def test_what_cannot_be_deleted_is_a_warning(tmp_path, monkeypatch, caplog):
+  saver = checkpoints.Saver(str(tmp_path), dense_model(), 1)
+  saver.save(1)
+
+  def refuse(path):
+    raise UserError(f"{path} cannot be deleted")
+
+  monkeypatch.setattr(checkpoints.utils, "delete", refuse)
+  assert saver.save(2)
+  assert steps_in(tmp_path) == [1, 2]
+  assert "model.ckpt-1.index cannot be deleted" in caplog.text
+
+
+def test_an_unfinished_save_leaves_no_checkpoint(tmp_path, monkeypatch):
+  model = dense_model()
+  saver = checkpoints.Saver(str(tmp_path), model, 5)
+  saver.save(1)
+  before = set(os.listdir(tmp_path))
+  rename = tf.io.gfile.rename
+
+  def fail(source, target, overwrite):
+    if target.endswith(".index"):
+      raise tf.errors.ResourceExhaustedError(None, None, "disk full")
+    rename(source, target, overwrite)
+
+  monkeypatch.setattr(tf.io.gfile, "rename", fail)
+  with pytest.raises(UserError, match="^The checkpoint of step 2 .*disk full$"):
+    saver.save(2)
+  assert steps_in(tmp_path) == [1]
+  monkeypatch.undo()
+  assert saver.restore_latest() == str(tmp_path / "model.ckpt-1")
+  assert set(os.listdir(tmp_path)) == before
+
+
+def test_a_vanished_folder_does_not_come_back(tmp_path):
+  (tmp_path / "dir").mkdir()
+  saver = checkpoints.Saver(str(tmp_path / "dir"), dense_model(), 5)
+  saver.save(1)
+  shutil.rmtree(tmp_path / "dir")
+  with pytest.raises(UserError, match="step 2 .*/dir': the folder has vanish"):
+    saver.save(2)
+  assert not (tmp_path / "dir").exists()
+
+
+def damage(folder, step):
+  data = folder / f"model.ckpt-{step}.data-00000-of-00001"
+  content = bytearray(data.read_bytes())
+  content[0] ^= 1
+  data.write_bytes(content)
+
+
+def test_a_run_that_passed_over_a_damaged_checkpoint_goes_on(tmp_path):
+  model = dense_model()
+  saver = checkpoints.Saver(str(tmp_path), model, 2)
+  for step in (10, 20):
+    fill(model, step)
+    saver.save(step)
+  damage(tmp_path, 20)
+  saver = checkpoints.Saver(str(tmp_path), model, 2)
+  assert checkpoints.step_of(saver.restore_latest()) == 10
+  # It may only have been unreadable for a moment.
+  assert steps_in(tmp_path) == [10, 20]
+  saver.save(15)
+  assert steps_in(tmp_path) == [10, 15]
+  saver.save(20)
+  assert steps_in(tmp_path) == [15, 20]
+  assert checkpoints.restore_latest_model(model, str(tmp_path)) == 20
+
+
+def test_a_damaged_checkpoint_of_the_same_step_is_replaced(tmp_path):
+  model = dense_model()
+  saver = checkpoints.Saver(str(tmp_path), model, 5)
+  for step in (1, 2):
+    fill(model, step)
+    saver.save(step)
+  damage(tmp_path, 2)
+  saver = checkpoints.Saver(str(tmp_path), model, 5)
+  saver.restore_latest()
+  fill(model, 3)
+  saver.save(2)
+  model = dense_model()
+  assert checkpoints.restore_latest_model(model, str(tmp_path)) == 2
+  assert filled_with(model) == 3
+
+
+def test_evaluation_passes_over_damaged_checkpoints(tmp_path, caplog):
+  model = dense_model()
+  saver = checkpoints.Saver(str(tmp_path), model, 5)
+  for step in (1, 2, 3):
+    fill(model, step)
+    saver.save(step)
+  damage(tmp_path, 3)
+  (tmp_path / "model.ckpt-2.index").write_bytes(b"half an index")
+  assert checkpoints.restore_latest_model(model, str(tmp_path)) == 1
+  assert filled_with(model) == 1
+  warnings = [record.message for record in caplog.records]
+  assert [
+    f"model.ckpt-{step}' cannot be read" in text
+    for step, text in zip((3, 2), warnings, strict=True)
+  ] == [True, True]
+
+
+def test_only_damaged_checkpoints(tmp_path):
+  saver = checkpoints.Saver(str(tmp_path), dense_model(), 5)
+  for step in (1, 2):
+    saver.save(step)
+    damage(tmp_path, step)
+  # The message is about the one that one would have had.
+  with pytest.raises(UserError, match="ckpt-2' cannot be read: "):
+    checkpoints.restore_latest_model(dense_model(), str(tmp_path))
+  with pytest.raises(UserError, match=r"^No checkpoint in '.*: Checksum does"):
+    saver.restore_latest()
+
+
+def test_a_live_trainers_newer_checkpoint_is_taken(
+  tmp_path, monkeypatch, caplog
+):
+  model = dense_model()
+  saver = checkpoints.Saver(str(tmp_path), model, 1)
+  saver.save(0)
+  restore = checkpoints.restore_model
+
+  def restore_late(model, path):
+    # The trainer is always faster, three times.
+    step = checkpoints.step_of(path)
+    if step < 3:
+      saver.save(step + 1)
+    restore(model, path)
+
+  monkeypatch.setattr(checkpoints, "restore_model", restore_late)
+  assert checkpoints.restore_latest_model(dense_model(), str(tmp_path)) == 3
+  assert "cannot be read" not in caplog.text  # Nothing was damaged.
 
 
 def test_no_checkpoint_yet(tmp_path):
