@@ -27,6 +27,7 @@ setuptools.setup(
     "keras>=3.12,<4",
     "numpy>=1.26,<3",
     "absl-py>=2.1,<3",
+    "google-crc32c>=1.7,<2",
     "protobuf>=5,<8",
     "tensorboard>=2.20,<3",
     "tqdm>=4.66,<5",
@@ -49,6 +50,7 @@ setuptools.setup(
       "yt8m-eval=youtube_8m.eval:run",
       "yt8m-inference=youtube_8m.inference:run",
       "yt8m-sample-data=youtube_8m.sample_data:run",
+      "yt8m-verify-shards=youtube_8m.verify_shards:run",
     ]
   },
 )
