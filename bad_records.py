@@ -55,11 +55,17 @@ class BadRecords:
     report_path: the JSON file that lists what was left out. It is written only
       if something was.
     max_fraction: the largest part of the data that may be left out, in [0, 1].
+    goes_on: whether a report that exists is of earlier runs of the same work,
+      and is kept as "earlier_runs"; otherwise it is deleted.
   """
 
-  def __init__(self, report_path: str, max_fraction: float = 0.01):
+  def __init__(
+    self, report_path: str, max_fraction: float = 0.01, goes_on: bool = False
+  ):
     self._report_path = report_path
     self._max_fraction = max_fraction
+    self._goes_on = goes_on
+    self._earlier: list[dict] = []
     self._lock = threading.Lock()
     self._shards: set[str] = set()
     self._total_bytes = 0.0
@@ -76,6 +82,10 @@ class BadRecords:
     self._last_write = time.monotonic()
 
   def __enter__(self):
+    if self._goes_on:
+      self._earlier = _read_entries(self._report_path)
+    elif utils.exists(self._report_path):
+      utils.delete(self._report_path)
     return self
 
   def __exit__(self, *unused_error):
@@ -217,6 +227,11 @@ class BadRecords:
         "max_bad_fraction": self._max_fraction,
         "causes": dict(self._causes),
         "left_out": entries,
+        "earlier_runs": [
+          entry
+          for entry in self._earlier
+          if (entry.get("shard"), entry.get("record")) not in self._left_out
+        ],
       }
     self._num_written = len(entries)
     self._last_write = time.monotonic()
@@ -224,6 +239,24 @@ class BadRecords:
       utils.write_json(self._report_path, report)
     except UserError as error:  # Of what may be days of work the least part.
       logging.warning("%s", error)
+
+
+def _read_entries(report_path: str) -> list[dict]:
+  """What a report lists, however damaged it is."""
+  try:
+    report = utils.read_json(report_path) if utils.exists(report_path) else {}
+  except UserError as error:
+    logging.warning("%s", error)
+    return []
+  keys = ("left_out", "earlier_runs") if isinstance(report, dict) else ()
+  lists = [report.get(key) for key in keys]
+  return [
+    entry
+    for entries in lists
+    if isinstance(entries, list)
+    for entry in entries
+    if isinstance(entry, dict)
+  ]
 
 
 def _size_or_zero(path: str) -> int:

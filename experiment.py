@@ -238,16 +238,20 @@ def _define_bad_record_flags():
 
 
 @contextlib.contextmanager
-def noting_bad_records(report_path: str) -> Iterator[BadRecords | None]:
+def noting_bad_records(
+  report_path: str, goes_on: bool = False
+) -> Iterator[BadRecords | None]:
   """What takes note of bad records while they are left out; or None.
 
   Args:
     report_path: the JSON file that lists them.
+    goes_on: as in `BadRecords`.
   """
   if flags.FLAGS.on_bad_record == "stop":
     yield None
     return
-  with BadRecords(report_path, flags.FLAGS.max_bad_fraction) as left_out:
+  max_fraction = flags.FLAGS.max_bad_fraction
+  with BadRecords(report_path, max_fraction, goes_on) as left_out:
     yield left_out
 
 

@@ -23,8 +23,8 @@ Frame features stay 8-bit codes until they are on the device that trains; see
 The pipelines check what they parse with a few vectorised comparisons. When one
 fails, they say only which record it was; `describe_problem` then reads that
 record again, slowly, and says what is wrong with it. A program that leaves out
-bad records (bad_records.py) looks through a shard when it opens it, and through
-the records of a batch when they fail.
+bad records (bad_records.py) reads the shards itself, which takes longer, and
+looks through the records of a batch when they fail.
 """
 
 import collections
@@ -32,7 +32,7 @@ import dataclasses
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from program import UserError
 
@@ -85,6 +85,8 @@ MAX_EPOCHS = 32767
 # takes a second of every program's start.
 _as_written = tf.autograph.experimental.do_not_convert
 
+# What Python hands over to TensorFlow at a time, at most.
+_BLOCK_RECORDS, _BLOCK_BYTES = 64, 2**20
 _SHUFFLE_BYTES = 256 * 2**20
 _PARSE_BYTES = 2**30
 # Shards that records come from in turn. Fixed, as the order of the records
@@ -609,7 +611,12 @@ class BaseReader:
       except IndexError:
         return error  # The text came from a record.
       numbers = range(number, number + 1)
-      return self._find_problem(shard, numbers, with_labels) or error
+      return (
+        self._find_problem(shard, numbers, with_labels)
+        # It was not opened because of what comes farther on.
+        or self._find_problem(shard, range(0), with_labels)
+        or error
+      )
     if isinstance(error, tf.errors.ResourceExhaustedError):
       return error
     if not isinstance(error, _EXPLAINED_ERRORS):
@@ -925,13 +932,15 @@ class _Source:
     self._id_key = id_key
     self._paths = tf.constant(self.shards)
     self._recent = collections.deque(maxlen=_RECENT_SHARDS)
-    # Shard index -> size and time of change, and whether it has no fault.
+    # Shard index -> size and time of change, and whether it has no fault: where
+    # faults stop the program, none with which TensorFlow cannot deal.
     self._verdicts: dict[int, tuple[tuple[int, int], bool]] = {}
     # Shard index -> bytes of the file; and of the records that came from it, in
     # the epochs that are under way.
     self._sizes: dict[int, int] = {}
     self._bytes_read: dict[int, np.ndarray] = {}
-    self._next_epoch = first_whole_epoch  # To be compared with the sizes.
+    # The next epoch whose bytes are to be compared with the sizes.
+    self._next_epoch = self._first_whole_epoch = first_whole_epoch
     self._lock = threading.Lock()
 
   def records(self, index, first):
@@ -947,21 +956,17 @@ class _Source:
       with tf.control_dependencies([check]):
         path = tf.identity(self._paths[index])
       return tf.data.TFRecordDataset(path).enumerate(first)
-    # TensorFlow reads faster; ours reads on behind a fault.
-    is_sound = tf.numpy_function(self._look_through, [index], tf.bool)
-    sound = tf.data.TFRecordDataset(self._paths[index])
-    sound = sound.take(
-      tf.where(is_sound, tf.int64.max, tf.zeros([], tf.int64))
-    ).enumerate(first)
-    others = tf.data.Dataset.from_generator(
-      self._readable_records,
+    # TensorFlow reads twice as fast; ours reads on behind a fault, and one pass
+    # over the file is all it takes: a shard may change or go at any time.
+    blocks = tf.data.Dataset.from_generator(
+      self._readable_blocks,
       args=[index, first],
       output_signature=(
-        tf.TensorSpec([], tf.int64),
-        tf.TensorSpec([], tf.string),
+        tf.TensorSpec([None], tf.int64),
+        tf.TensorSpec([None], tf.string),
       ),
     )
-    return sound.concatenate(others)
+    return blocks.unbatch()
 
   def split_location(self, location: int) -> tuple[str, int]:
     """A record's shard and number; IndexError if there is no such shard."""
@@ -1000,31 +1005,39 @@ class _Source:
     return np.bool_(True)
 
   def shards_that_ended_early(self, is_end: bool) -> list[str]:
-    """Shards that gave fewer bytes than they have, in an epoch that is over.
+    """Shards that gave fewer bytes than they have, in epochs that are over.
 
     Args:
-      is_end: whether all records have been read. Otherwise an epoch is over for
-        certain when the next but one has begun.
+      is_end: whether all records have been read, and the pipeline may start
+        again. Otherwise an epoch is over for certain when the next but one has
+        begun.
     """
     with self._lock:
       newest = max(self._bytes_read, default=0)
-      epoch = self._next_epoch
-      if epoch > newest or (epoch + 2 > newest and not is_end):
-        return []
-      self._next_epoch += 1
-      num_bytes = self._bytes_read.pop(epoch)
+      epochs = range(self._next_epoch, newest + 1 if is_end else newest - 1)
+      nothing = np.zeros(len(self.shards))
+      counts = [self._bytes_read.pop(epoch, nothing) for epoch in epochs]
+      self._next_epoch = max(self._next_epoch, epochs.stop)
+      if is_end:
+        self._bytes_read.clear()
+        self._next_epoch = self._first_whole_epoch
     return [
       self.shards[index]
       for index, size in sorted(self._sizes.items())
-      if num_bytes[index] < size
+      if any(num_bytes[index] < size for num_bytes in counts)
     ]
 
   def _note_opening(self, index) -> np.bool_:
     index = int(index)
-    size, _ = self._signature(index)
+    signature = self._signature(index)
     self._recent.append(index)
-    self._sizes[index] = size
-    return np.bool_(size > 0)
+    self._sizes[index], _ = signature
+    if not self._sizes[index]:
+      return np.bool_(False)
+    if self._verdicts.get(index, ())[:1] != (signature,):
+      is_safe = not shard_files.has_giant_record(self.shards[index])
+      self._verdicts[index] = signature, is_safe
+    return np.bool_(self._verdicts[index][1])
 
   def _signature(self, index: int) -> tuple[int, int]:
     """Size and time of change; zeros where the file cannot be looked at."""
@@ -1034,35 +1047,40 @@ class _Source:
       return 0, 0
     return stat.length, stat.mtime_nsec
 
-  def _look_through(self, index) -> np.bool_:
-    """Whether a shard has no fault; takes note of those it has."""
-    index = int(index)
-    signature = self._signature(index)
-    if self._verdicts.get(index, ())[:1] != (signature,):
-      self._verdicts[index] = signature, self._has_no_fault(self.shards[index])
-    return np.bool_(self._verdicts[index][1])
-
-  def _has_no_fault(self, shard: str) -> bool:
-    num_records = num_bytes = num_faults = 0
-    for item in shard_files.read_shard(shard):
-      if isinstance(item, shard_files.Fault):
-        num_faults += 1
-        video_id = find_video_id(item.remains, self._id_key)
-        self.left_out.leave_out_fault(shard, item, video_id)
-      else:
-        num_records += 1
-        num_bytes += len(item)
+  def _readable_blocks(self, index, first):
+    """Yields (locations, records) of what a shard has; takes note of faults."""
+    shard = self.shards[int(index)]
+    num_records = num_bytes = 0
+    for block in _blocks(shard_files.read_shard(shard), int(first)):
+      locations, records = [], []
+      for location, item in block:
+        if isinstance(item, bytes):
+          locations.append(location)
+          records.append(item)
+        else:
+          video_id = find_video_id(item.remains, self._id_key)
+          self.left_out.leave_out_fault(shard, item, video_id)
+      num_records += len(records)
+      num_bytes += sum(map(len, records))
+      yield np.array(locations, np.int64), np.array(records, object)
     self.left_out.add_shard(shard, num_records, num_bytes)
-    return num_faults == 0
 
-  def _readable_records(self, index, first):
-    """Yields what a shard with faults has left."""
-    if self._verdicts[int(index)][1]:
-      return
-    items = shard_files.read_shard(self.shards[int(index)])
-    for location, item in enumerate(items, start=int(first)):
-      if isinstance(item, bytes):
-        yield location, item
+
+def _blocks(
+  items: Iterable[bytes | shard_files.Fault], first: int
+) -> Iterator[list[tuple[int, bytes | shard_files.Fault]]]:
+  """Numbers items from `first`; many small ones or a few large ones at a time.
+
+  To hand over single records takes Python several times as long.
+  """
+  block, num_bytes = [], 0
+  for item in enumerate(items, start=first):
+    block.append(item)
+    num_bytes += len(item[1]) if isinstance(item[1], bytes) else 0
+    if len(block) == _BLOCK_RECORDS or num_bytes > _BLOCK_BYTES:
+      yield block
+      block, num_bytes = [], 0
+  yield block
 
 
 def find_video_id(data: bytes, id_key: str) -> str | None:

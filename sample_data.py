@@ -159,6 +159,9 @@ _FRAMES_BETA = (2.1, 1.5)
 # which is about fifty times faster than noise of its own.
 _NOISE_FRAMES = 2048
 
+# Where their number is not given.
+_MOST_SHARDS = 4
+
 # Videos made at a time; bounds the memory and stays in the CPU's cache.
 _CHUNK_SIZE = 256
 
@@ -184,8 +187,9 @@ class SampleConfig:
 
   Attributes:
     dialect: a key of `DIALECTS`.
-    num_videos: in all shards together; may be 0.
-    num_shards: files; those that are left without a video are written empty.
+    num_videos: in all shards together.
+    num_shards: files; each has a video, as no program reads an empty shard.
+      None: 4, or one for each video if there are fewer.
     num_classes: None: the dialect's. Class 0 is the most frequent.
     feature_sizes: values of each feature, in the dialect's order. None: the
       dialect's.
@@ -204,7 +208,7 @@ class SampleConfig:
 
   dialect: str = "v2_video"
   num_videos: int = 1000
-  num_shards: int = 4
+  num_shards: int | None = None
   num_classes: int | None = None
   feature_sizes: Sequence[int] | None = None
   min_frames: int | None = None
@@ -224,7 +228,7 @@ class SampleConfig:
         f"end in a digit, after which the shards' numbers come. Received: "
         f"{self.prefix!r}."
       )
-    _check_at_least("num_shards", self.num_shards, 1)
+    _check_at_least("num_shards", self.total_shards, 1)
     _check_at_least("num_classes", self.total_classes, 1)
     _check_at_least("seed", self.seed, 0)
     self._check_num_videos()
@@ -232,7 +236,13 @@ class SampleConfig:
     self._check_frames()
 
   def _check_num_videos(self):
-    _check_at_least("num_videos", self.num_videos, 0)
+    _check_at_least("num_videos", self.num_videos, 1)
+    if self.num_videos < self.total_shards:
+      raise UserError(
+        f"num_videos ({self.num_videos}) is less than num_shards "
+        f"({self.total_shards}): a shard would be empty, and refused as a "
+        "failed download is."
+      )
     _, num_ids = _id_region(self.prefix)
     if self.num_videos > num_ids:
       raise UserError(
@@ -269,6 +279,13 @@ class SampleConfig:
   def layout(self) -> Dialect:
     """The dialect's row of `DIALECTS`."""
     return DIALECTS[self.dialect]
+
+  @property
+  def total_shards(self) -> int:
+    """The number of shards, also when it was not given."""
+    if self.num_shards is None:
+      return max(1, min(_MOST_SHARDS, self.num_videos))
+    return self.num_shards
 
   @property
   def total_classes(self) -> int:
@@ -356,10 +373,10 @@ def write_shards(
 
 
 def _shard_names(config: SampleConfig) -> list[str]:
-  digits = max(4, len(str(config.num_shards - 1)))
+  digits = max(4, len(str(config.total_shards - 1)))
   return [
     f"{config.prefix}{shard:0{digits}d}.tfrecord"
-    for shard in range(config.num_shards)
+    for shard in range(config.total_shards)
   ]
 
 
@@ -466,8 +483,8 @@ def _shard_records(
 ) -> Iterator[bytes]:
   """One shard's serialised records."""
   rng = _generator(config.seed, "videos", config.prefix, shard)
-  first = config.num_videos * shard // config.num_shards
-  end = config.num_videos * (shard + 1) // config.num_shards
+  first = config.num_videos * shard // config.total_shards
+  end = config.num_videos * (shard + 1) // config.total_shards
   for start in range(first, end, _CHUNK_SIZE):
     videos = np.arange(start, min(start + _CHUNK_SIZE, end))
     ids = _make_ids(config, rng, videos)
@@ -752,7 +769,8 @@ def define_flags():
   flags.DEFINE_integer(
     "num_shards",
     defaults.num_shards,
-    "Number of files; may be more than there are videos.",
+    "Number of files, each with a video at least. 4 when not given, or one for "
+    "each video if there are fewer.",
     module_name=group,
   )
   flags.DEFINE_string(
@@ -786,7 +804,7 @@ def _define_content_flags():
   flags.DEFINE_integer(
     "num_videos",
     defaults.num_videos,
-    "Videos in all shards together; may be 0.",
+    "Videos in all shards together.",
     module_name=group,
   )
   flags.DEFINE_boolean(
@@ -877,7 +895,7 @@ def main():
   pattern = os.path.join(values.output_dir, f"{config.prefix}*.tfrecord")
   print(
     f"Wrote {config.num_videos} {config.dialect} videos of "
-    f"{config.total_classes} classes to {config.num_shards} shard(s): "
+    f"{config.total_classes} classes to {config.total_shards} shard(s): "
     f"{pattern}"
   )
 

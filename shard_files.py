@@ -17,6 +17,7 @@ The layout of a record, all numbers little-endian
 """
 
 import dataclasses
+import os
 import string
 import struct
 from collections.abc import Iterator
@@ -87,6 +88,32 @@ def read_shard(path: str) -> Iterator[bytes | Fault]:
       lost_bytes=lost_bytes,
       is_short=not lost_bytes,
     )
+
+
+def has_giant_record(path: str) -> bool:
+  """Whether a record claims to be longer than any can be, on a local disk.
+
+  TensorFlow's reader takes any amount of memory for a record whose length has
+  the right checksum, and ends the process where there is not so much. Here only
+  the lengths are read, at less than a microsecond each. Elsewhere, each of them
+  would be a request over the network.
+  """
+  if "://" in path:
+    return False
+  try:
+    descriptor = os.open(path, os.O_RDONLY)
+  except OSError:
+    return False  # TensorFlow will say why.
+  try:
+    position = 0
+    while header := os.pread(descriptor, _LENGTH_BYTES, position):
+      length = int.from_bytes(header, "little")
+      if length > _MAX_RECORD_BYTES:
+        return True
+      position += length + FRAMING_BYTES
+    return False
+  finally:
+    os.close(descriptor)
 
 
 class _Records:

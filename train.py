@@ -23,12 +23,15 @@ import keras
 import tensorflow as tf
 from absl import flags, logging
 
+import bad_records
 import checkpoints
 import evaluation
 import experiment
 import monitoring
 import readers
+import train_dir_lock
 import utils
+from bad_records import BadRecords
 
 FLAGS = flags.FLAGS
 
@@ -39,6 +42,7 @@ _WRITTEN_FILES = (
   f"{checkpoints.PREFIX}-*",
   experiment.CONFIG_FILE,
   monitoring.RESULTS_FILE,
+  bad_records.REPORT_FILE,
   evaluation.RESULTS_FILE,
   "events.out.tfevents.*",
 )
@@ -206,8 +210,39 @@ def main() -> int:
   strategy = choose_strategy(FLAGS.num_gpu)
   profile_steps = parse_profile_steps(FLAGS.profile_steps)
   shards = utils.list_shards(FLAGS.train_data_pattern, "train_data_pattern")
+  # From here on: what a trainer finds in the folder must not change under it.
+  report_path = os.path.join(FLAGS.train_dir, bad_records.REPORT_FILE)
+  with (
+    train_dir_lock.TrainDirLock(FLAGS.train_dir) as lock,
+    experiment.noting_bad_records(report_path, goes_on=True) as left_out,
+  ):
+    return train_alone(strategy, profile_steps, shards, lock, left_out)
+
+
+def train_alone(
+  strategy: tf.distribute.Strategy,
+  profile_steps: tuple[int, int] | None,
+  shards: list[str],
+  lock: train_dir_lock.TrainDirLock,
+  left_out: BadRecords | None,
+) -> int:
+  """Trains as the flags say, in a folder that no other trainer works in.
+
+  Args:
+    strategy: from `choose_strategy`.
+    profile_steps: from `parse_profile_steps`.
+    shards: the shards to train on.
+    lock: that of the train dir.
+    left_out: takes note of bad records; None where they are not left out.
+
+  Returns:
+    The program's exit code.
+
+  Raises:
+    UserError: something is wrong with flags, data or folder.
+  """
   config, schema = prepare_config(
-    FLAGS.train_dir, shards, FLAGS.start_new_model
+    FLAGS.train_dir, shards, FLAGS.start_new_model, left_out
   )
   reader = experiment.build_reader(config, schema, FLAGS.num_readers)
   # Keras draws its initialisers' seeds from the global generators.
@@ -218,17 +253,18 @@ def main() -> int:
     optimizer.build(model.trainable_variables)
     position = checkpoints.Position()
   loss = experiment.build_loss(config)
-  validation_batches = open_validation(config)
+  validation_batches = open_validation(config, left_out)
+  lock.check()  # Time has passed: one that started in the same moment shows.
   if FLAGS.start_new_model:
     delete_model(FLAGS.train_dir)  # Only now that nothing is wrong.
 
-  utils.make_folder(FLAGS.train_dir, "train_dir")
   saver = checkpoints.Saver(
     FLAGS.train_dir,
     model,
     FLAGS.max_to_keep,
     FLAGS.save_checkpoint_secs,
     config=config,
+    lock=lock,
     optimizer=optimizer,
     position=position,
   )
@@ -237,7 +273,7 @@ def main() -> int:
   else:
     config.save(FLAGS.train_dir)
   total_steps = estimate_steps(config, shards, schema.record_bytes)
-  batches = training_batches(config, shards, reader, schema, position)
+  batches = training_batches(config, shards, reader, schema, position, left_out)
   run = TrainingRun(
     config=config,
     batches=batches.distributed(strategy),
@@ -372,7 +408,7 @@ def training_loop(run: TrainingRun, stop: program.StopSignals):
   return step, outcome
 
 
-def training_batches(config, shards, reader, schema, position):
+def training_batches(config, shards, reader, schema, position, left_out):
   """The batches that are left to train on."""
   # numpy(), since int() does not take the variables of several replicas.
   first_epoch = int(position.epoch.numpy())
@@ -391,6 +427,7 @@ def training_batches(config, shards, reader, schema, position):
     schema.record_bytes,
     first_epoch,
     skip_videos,
+    left_out,
   )
 
 
@@ -441,7 +478,8 @@ def make_train_step(
     rate = experiment.learning_rate(config, position.num_examples)
     optimizer.learning_rate.assign(rate)
     weights = whole(batch["weights"])
-    num_videos = tf.reduce_sum(weights)
+    # At least 1: all records of a batch may have been left out.
+    num_videos = tf.maximum(tf.reduce_sum(weights), 1)
     label_loss, penalty, scores = strategy.run(
       replica_step, (batch, num_videos)
     )
@@ -569,7 +607,9 @@ def make_update_function(config, model, optimizer, num_replicas, jit_compile):
   return update
 
 
-def open_validation(config) -> readers.Batches | None:
+def open_validation(
+  config, left_out: BadRecords | None
+) -> readers.Batches | None:
   """The batches that `--eval_data_pattern` names; None where it is not given.
 
   Raises:
@@ -578,9 +618,13 @@ def open_validation(config) -> readers.Batches | None:
   if FLAGS.eval_data_pattern is None:
     return None
   shards, reader = experiment.open_shards(
-    config, FLAGS.eval_data_pattern, "eval_data_pattern", FLAGS.num_readers
+    config,
+    FLAGS.eval_data_pattern,
+    "eval_data_pattern",
+    FLAGS.num_readers,
+    left_out=left_out,
   )
-  return reader.evaluation_batches(shards, config.batch_size)
+  return reader.evaluation_batches(shards, config.batch_size, left_out=left_out)
 
 
 def make_validation(
@@ -601,7 +645,10 @@ def make_validation(
 
 
 def prepare_config(
-  train_dir: str, shards, start_new_model: bool
+  train_dir: str,
+  shards,
+  start_new_model: bool,
+  left_out: BadRecords | None,
 ) -> tuple[experiment.ExperimentConfig, readers.Schema]:
   """The run's configuration and how its shards are laid out.
 
@@ -611,12 +658,11 @@ def prepare_config(
   given = experiment.given_flags(_CONFIG_NAMES)
   saved = None
   if not start_new_model:
-    checkpoints.check_index(train_dir)
     # A run that failed before its first checkpoint binds nobody.
-    if checkpoints.latest_checkpoint(train_dir):
+    if checkpoints.has_checkpoint(train_dir):
       saved = load_saved_config(train_dir)
   names = given.get("feature_names", saved.feature_names if saved else None)
-  schema = readers.detect_schema(shards, names)
+  schema = experiment.look_at_shards(shards, names, left_out)
   experiment.check_labels(schema, "train_data_pattern")
   config = experiment.resolve_config(given, saved, schema)
   if config.seed is None:
@@ -646,7 +692,7 @@ def delete_model(train_dir: str):
       cannot be deleted.
   """
   if not experiment.has_model(train_dir):
-    if checkpoints.latest_checkpoint(train_dir):
+    if checkpoints.has_checkpoint(train_dir):
       raise UserError(
         f"--train_dir={train_dir!r} has a checkpoint but no "
         f"{experiment.CONFIG_FILE}: another program wrote it, so it is not "
@@ -654,8 +700,16 @@ def delete_model(train_dir: str):
       )
     return
   best_dir = os.path.join(train_dir, monitoring.BEST_DIR)
-  for folder in (train_dir, best_dir):
-    for name in utils.list_folder(folder):
+  for folder in (best_dir, train_dir):
+    # Should it be killed on the way, what is left is no checkpoint that only
+    # looks whole, and is known as a trainer's up to the end.
+    for name in sorted(
+      utils.list_folder(folder),
+      key=lambda name: (
+        name == experiment.CONFIG_FILE,
+        not name.endswith(".index"),
+      ),
+    ):
       if any(fnmatch.fnmatchcase(name, glob) for glob in _WRITTEN_FILES):
         utils.delete(os.path.join(folder, name))
 

@@ -20,23 +20,27 @@ LEVELS = {
   "program": 0,
   "average_precision_calculator": 0,
   "frame_records": 0,
+  "checkpoint_files": 0,
   "losses": 0,
   "models": 0,
   "utils": 1,
   "mean_average_precision_calculator": 1,
-  "readers": 2,
+  "shard_files": 2,
   "checkpoints": 2,
+  "train_dir_lock": 2,
   "eval_util": 2,
-  "experiment": 3,
-  "evaluation": 4,
-  "monitoring": 5,
-  "train": 6,
-  "eval": 6,
-  "inference": 6,
-  "sample_data": 6,
-  "quickstart": 6,
+  "bad_records": 3,
+  "readers": 4,
+  "experiment": 5,
+  "evaluation": 6,
+  "monitoring": 7,
+  "train": 8,
+  "eval": 8,
+  "inference": 8,
+  "sample_data": 8,
+  "quickstart": 8,
 }
-PROGRAM_LEVEL = 6
+PROGRAM_LEVEL = 8
 
 # Plain Python for the installer and for the import system.
 PACKAGING = {"__init__", "setup"}

@@ -39,13 +39,14 @@ def flags_of(shards, train_dir, num_steps):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(fork_program, video_shards, tmp_path_factory):
+def undisturbed(start_program, video_shards, tmp_path_factory):
   """`undisturbed(1000)`: weights of a run that nothing happened to."""
 
   @functools.cache
   def train(num_steps):
     train_dir = tmp_path_factory.mktemp("undisturbed")
-    fork_program("train", *flags_of(video_shards, train_dir, num_steps))
+    flags = flags_of(video_shards, train_dir, num_steps)
+    assert start_program("train", *flags).wait(timeout=600).returncode == 0
     return weights_of(train_dir)
 
   return train

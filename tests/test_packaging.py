@@ -24,7 +24,11 @@ PIP_INSTALL = (
 )
 
 # Packages whose import has another name than their distribution.
-DISTRIBUTIONS = {"absl": "absl-py", "google": "protobuf"}
+DISTRIBUTIONS = {
+  "absl": "absl-py",
+  "google": "protobuf",
+  "google_crc32c": "google-crc32c",
+}
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +129,8 @@ def metadata(sdist) -> importlib.metadata.PathDistribution:
 def test_entry_points_exist(sdist, checkout):
   entry_points = metadata(sdist).entry_points
   assert {entry_point.name for entry_point in entry_points} == {
-    *("yt8m-train", "yt8m-eval", "yt8m-inference", "yt8m-sample-data")
+    *("yt8m-train", "yt8m-eval", "yt8m-inference", "yt8m-sample-data"),
+    "yt8m-verify-shards",
   }
   for entry_point in entry_points:
     package, module = entry_point.module.split(".")

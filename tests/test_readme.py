@@ -6,6 +6,7 @@ Programs run in copies of a process that has imported TensorFlow already (see
 fork_programs.py), since there are many of them.
 """
 
+import dataclasses
 import doctest
 import importlib
 import json
@@ -22,6 +23,7 @@ import tensorflow as tf
 
 import readers
 import sample_data
+import train_dir_lock
 import utils
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -530,6 +532,12 @@ def broken(video_shards, trained_video, tmp_path_factory) -> pathlib.Path:
   (folder / "old").mkdir()
   (folder / "old/checkpoint").write_text('model_checkpoint_path: "model-1"')
   (folder / "old/model-1.index").touch()
+  (folder / "in_use").mkdir()
+  trainer = train_dir_lock.Holder.of_this_process(str(folder / "in_use"))
+  utils.write_json(
+    str(folder / "in_use" / train_dir_lock.LOCK_FILE),
+    dataclasses.asdict(trainer),
+  )
   shutil.copytree(trained_video.train_dir, folder / "other")
   config_path = folder / "other/model_flags.json"
   config = json.loads(config_path.read_text())
@@ -589,13 +597,14 @@ ERRORS = {
   "neither 'id' nor": TRAIN_BROKEN + "no_id.tfrecord",
   "number of frames": TRAIN_BROKEN + "frames.tfrecord",
   "frame 0 of its": TRAIN_BROKEN + "bytes.tfrecord",
-  "corrupted record": (
+  "do not match the checksum": (
     "train --train_data_pattern={broken}/damaged.tfrecord --num_classes=25"
   ),
   "contradicts": (
     "eval --eval_data_pattern={video}/validate*.tfrecord "
     "--train_dir={trained} --num_classes=4716"
   ),
+  "is in use by": TRAIN_VIDEO + "--train_dir={broken}/in_use",
   "has a checkpoint but no": TRAIN_VIDEO + "--train_dir={broken}/old",
   "does not hold the model": (
     "eval --eval_data_pattern={video}/validate*.tfrecord "

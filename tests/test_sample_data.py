@@ -399,7 +399,7 @@ def test_labels_stay_within_few_classes(tmp_path):
 
 @pytest.mark.parametrize("dialect", ["v2_video", "v2_frame"])
 @pytest.mark.parametrize(
-  ("num_videos", "num_shards"), [(0, 1), (0, 3), (1, 1), (2, 5), (5, 5), (7, 3)]
+  ("num_videos", "num_shards"), [(1, 1), (5, 5), (7, 3), (9, 4)]
 )
 def test_numbers_of_videos_and_shards(
   tmp_path, dialect, num_videos, num_shards
@@ -418,6 +418,20 @@ def test_numbers_of_videos_and_shards(
   counts = [len(_records([path])) for path in paths]
   assert sum(counts) == num_videos
   assert max(counts) - min(counts) <= 1
+  assert min(counts) >= 1
+
+
+@pytest.mark.parametrize(
+  ("num_videos", "expected"), [(1, [1]), (3, [1, 1, 1]), (9, [2, 2, 2, 3])]
+)
+def test_no_shard_is_empty_where_their_number_is_not_given(
+  tmp_path, num_videos, expected
+):
+  # The readers take an empty shard for a download that failed.
+  paths = sample_data.write_shards(
+    tmp_path, num_videos=num_videos, feature_sizes=[2, 1]
+  )
+  assert [len(_records([path])) for path in paths] == expected
 
 
 def test_a_shard_may_be_longer_than_a_chunk(tmp_path):
@@ -507,7 +521,12 @@ def _micro_average_precision(weights, inputs, labels):
   ("options", "message"),
   [
     ({"dialect": "v3_video"}, "dialect: unknown 'v3_video'.*v2_video"),
-    ({"num_videos": -1}, "num_videos must be at least 0"),
+    ({"num_videos": 0}, "num_videos must be at least 1. Received: 0"),
+    ({"num_videos": -1}, "num_videos must be at least 1. Received: -1"),
+    (
+      {"num_videos": 2, "num_shards": 3},
+      r"num_videos \(2\) is less than num_shards \(3\): a shard would be empty",
+    ),
     ({"num_shards": 0}, "num_shards must be at least 1"),
     ({"num_classes": 0}, "num_classes must be at least 1"),
     ({"seed": -1}, "seed must be at least 0"),

@@ -54,6 +54,11 @@ def case(program, flags, code, message, *options):
   )
 
 
+FETCH_AGAIN = (
+  "Shards are uncompressed TFRecord files; fetch this one again, or give "
+  r"--on_bad_record=skip to leave out what cannot be read\."
+)
+
 SHARDS = [
   case(
     "train",
@@ -91,25 +96,28 @@ SHARDS = [
     "train",
     "--train_data_pattern=$folder/text.tfrecord",
     FAILURE,
-    r"text\.tfrecord' cannot be read at record 0: .*\. Shards are uncompressed",
+    r"'.*/text\.tfrecord', record 0: the file begins with the text "
+    rf"b'This is not '\. {FETCH_AGAIN}$",
   ),
   case(
     "train",
     "--train_data_pattern=$folder/gzip.tfrecord",
     FAILURE,
-    r"gzip\.tfrecord' cannot be read at record 0: .*\. Shards are uncompressed",
+    r"'.*/gzip\.tfrecord', record 0: the file is compressed with gzip\. "
+    f"{FETCH_AGAIN}$",
   ),
   case(
     "eval",
     "--eval_data_pattern=$folder/gzip.tfrecord",
     FAILURE,
-    r"gzip\.tfrecord' cannot be read at record 0",
+    r"'.*/gzip\.tfrecord', record 0: the file is compressed with gzip\. "
+    f"{FETCH_AGAIN}$",
   ),
   case(
     "train",
     "--train_data_pattern=$folder/empty.tfrecord",
     FAILURE,
-    r"No record with features in 1 shard\(s\), .*empty\.tfrecord'",
+    rf"'.*/empty\.tfrecord', record 0: the file is empty\. {FETCH_AGAIN}$",
   ),
   case(
     "train",
@@ -121,7 +129,10 @@ SHARDS = [
     "inference",
     "--input_data_pattern=$folder/truncated.tfrecord",
     FAILURE,
-    r"truncated\.tfrecord' cannot be read at record 4: ",
+    # Half a record; the id is in its first bytes, as the sample shards have it.
+    r"'.*/truncated\.tfrecord', record 4 \(video '\w{4}'\): it should have \d+ "
+    r"bytes and a checksum, but only \d+ bytes are left in the file\. "
+    f"{FETCH_AGAIN}$",
   ),
   case(
     "train",
@@ -150,7 +161,8 @@ SHARDS = [
     "--num_classes=2",
     FAILURE,
     r"train000\d\.tfrecord', record \d+ \(video '.{4}'\): its label \d+ is "
-    r"outside \[0, 2\); check --num_classes",
+    r"outside \[0, 2\); check --num_classes\. --on_bad_record=skip leaves such "
+    r"records out\.$",
   ),
 ]
 
@@ -305,6 +317,14 @@ FLAGS = [
       ("inference", "1.5"),
     ]
   ),
+  case(
+    "inference",
+    "--on_bad_record=ignore",
+    USAGE,
+    r"--on_bad_record=ignore: value should be one of <stop\|skip>",
+  ),
+  case("eval", "--max_bad_fraction=1.5", USAGE, "--max_bad_fraction=1.5: "),
+  case("train", "--max_bad_fraction=-1", USAGE, "--max_bad_fraction=-1: "),
   case("train", "--num_epochs=0", USAGE, "flag --num_epochs=0: "),
   case("train", "--base_learning_rate=-1", USAGE, "--base_learning_rate=-1"),
   case(
@@ -429,7 +449,7 @@ TRAIN_DIRS = [
       "--train_dir=$damaged",
       FAILURE,
       r"(model\.ckpt-\d+' cannot|No checkpoint in '.*' can) be read: "
-      "Read less bytes than requested",
+      "its data end too early: ",
     )
     for program in RIGHT
   ),

@@ -1,0 +1,948 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Every kind of bad data, through the readers and through the programs.
+
+By default the first bad place stops a program with one line that names it; with
+--on_bad_record=skip exactly the other videos arrive, and a report lists what
+did not. Data that only look odd are read as they are.
+"""
+
+import csv
+import dataclasses
+import gzip
+import io
+import itertools
+import json
+import os
+import pathlib
+import re
+import shutil
+import struct
+
+from program import UserError
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import readers
+import utils
+from bad_records import BadRecords
+
+NUM_CLASSES = 5
+MAX_FRAMES = 300
+HEADER_BYTES, FOOTER_BYTES = 12, 4
+
+FETCH_AGAIN = (
+  ". Shards are uncompressed TFRecord files; fetch this one again, or give "
+  "--on_bad_record=skip to leave out what cannot be read."
+)
+SKIP_HINT = ". --on_bad_record=skip leaves such records out."
+
+
+def feature(values):
+  kind = type(values[0]) if values else int
+  if kind is bytes:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+  if kind is int:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+  return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+
+
+def serialize(context, frames=None) -> bytes:
+  """A tf.Example, or a tf.SequenceExample; None as a value leaves a key out."""
+  context = tf.train.Features(
+    feature={
+      key: feature(values)
+      for key, values in context.items()
+      if values is not None
+    }
+  )
+  if frames is None:
+    example = tf.train.Example(features=context)
+  else:
+    lists = {
+      name: tf.train.FeatureList(feature=[feature([row]) for row in rows])
+      for name, rows in frames.items()
+    }
+    example = tf.train.SequenceExample(
+      context=context, feature_lists=tf.train.FeatureLists(feature_list=lists)
+    )
+  return example.SerializeToString(deterministic=True)
+
+
+def labels_of(number: int) -> list[int]:
+  return [number % NUM_CLASSES, (number + 2) % NUM_CLASSES]
+
+
+def id_of(number: int) -> bytes:
+  return b"v%03d" % number
+
+
+class Level:
+  """How the records of the video or of the frame level look."""
+
+  def __init__(self, is_frame_level: bool):
+    self.is_frame_level = is_frame_level
+
+  def record(self, number: int, **changes) -> bytes:
+    """A video's record; all differ in everything. Changes are by key."""
+    rng = np.random.default_rng(number)
+    context = {"id": [id_of(number)], "labels": labels_of(number)}
+    frames = None
+    if self.is_frame_level:
+      count = number % 4 + 1
+      frames = {
+        "rgb": [rng.bytes(3) for _ in range(count)],
+        "audio": [rng.bytes(2) for _ in range(count)],
+      }
+      for name in frames.keys() & changes.keys():
+        frames[name] = changes.pop(name)
+    else:
+      context["mean_rgb"] = rng.normal(size=3).astype(np.float32).tolist()
+      context["mean_audio"] = rng.normal(size=2).astype(np.float32).tolist()
+    return serialize({**context, **changes}, frames)
+
+  def reader(self) -> readers.BaseReader:
+    if self.is_frame_level:
+      return readers.YT8MFrameFeatureReader(
+        NUM_CLASSES, (3, 2), ("rgb", "audio"), max_frames=MAX_FRAMES
+      )
+    return readers.YT8MAggregatedFeatureReader(
+      NUM_CLASSES, (3, 2), ("mean_rgb", "mean_audio")
+    )
+
+
+VIDEO, FRAME = Level(False), Level(True)
+LEVELS = pytest.mark.parametrize(
+  "level", [VIDEO, FRAME], ids=["video", "frame"]
+)
+
+
+def rows_of(batches) -> list[tuple]:
+  """The videos as they came: id and all that belongs to it, byte by byte."""
+  rows = []
+  for batch in batches:
+    values = tf.nest.map_structure(lambda value: value.numpy(), batch)
+    for row in np.flatnonzero(values["weights"]):
+      rows.append(
+        (
+          values["video_ids"][row],
+          int(values["num_frames"][row]),
+          values["labels"][row].tobytes(),
+          *(part[row].tobytes() for part in values["features"].values()),
+        )
+      )
+  return rows
+
+
+def write_shard(path, records) -> str:
+  with tf.io.TFRecordWriter(str(path)) as writer:
+    for record in records:
+      writer.write(record)
+  return str(path)
+
+
+def stop_message(level: Level, paths) -> str:
+  """What a program would stop with."""
+  with pytest.raises(UserError) as caught:
+    list(level.reader().evaluation_batches(paths, 4))
+  return str(caught.value)
+
+
+def skip(level: Level, paths, folder, batch_size=4, max_fraction=1.0):
+  """The videos that arrive, and what the report lists; None without one."""
+  report_path = folder / "report.json"
+  with BadRecords(str(report_path), max_fraction) as left_out:
+    left_out.expect(paths, len(level.record(0)))
+    rows = rows_of(
+      level.reader().evaluation_batches(paths, batch_size, left_out=left_out)
+    )
+  if not report_path.exists():
+    return rows, None
+  report = json.loads(report_path.read_text())
+  entries = report["left_out"]
+  total = sum(entry["num_records"] for entry in entries)
+  assert report["num_left_out"] == total == sum(report["causes"].values())
+  report_path.unlink()
+  return rows, entries
+
+
+def where(path, number, video_id) -> str:
+  """How a message begins."""
+  video = f" (video {video_id!r})" if video_id else ""
+  return f"{path!r}, record {number}{video}: "
+
+
+# Shards. Each has five videos; what is damaged is the third one.
+
+SHARD_VIDEOS, NUMBER = 5, 2
+
+
+@dataclasses.dataclass
+class Shard:
+  """A shard's bytes, and the place in it that is to be damaged.
+
+  Attributes:
+    content: the bytes of the file; None deletes it.
+    start: first byte of the third record's header.
+    end: the byte after its last checksum.
+    num_data_bytes: bytes of its data.
+  """
+
+  content: bytearray | None
+  start: int
+  end: int
+  num_data_bytes: int
+
+  def cut(self, place: int):
+    del self.content[place:]
+
+  def flip(self, place: int):
+    self.content[place] ^= 0x10
+
+  def replace(self, content: bytes | None):
+    # As long as it was, so that as many records are missed.
+    size = len(self.content)
+    self.content = content and bytearray(content.ljust(size)[:size])
+
+  def give_length(self, length: int):
+    """A length that has nothing to do with the data, and its checksum."""
+    header = struct.pack("<Q", length)
+    header += struct.pack("<I", masked_crc(header))
+    self.content[self.start : self.start + HEADER_BYTES] = header
+
+
+def masked_crc(data: bytes) -> int:
+  """As TFRecord files have it; bit by bit, from RFC 3720, appendix B.4."""
+  crc = 0xFFFFFFFF
+  for byte in data:
+    crc ^= byte
+    for _ in range(8):
+      crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+  crc ^= 0xFFFFFFFF
+  return ((crc >> 15 | crc << 17 & 0xFFFFFFFF) + 0xA282EAD8) % 2**32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardCase:
+  """What is done to a shard, and what is said of it.
+
+  Attributes:
+    damage: changes a `Shard`.
+    cause: as in the report.
+    detail: as in message and report; {size} is the record's length, {left} what
+      is behind its header.
+    number: of the record that is named.
+    has_id: whether the video can be named.
+    lost: which of the five videos cannot be read.
+  """
+
+  damage: object
+  cause: str
+  detail: str
+  number: int = NUMBER
+  has_id: bool = True
+  lost: tuple[int, ...] = (2, 3, 4)
+
+
+def truncated(damage):
+  return ShardCase(
+    damage=damage,
+    cause="truncated shard",
+    detail="it should have {size} bytes and a checksum, but only {left} bytes "
+    "are left in the file",
+  )
+
+
+def cut_in_header(num_left):
+  return ShardCase(
+    damage=lambda shard: shard.cut(shard.start + num_left),
+    cause="truncated shard",
+    detail="the file ends in its header",
+    has_id=False,
+  )
+
+
+def flip_in_length(byte):
+  return ShardCase(
+    damage=lambda shard: shard.flip(shard.start + byte),
+    cause="damaged shard",
+    detail="its length does not match the checksum (CRC32C) stored with it, "
+    "and so the next record cannot be found",
+  )
+
+
+def damaged_record(damage, part="data do"):
+  return ShardCase(
+    damage=damage,
+    cause="damaged record",
+    detail=f"its {part} not match the checksum (CRC32C) stored with it",
+    lost=(NUMBER,),
+  )
+
+
+def no_shard(damage, cause, detail):
+  return ShardCase(
+    damage=damage,
+    cause=cause,
+    detail=detail,
+    number=0,
+    has_id=False,
+    lost=(0, 1, 2, 3, 4),
+  )
+
+
+SHARD_CASES = {
+  "cut in data": truncated(lambda shard: shard.cut(shard.end - 9)),
+  "cut in checksum": truncated(lambda shard: shard.cut(shard.end - 2)),
+  "cut before checksum": truncated(lambda shard: shard.cut(shard.end - 4)),
+  "cut after 1 byte of header": cut_in_header(1),
+  "cut after the length": cut_in_header(8),
+  "cut after 11 bytes of header": cut_in_header(11),
+  "flip in data": damaged_record(lambda shard: shard.flip(shard.end - 5)),
+  "flip in checksum": damaged_record(lambda shard: shard.flip(shard.end - 2)),
+  "flip in checksum of length": damaged_record(
+    lambda shard: shard.flip(shard.start + 9), "length does"
+  ),
+  "flip in length": flip_in_length(0),
+  "flip in length's second byte": flip_in_length(1),
+  "flip in length's last byte": flip_in_length(7),
+  "length of 2 GB": ShardCase(
+    damage=lambda shard: shard.give_length(2**31),
+    cause="truncated shard",
+    detail=f"it should have {2**31} bytes and a checksum, but only {{left}} "
+    "bytes are left in the file",
+  ),
+  # TensorFlow's own reader would ask for so much memory, and crash.
+  "length of a terabyte": ShardCase(
+    damage=lambda shard: shard.give_length(2**40),
+    cause="damaged shard",
+    detail=f"its length, {2**40} bytes, is above 2 GB",
+  ),
+  "empty file": no_shard(
+    lambda shard: shard.content.clear(), "empty shard", "the file is empty"
+  ),
+  "text": no_shard(
+    lambda shard: shard.replace(b"VideoId,LabelConfidencePairs\n" * 99),
+    "not a TFRecord file",
+    "the file begins with the text b'VideoId,Labe'",
+  ),
+  "gzip": no_shard(
+    lambda shard: shard.replace(gzip.compress(shard.content)),
+    "not a TFRecord file",
+    "the file is compressed with gzip",
+  ),
+  "missing": no_shard(
+    lambda shard: shard.replace(None),
+    "missing shard",
+    "the file cannot be read: {path}; No such file or directory",
+  ),
+}
+
+
+def write_damaged(folder, level, case, first_video) -> tuple[str, str]:
+  """Writes a shard with one place damaged; its path, and what is said of it."""
+  records = [level.record(first_video + n) for n in range(SHARD_VIDEOS)]
+  path = pathlib.Path(
+    write_shard(folder / f"shard{first_video:03d}.tfrecord", records)
+  )
+  sizes = [HEADER_BYTES + len(record) + FOOTER_BYTES for record in records]
+  size = len(records[NUMBER])
+  shard = Shard(
+    bytearray(path.read_bytes()), sum(sizes[:2]), sum(sizes[:3]), size
+  )
+  case.damage(shard)
+  path.unlink()
+  if shard.content is not None:
+    path.write_bytes(shard.content)
+  left = len(shard.content or b"") - shard.start - HEADER_BYTES
+  return str(path), case.detail.format(size=size, left=left, path=path)
+
+
+@LEVELS
+@pytest.mark.parametrize("name", SHARD_CASES)
+def test_a_bad_shard_stops(tmp_path, level, name):
+  case = SHARD_CASES[name]
+  good = write_shard(tmp_path / "a", map(level.record, range(100, 107)))
+  path, detail = write_damaged(tmp_path, level, case, 10)
+  video_id = "v012" if case.has_id else None
+  message = stop_message(level, [good, path])
+  assert message == where(path, case.number, video_id) + detail + FETCH_AGAIN
+
+
+@LEVELS
+def test_bad_shards_are_left_out(tmp_path, level):
+  # One shard of each kind and good ones; fewer than are read in turn, so that
+  # one comes after the other.
+  good = write_shard(tmp_path / "a", map(level.record, range(900, 905)))
+  all_cases = list(SHARD_CASES.values())
+  for cases in (all_cases[:9], all_cases[9:]):
+    expected, paths, videos = [], [good], list(range(900, 905))
+    for first, case in zip(itertools.count(10, 10), cases, strict=False):
+      path, detail = write_damaged(tmp_path, level, case, first)
+      paths.append(path)
+      videos += [first + n for n in range(SHARD_VIDEOS) if n not in case.lost]
+      expected.append(
+        {
+          "shard": path,
+          "record": case.number,
+          "video_id": f"v{first + NUMBER:03d}" if case.has_id else None,
+          "cause": case.cause,
+          "detail": detail,
+        }
+      )
+    sound = write_shard(tmp_path / "sound", map(level.record, videos))
+    rows, left_out = skip(level, paths, tmp_path)
+    # Once each, in the same order, and bit by bit what they should be.
+    assert rows == rows_of(level.reader().evaluation_batches([sound], 64))
+    for entry in left_out:
+      assert 1 <= entry.pop("num_records") <= 2 * SHARD_VIDEOS
+    left_out.sort(key=lambda entry: entry["shard"])
+    assert left_out == expected
+
+
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.soak)])
+def test_no_cut_is_taken_for_the_end(tmp_path, step):
+  # But where a record ends, which nothing shows. Footer and header of the
+  # second record are cut everywhere, the rest here and there.
+  path = pathlib.Path(write_shard(tmp_path / "a", map(VIDEO.record, range(3))))
+  content = path.read_bytes()
+  size = len(content) // 3
+  near_end = {2 * size + offset for offset in range(-6, 14)}
+  batches = VIDEO.reader().evaluation_batches([str(path)], 4)
+  for cut in sorted(near_end | set(range(step, len(content), step))):
+    path.write_bytes(content[:cut])
+    os.utime(path, (cut, cut))
+    if cut % size == 0:
+      assert len(rows_of(batches)) == cut // size
+      continue
+    with pytest.raises(UserError) as caught:
+      list(batches)
+    assert f"{str(path)!r}, record {cut // size}" in str(caught.value)
+
+
+def test_a_pipeline_looks_again(tmp_path):
+  # As eval.py does for every checkpoint, and a program that tries again.
+  path = pathlib.Path(write_shard(tmp_path / "a", map(VIDEO.record, range(5))))
+  content = path.read_bytes()
+  batches = VIDEO.reader().evaluation_batches([str(path)], 2)
+  for time, cut in enumerate([None, len(content) - 70, None, 5, 0, None], 100):
+    path.write_bytes(content[:cut])
+    os.utime(path, (time, time))  # In the same second it would be the same.
+    if cut is None:
+      assert len(rows_of(batches)) == 5
+      continue
+    with pytest.raises(UserError, match="in its header|left in the file|empty"):
+      list(batches)
+
+
+# How a pipeline meets a shard that goes while it is used: all is read once, and
+# then it is gone, or overwritten by an upload of which half has come.
+NUM_PASSES = 12  # More than are read ahead.
+
+
+def passes_of(batches, change_shard):
+  """Ids of each pass, sorted; the shard changes when the first has come."""
+  passes = {}
+  try:
+    for batch in batches:
+      if not passes:
+        change_shard()
+      epoch = int(batch["epochs"][0])
+      passes.setdefault(epoch, []).extend(rows_of([batch]))
+  except UserError as error:
+    return passes, str(error)
+  return passes, None
+
+
+@pytest.mark.parametrize("kind", ["gone", "half"])
+def test_a_shard_that_goes_while_training(tmp_path, kind):
+  paths = [
+    write_shard(tmp_path / name, map(VIDEO.record, range(first, first + 5)))
+    for name, first in (("a", 0), ("b", 5), ("c", 10))
+  ]
+  content = pathlib.Path(paths[1]).read_bytes()
+
+  def change_shard():
+    if kind == "half":
+      half = tmp_path / "half"
+      half.write_bytes(content[: len(content) // 2])
+      os.replace(half, paths[1])
+    else:
+      os.remove(paths[1])
+
+  lost = range(5, 10) if kind == "gone" else range(7, 10)
+  others = [id_of(number) for number in range(15) if number not in lost]
+  # Each pass is one batch, or a batch is of two passes.
+  arguments = (paths, 15, NUM_PASSES, 3, 1000)
+  batches = VIDEO.reader().training_batches(*arguments)
+  passes, message = passes_of(batches, change_shard)
+  assert 1 <= len(passes) < NUM_PASSES
+  everything = [id_of(number) for number in range(15)]
+  for rows in passes.values():
+    assert sorted(row[0] for row in rows) == everything
+  number, video_id, detail = (
+    (0, None, "the file cannot be read: ")
+    if kind == "gone"
+    else (2, "v007", "it should have ")
+  )
+  assert message.startswith(where(paths[1], number, video_id) + detail)
+
+  pathlib.Path(paths[1]).write_bytes(content)
+  os.utime(paths[1], (1, 1))
+  with BadRecords(str(tmp_path / "report"), 1.0) as left_out:
+    left_out.expect(paths, 100)
+    batches = VIDEO.reader().training_batches(*arguments, left_out=left_out)
+    passes, message = passes_of(batches, change_shard)
+  assert message is None
+  ids = [row[0] for rows in passes.values() for row in rows]
+  num_whole = ids.count(b"v009")
+  assert 1 <= num_whole < NUM_PASSES
+  for _ in range(num_whole):
+    assert sorted(ids[:15]) == everything
+    del ids[:15]
+  assert len(ids) == (NUM_PASSES - num_whole) * len(others)
+  while ids:
+    assert sorted(ids[: len(others)]) == others
+    del ids[: len(others)]
+  (entry,) = json.loads((tmp_path / "report").read_text())["left_out"]
+  cause = "missing shard" if kind == "gone" else "truncated shard"
+  assert (entry["shard"], entry["record"]) == (paths[1], number)
+  assert (entry["cause"], entry["video_id"]) == (cause, video_id)
+
+
+# Records. What is changed in a good one: by level, as changes of keys.
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordCase:
+  """What is changed in a record, and what is said of it.
+
+  Attributes:
+    changes: key -> values, as `Level.record` takes them; or a whole record.
+    cause: as in the report.
+    detail: as in message and report.
+    levels: the levels that can have it.
+    has_id: whether the video can be named.
+  """
+
+  changes: dict | bytes
+  cause: str
+  detail: str
+  levels: tuple[Level, ...] = (VIDEO, FRAME)
+  has_id: bool = True
+
+  def record(self, level: Level, number: int) -> bytes:
+    if isinstance(self.changes, bytes):
+      return self.changes
+    if self.changes.get("other level"):
+      return (FRAME if level is VIDEO else VIDEO).record(number)
+    return level.record(number, **self.changes)
+
+
+NO_EXAMPLE = "it is neither a tf.Example nor a tf.SequenceExample"
+NO_STRING = "its 'id' is not one string, or empty"
+NAN, INFINITY = float("nan"), float("inf")
+RECORD_CASES = {
+  "empty record": RecordCase(b"", "no example", NO_EXAMPLE, has_id=False),
+  "text": RecordCase(b"plain text", "no example", NO_EXAMPLE, has_id=False),
+  "no example": RecordCase(
+    b"\xff\0\xff", "no example", NO_EXAMPLE, has_id=False
+  ),
+  "frame level": RecordCase(
+    {"other level": True},
+    "missing feature",
+    "it has no feature 'mean_rgb'; it has audio, id, labels, rgb",
+    (VIDEO,),
+  ),
+  "video level": RecordCase(
+    {"other level": True},
+    "missing feature",
+    "it has no frame feature 'rgb'; it has id, labels, mean_audio, mean_rgb",
+    (FRAME,),
+  ),
+  "id of another release": RecordCase(
+    {"id": None, "video_id": [b"v012"]},
+    "no id",
+    "it has no 'id'; it has labels, mean_audio, mean_rgb, video_id",
+    (VIDEO,),
+    has_id=False,
+  ),
+  "features of another release": RecordCase(
+    {"mean_rgb": None, "mean_audio": None, "mean_inc3": [1.0] * 3},
+    "missing feature",
+    "it has no feature 'mean_rgb'; it has id, labels, mean_inc3",
+    (VIDEO,),
+  ),
+  "no id": RecordCase(
+    {"id": None},
+    "no id",
+    "it has no 'id'; it has audio, labels, rgb",
+    (FRAME,),
+    has_id=False,
+  ),
+  "empty id": RecordCase({"id": [b""]}, "no id", NO_STRING, has_id=False),
+  "id without values": RecordCase({"id": []}, "no id", NO_STRING, has_id=False),
+  "number as id": RecordCase({"id": [7]}, "no id", NO_STRING, has_id=False),
+  "no labels": RecordCase({"labels": None}, "no labels", "it has no 'labels'"),
+  "label < 0": RecordCase(
+    {"labels": [-1, 2]},
+    "label out of range",
+    "its label -1 is outside [0, 5); check --num_classes",
+  ),
+  "label >= num_classes": RecordCase(
+    {"labels": [2, 5]},
+    "label out of range",
+    "its label 5 is outside [0, 5); check --num_classes",
+  ),
+  "strings as labels": RecordCase(
+    {"labels": [b"1"]}, "labels no integers", "its labels are not integers"
+  ),
+  "short feature": RecordCase(
+    {"mean_audio": [1.5]},
+    "wrong feature size",
+    "its 'mean_audio' has 1 floats, 2 were expected",
+    (VIDEO,),
+  ),
+  "long feature": RecordCase(
+    {"mean_rgb": [1.5] * 4},
+    "wrong feature size",
+    "its 'mean_rgb' has 4 floats, 3 were expected",
+    (VIDEO,),
+  ),
+  "NaN": RecordCase(
+    {"mean_rgb": [1.5, NAN, 0.5]},
+    "feature not finite",
+    "its 'mean_rgb' has values that are not finite",
+    (VIDEO,),
+  ),
+  "infinity": RecordCase(
+    {"mean_audio": [-INFINITY, 0.5]},
+    "feature not finite",
+    "its 'mean_audio' has values that are not finite",
+    (VIDEO,),
+  ),
+  "lengths differ": RecordCase(
+    {"rgb": [b"abc"] * 8, "audio": [b"ab"] * 9},
+    "numbers of frames differ",
+    "its features differ in their number of frames: 8 of rgb, 9 of audio",
+    (FRAME,),
+  ),
+  "lengths differ behind the last frame": RecordCase(
+    {"rgb": [b"abc"] * 300, "audio": [b"ab"] * 301},
+    "numbers of frames differ",
+    "its features differ in their number of frames: 300 of rgb, 301 of audio",
+    (FRAME,),
+  ),
+  "one feature without frames": RecordCase(
+    {"rgb": [], "audio": [b"ab"]},
+    "numbers of frames differ",
+    "its features differ in their number of frames: 0 of rgb, 1 of audio",
+    (FRAME,),
+  ),
+  "short frame": RecordCase(
+    {"rgb": [b"abc", b"ab"], "audio": [b"ab"] * 2},
+    "wrong feature size",
+    "frame 1 of its 'rgb' has 2 bytes, 3 were expected",
+    (FRAME,),
+  ),
+}
+
+
+def cases_of(level):
+  return [case for case in RECORD_CASES.values() if level in case.levels]
+
+
+@pytest.mark.parametrize(
+  ("level", "case"),
+  [
+    pytest.param(
+      level, case, id=f"{name} {'frame' if level is FRAME else 'video'}"
+    )
+    for name, case in RECORD_CASES.items()
+    for level in case.levels
+  ],
+)
+def test_a_bad_record_stops(tmp_path, level, case):
+  records = [level.record(number) for number in range(10, 15)]
+  records[NUMBER] = case.record(level, 12)
+  path = write_shard(tmp_path / "b", records)
+  good = write_shard(tmp_path / "a", map(level.record, range(100, 107)))
+  video_id = "v012" if case.has_id else None
+  message = stop_message(level, [good, path])
+  assert message == where(path, NUMBER, video_id) + case.detail + SKIP_HINT
+
+
+@LEVELS
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_bad_records_are_left_out(tmp_path, level, batch_size):
+  # Each kind once, between good ones; some batches hold several, or only them.
+  records, expected = [], []
+  path = str(tmp_path / "a")
+  for case in cases_of(level):
+    expected.append(
+      {
+        "shard": path,
+        "record": len(records),
+        "video_id": "v012" if case.has_id else None,
+        "cause": case.cause,
+        "detail": case.detail,
+        "num_records": 1,
+      }
+    )
+    records += [case.record(level, 12), level.record(len(records))]
+  write_shard(path, records)
+  good = write_shard(tmp_path / "b", map(level.record, range(300, 309)))
+  rows, left_out = skip(level, [path, good], tmp_path, batch_size)
+  videos = [*range(0, len(records), 2), *range(300, 309)]
+  sound = write_shard(tmp_path / "sound", map(level.record, videos))
+  expected_rows = rows_of(level.reader().evaluation_batches([sound], 64))
+  # The two shards are read in turn, eight records of each.
+  assert sorted(rows) == sorted(expected_rows)
+  assert [row for row in rows if row[0] < b"v300"] == expected_rows[:-9]
+  assert sorted(left_out, key=lambda entry: entry["record"]) == expected
+
+
+@LEVELS
+def test_the_policy_does_not_change_what_is_good(tmp_path, level):
+  # Shards longer than a run of records, and more than are read in turn.
+  paths = [
+    write_shard(
+      tmp_path / f"s{first:03d}",
+      map(level.record, range(first, first + first % 13 + 1)),
+    )
+    for first in range(0, 340, 17)
+  ]
+  rows = rows_of(level.reader().evaluation_batches(paths, 6))
+  assert len(rows) == sum(first % 13 + 1 for first in range(0, 340, 17))
+  assert skip(level, paths, tmp_path, 6, max_fraction=0.0) == (rows, None)
+
+
+def test_labels_are_not_looked_at_where_they_are_not_needed(tmp_path):
+  changes = ({"labels": None}, {"labels": [-1]}, {"labels": [b"1"]})
+  records = [VIDEO.record(n, **change) for n, change in enumerate(changes)]
+  path = write_shard(tmp_path / "a", records)
+  for left_out in (None, BadRecords(str(tmp_path / "report"), 0.0)):
+    batches = VIDEO.reader().evaluation_batches(
+      [path], 2, with_labels=False, left_out=left_out
+    )
+    assert [row[0] for row in rows_of(batches)] == [id_of(n) for n in range(3)]
+
+
+def test_more_than_may_be_left_out_stops(tmp_path):
+  records = [VIDEO.record(number) for number in range(40)]
+  for number in (3, 7, 30):
+    records[number] = VIDEO.record(number, labels=None)
+  path = write_shard(tmp_path / "a", records)
+  assert len(skip(VIDEO, [path], tmp_path, 8, 3 / 40)[0]) == 37
+  with pytest.raises(UserError) as caught:
+    skip(VIDEO, [path], tmp_path, 8, 0.074)
+  assert str(caught.value) == (
+    "More cannot be used than --max_bad_fraction=0.074 allows: 3 of about 40 "
+    "records (7.50%), 3 no labels. They are listed in "
+    f"{str(tmp_path / 'report.json')!r}."
+  )
+
+
+# What is odd, and right
+
+
+def multi_hot(labels) -> bytes:
+  return np.isin(np.arange(NUM_CLASSES), labels).astype(np.float32).tobytes()
+
+
+# Commas, quotes and line breaks must be quoted in a CSV file; the last ones are
+# no UTF-8, and what C takes for the end of a string.
+ODD_IDS = [
+  b"a,b",
+  b'say "hi"',
+  b'"',
+  b"two\nlines",
+  b"\r",
+  b"mac\rlines",
+  b"dos\r\nlines",
+  b" spaces ",
+  "naïve-日本-🎬".encode(),
+  "\u2028\ufeff\x85".encode(),
+  b"=1+1",
+  b"record@5",
+  b"x" * 3000,
+  b"nul\0id",
+  b"\xff\xfe\x80",
+]
+
+
+@LEVELS
+def test_odd_records_are_read_as_they_are(tmp_path, level):
+  odd_labels = [([3, 3, 0, 3], [0, 3]), ([], []), ([4] * 900, [4])]
+  numbers = range(len(ODD_IDS) + len(odd_labels))
+  sound = write_shard(tmp_path / "sound", map(level.record, numbers))
+  rows = rows_of(level.reader().evaluation_batches([sound], 5))
+  records = []
+  for number, video_id in enumerate(ODD_IDS):
+    records.append(level.record(number, id=[video_id]))
+    rows[number] = (video_id, *rows[number][1:])
+  for number, (labels, present) in enumerate(odd_labels, len(records)):
+    records.append(level.record(number, labels=labels))
+    rows[number] = (*rows[number][:2], multi_hot(present), *rows[number][3:])
+  path = write_shard(tmp_path / "odd", records)
+  assert rows_of(level.reader().evaluation_batches([path], 5)) == rows
+  assert skip(level, [path], tmp_path, 5, max_fraction=0.0) == (rows, None)
+
+
+def test_numbers_of_frames(tmp_path):
+  records, rows = [], []
+  for number, num_frames in enumerate([0, 1, 299, 300, 301, 10_000]):
+    rng = np.random.default_rng(num_frames)
+    codes = {
+      name: rng.integers(256, size=(num_frames, size), dtype=np.uint8)
+      for name, size in (("rgb", 3), ("audio", 2))
+    }
+    frames = {
+      name: [row.tobytes() for row in values] for name, values in codes.items()
+    }
+    records.append(FRAME.record(number, **frames))
+    padded = [
+      values[:MAX_FRAMES].tobytes().ljust(MAX_FRAMES * values.shape[1], b"\0")
+      for values in codes.values()
+    ]
+    labels = multi_hot(labels_of(number))
+    rows.append((id_of(number), min(num_frames, MAX_FRAMES), labels, *padded))
+  path = write_shard(tmp_path / "a", records)
+  assert rows_of(FRAME.reader().evaluation_batches([path], 4)) == rows
+  assert skip(FRAME, [path], tmp_path, 4, max_fraction=0.0) == (rows, None)
+
+
+# Training: the order of what is good, and going on where a run stopped.
+
+BATCH, NUM_EPOCHS = 7, 2
+
+
+def train_on(paths, left_out=None, record_bytes=1000, **start):
+  """(epochs, rows) of each batch of a training pipeline; and its error."""
+  batches = []
+  try:
+    for batch in VIDEO.reader().training_batches(
+      paths, BATCH, NUM_EPOCHS, 5, record_bytes, left_out=left_out, **start
+    ):
+      batches.append((batch["epochs"].numpy().tolist(), rows_of([batch])))
+  except UserError as error:
+    return batches, str(error)
+  return batches, None
+
+
+def position_after(batches) -> dict[str, int]:
+  """Epoch and records of it, counted as checkpoints.Position does it."""
+  epoch = num_records = 0
+  for epochs, _ in batches:
+    last = max(epochs)
+    num_records = epochs.count(last) + (num_records if last == epoch else 0)
+    epoch = last
+  return {"first_epoch": epoch, "skip_videos": num_records}
+
+
+def check_passes(batches, videos):
+  """Each pass has each video once."""
+  ids = [row[0] for _, rows in batches for row in rows]
+  expected = [id_of(number) for number in videos]
+  for epoch in range(NUM_EPOCHS):
+    found = ids[epoch * len(expected) :][: len(expected)]
+    assert sorted(found) == expected
+  assert len(ids) == NUM_EPOCHS * len(expected)
+
+
+SIZES = [20, 9, 31, *[2] * 15]  # More shards than are read in turn.
+BAD = (2, 25, 44, 59)
+# Of a shuffle buffer that holds everything, and of one for four records.
+RECORD_BYTES = pytest.mark.parametrize(
+  "record_bytes", [pytest.param(1000, marks=pytest.mark.soak), 2**26]
+)
+
+
+def write_training(folder, bad=()) -> list[str]:
+  """Shards of `SIZES` videos; the bad ones have no labels."""
+  folder.mkdir(exist_ok=True)
+  ends = list(itertools.accumulate(SIZES, initial=0))
+  return [
+    write_shard(
+      folder / f"t{shard:02d}",
+      [
+        VIDEO.record(n, **({"labels": None} if n in bad else {}))
+        for n in range(start, end)
+      ],
+    )
+    for shard, (start, end) in enumerate(itertools.pairwise(ends))
+  ]
+
+
+def noted(folder, paths) -> BadRecords:
+  left_out = BadRecords(str(folder / "report"), 1.0)
+  left_out.expect(paths, 100)
+  return left_out
+
+
+@RECORD_BYTES
+def test_left_out_records_do_not_move_the_others(tmp_path, record_bytes):
+  sound = write_training(tmp_path / "sound")
+  expected, _ = train_on(sound, record_bytes=record_bytes)
+  check_passes(expected, range(sum(SIZES)))
+  bad = write_training(tmp_path / "bad", BAD)
+  left_out = noted(tmp_path, bad)
+  batches, message = train_on(bad, left_out, record_bytes)
+  assert message is None
+  bad_ids = {id_of(number) for number in BAD}
+  assert batches == [
+    (epochs, [row for row in rows if row[0] not in bad_ids])
+    for epochs, rows in expected
+  ]
+  # Met in each pass, and counted once.
+  assert left_out.summary() == (
+    f"{len(BAD)} of about {sum(SIZES)} records ({len(BAD) / sum(SIZES):.2%}), "
+    f"{len(BAD)} no labels"
+  )
+
+
+@RECORD_BYTES
+def test_a_run_that_stopped_goes_on_without_bad_records(tmp_path, record_bytes):
+  paths = write_training(tmp_path, BAD)
+  before, message = train_on(paths, record_bytes=record_bytes)
+  assert "it has no 'labels'" in message
+  assert before  # Or this would not test much.
+  left_out = noted(tmp_path, paths)
+  after, message = train_on(
+    paths, left_out, record_bytes, **position_after(before)
+  )
+  assert message is None
+  good = [number for number in range(sum(SIZES)) if number not in BAD]
+  check_passes(before + after, good)
+  # As if it had left them out from the start.
+  assert before + after == train_on(paths, left_out, record_bytes)[0]
+
+
+@pytest.mark.parametrize("kind", ["flip", "cut", "gone"])
+def test_a_run_that_a_shard_stopped_goes_on(tmp_path, kind):
+  paths = write_training(tmp_path)
+  # The last one: that it is missing shows when it is opened. Its first record
+  # is damaged, or it ends in its last one.
+  path = pathlib.Path(paths[-1])
+  content = bytearray(path.read_bytes())
+  if kind == "flip":
+    content[20] ^= 1
+  path.unlink()
+  if kind != "gone":
+    path.write_bytes(content[:-20] if kind == "cut" else content)
+  num_videos = sum(SIZES)
+  lost = {
+    "flip": [num_videos - 2],
+    "cut": [num_videos - 1],
+    "gone": [num_videos - 2, num_videos - 1],
+  }
+  before, message = train_on(paths, record_bytes=2**26)
+  assert repr(paths[-1]) in message
+  left_out = noted(tmp_path, paths)
+  after, message = train_on(paths, left_out, 2**26, **position_after(before))
+  assert message is None
+  good = [n for n in range(num_videos) if n not in lost[kind]]
+  check_passes(before + after, good)
+  assert before + after == train_on(paths, left_out, 2**26)[0]
