@@ -25,6 +25,7 @@ from absl import flags
 import losses
 import models
 import readers
+import sources
 import utils
 from bad_records import BadRecords
 
@@ -51,7 +52,7 @@ RANGES = {
   "num_classes": (1, _MAX_SIZE),
   "max_frames": (1, _MAX_SIZE),
   "batch_size": (1, MAX_BATCH_SIZE),
-  "num_epochs": (1, readers.MAX_EPOCHS),
+  "num_epochs": (1, sources.MAX_EPOCHS),
   "max_steps": (1, 2**62),
   "base_learning_rate": (0.0, float("inf")),
   "learning_rate_decay": (0.0, float("inf")),

@@ -298,8 +298,6 @@ def _parse_flags(
   if {"--help", "-help", "-h"} & set(argv[1:]):
     sys.stdout.write(_help_text(description))
     sys.exit(0)
-  # Flags may come behind arguments.
-  flags.FLAGS.set_gnu_getopt(argument is not None)
   try:
     others = flags.FLAGS(argv)[1:]
   except flags.Error as error:

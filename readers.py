@@ -27,12 +27,11 @@ bad records (bad_records.py) reads the shards itself, which takes longer, and
 looks through the records of a batch when they fail.
 """
 
-import collections
 import dataclasses
 import os
 import re
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sys
+from collections.abc import Sequence
 
 from program import UserError
 
@@ -44,8 +43,10 @@ from google.protobuf.message import DecodeError
 import bad_records
 import frame_records
 import shard_files
+import sources
 import utils
 from bad_records import BadRecords, Problem
+from sources import Batches, Source, located
 
 MAX_FRAMES = 300
 
@@ -58,15 +59,6 @@ NO_LABELS = Problem("no labels", f"it has no {LABELS_KEY!r}")
 # AudioSet clips are 10 s; padding them to 300 frames would waste 97%.
 _SHORT_CLIP_FEATURE, _SHORT_CLIP_FRAMES = "audio_embedding", 10
 
-# A record's location is one int64: epoch * _EPOCH + shard index * _SHARD +
-# record number. One number is cheaper to carry along than three.
-_SHARD = 2**28
-_EPOCH = 2**48
-_LOCATION = re.compile(r"record@(\d+)")
-# TensorFlow's error does not name the shard, but it was opened not long ago.
-_RECENT_SHARDS = 256
-# UnicodeDecodeError: TensorFlow quotes a record it cannot parse, as it is.
-_READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 # What `parse` fails with where a record is wrong.
 PARSE_ERRORS = (tf.errors.InvalidArgumentError, UnicodeDecodeError)
 # Of a shard's contents, or of one that is no longer there. Others, a network
@@ -78,15 +70,10 @@ _EXPLAINED_ERRORS = (
   tf.errors.NotFoundError,
   tf.errors.OutOfRangeError,
 )
-# 2**63 // _EPOCH: what a location has room for.
-MAX_EPOCHS = 32767
-
 # The functions of the pipelines need no AutoGraph, whose rewriting of them
 # takes a second of every program's start.
 _as_written = tf.autograph.experimental.do_not_convert
 
-# What Python hands over to TensorFlow at a time, at most.
-_BLOCK_RECORDS, _BLOCK_BYTES = 64, 2**20
 _SHUFFLE_BYTES = 256 * 2**20
 _PARSE_BYTES = 2**30
 # Shards that records come from in turn. Fixed, as the order of the records
@@ -291,48 +278,6 @@ def _listing(names) -> str:
   return ", ".join(sorted(names)) or "nothing"
 
 
-class Batches:
-  """Batches of a pipeline; errors while reading name shard, record and video.
-
-  Attributes:
-    dataset: the tf.data.Dataset behind it, for a distribution strategy.
-
-  Args:
-    dataset: what to iterate over.
-    explain: turns an error of the pipeline into one that names its cause.
-    check: called for each batch with False, and with True behind the last;
-      raises a UserError where something is wrong though the batches are right.
-  """
-
-  def __init__(
-    self,
-    dataset,
-    explain: Callable[[Exception], Exception],
-    check: Callable[[bool], None],
-  ):
-    self.dataset = dataset
-    self._explain = explain
-    self._check = check
-
-  def __iter__(self) -> Iterator[dict]:
-    iterator = iter(self.dataset)
-    while True:
-      try:
-        batch = next(iterator)
-      except StopIteration:
-        break
-      except _READ_ERRORS as error:
-        raise self._explain(error) from error
-      self._check(False)
-      yield batch
-    self._check(True)
-
-  def distributed(self, strategy) -> "Batches":
-    """The same batches, each split over the strategy's replicas."""
-    dataset = strategy.experimental_distribute_dataset(self.dataset)
-    return Batches(dataset, self._explain, self._check)
-
-
 class BaseReader:
   """What the two readers share: pipelines, errors, labels.
 
@@ -363,6 +308,9 @@ class BaseReader:
     self.feature_sizes = dict(zip(feature_names, feature_sizes, strict=True))
     self.id_key = id_key
     self._num_readers = min(num_readers or available_cpus(), _SHARDS_IN_TURN)
+
+  def _find_video_id(self, data: bytes) -> str | None:
+    return find_video_id(data, self.id_key)
 
   def parse(self, records, locations, with_labels=True):
     """Parses serialized records into a batch; override in a new reader.
@@ -428,7 +376,7 @@ class BaseReader:
       left_out: takes note of bad records, which are left out; None stops with
         a UserError at the first.
     """
-    source = _Source(shards, self.id_key, left_out)
+    source = Source(shards, self._find_video_id, left_out)
     records = self._epoch_records(source, tf.range(len(shards)), 0)
     return self._batches(records, source, batch_size, with_labels)
 
@@ -463,7 +411,7 @@ class BaseReader:
         a UserError at the first.
     """
     first_whole_epoch = first_epoch + (skip_videos > 0)
-    source = _Source(shards, self.id_key, left_out, first_whole_epoch)
+    source = Source(shards, self._find_video_id, left_out, first_whole_epoch)
     # The first record may be a short video: what a long one takes bounds the
     # memory. Not of the batch size, which may differ when a run is resumed.
     record_bytes = max(record_bytes, self._most_bytes())
@@ -493,7 +441,7 @@ class BaseReader:
 
     @_as_written
     def read_shard(index):
-      first = epoch * _EPOCH + tf.cast(index, tf.int64) * _SHARD
+      first = sources.location_of(epoch, tf.cast(index, tf.int64))
       return source.records(index, first)
 
     return tf.data.Dataset.from_tensor_slices(order).interleave(
@@ -514,7 +462,7 @@ class BaseReader:
         batch = parse_block(tf.identity(block), locations)
       batch["weights"] = tf.ones_like(batch["num_frames"], tf.float32)
       batch = _pad_batch(batch, batch_size)
-      epochs = tf.cast(locations // _EPOCH, tf.int32)
+      epochs = tf.cast(sources.epoch_of(locations), tf.int32)
       missing = batch_size - tf.size(epochs)
       epochs = tf.pad(epochs, [[0, missing]], constant_values=-1)
       return {**batch, "epochs": tf.ensure_shape(epochs, [batch_size])}
@@ -528,6 +476,9 @@ class BaseReader:
       deterministic=True,
     )
     options = tf.data.Options()
+    # Nothing is left to tune; and the thread that would do it can make the end
+    # of a pipeline that failed wait for a minute.
+    options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = (
       tf.data.experimental.AutoShardPolicy.OFF
     )
@@ -587,7 +538,7 @@ class BaseReader:
     """Whether a record can be used; takes note of it if not."""
     problem = self.describe_problem(record, with_labels)
     if problem:
-      shard, number = source.split_location(int(location))
+      shard, number = source.place_of(int(location))
       video_id = find_video_id(record, self.id_key)
       source.left_out.leave_out(shard, number, problem, video_id)
     return problem is None
@@ -604,10 +555,9 @@ class BaseReader:
 
   def _explain(self, error, source, with_labels) -> Exception:
     """A UserError that names a pipeline error's cause, if it is known."""
-    location = _LOCATION.search(str(error))
-    if location:
+    if sources.names_a_record(error):
       try:
-        shard, number = source.split_location(int(location[1]))
+        shard, number = source.place_in(error)
       except IndexError:
         return error  # The text came from a record.
       numbers = range(number, number + 1)
@@ -624,7 +574,7 @@ class BaseReader:
     if len(source.shards) > _SHARDS_IN_TURN:
       logging.info("Looking for the shard that cannot be read ...")
     is_parse_error = isinstance(error, PARSE_ERRORS)
-    numbers = range(_SHARD if is_parse_error else 0)
+    numbers = range(sys.maxsize if is_parse_error else 0)
     problems = (
       self._find_problem(shard, numbers, with_labels)
       for shard in source.likely_shards()
@@ -871,11 +821,6 @@ class YT8MFrameFeatureReader(BaseReader):
     return None
 
 
-def located(locations):
-  """[K] string, what an error must contain for its record to be found."""
-  return tf.strings.join(["record@", tf.strings.as_string(locations)])
-
-
 def _refuse(is_bad, locations):
   """An op that fails with the location of the first bad record, if any."""
   first = located(tf.boolean_mask(locations, is_bad)[:1])
@@ -910,177 +855,6 @@ def _pad_batch(batch, batch_size: int):
   return tf.nest.map_structure(
     lambda value: tf.ensure_shape(value, [batch_size, *value.shape[1:]]), batch
   )
-
-
-class _Source:
-  """The shards of a pipeline, which are looked at when they are opened.
-
-  Attributes:
-    shards: their paths.
-    left_out: takes note of what cannot be read; None stops there.
-  """
-
-  def __init__(
-    self,
-    shards: Sequence[str],
-    id_key: str,
-    left_out: BadRecords | None,
-    first_whole_epoch: int = 0,
-  ):
-    self.shards = list(shards)
-    self.left_out = left_out
-    self._id_key = id_key
-    self._paths = tf.constant(self.shards)
-    self._recent = collections.deque(maxlen=_RECENT_SHARDS)
-    # Shard index -> size and time of change, and whether it has no fault: where
-    # faults stop the program, none with which TensorFlow cannot deal.
-    self._verdicts: dict[int, tuple[tuple[int, int], bool]] = {}
-    # Shard index -> bytes of the file; and of the records that came from it, in
-    # the epochs that are under way.
-    self._sizes: dict[int, int] = {}
-    self._bytes_read: dict[int, np.ndarray] = {}
-    # The next epoch whose bytes are to be compared with the sizes.
-    self._next_epoch = self._first_whole_epoch = first_whole_epoch
-    self._lock = threading.Lock()
-
-  def records(self, index, first):
-    """A dataset of a shard's (location, record) pairs, in order.
-
-    Args:
-      index: scalar int, the shard's.
-      first: scalar int64, the location of its first record.
-    """
-    if self.left_out is None:
-      is_open = tf.numpy_function(self._note_opening, [index], tf.bool)
-      check = tf.debugging.Assert(is_open, [located(first)])
-      with tf.control_dependencies([check]):
-        path = tf.identity(self._paths[index])
-      return tf.data.TFRecordDataset(path).enumerate(first)
-    # TensorFlow reads twice as fast; ours reads on behind a fault, and one pass
-    # over the file is all it takes: a shard may change or go at any time.
-    blocks = tf.data.Dataset.from_generator(
-      self._readable_blocks,
-      args=[index, first],
-      output_signature=(
-        tf.TensorSpec([None], tf.int64),
-        tf.TensorSpec([None], tf.string),
-      ),
-    )
-    return blocks.unbatch()
-
-  def split_location(self, location: int) -> tuple[str, int]:
-    """A record's shard and number; IndexError if there is no such shard."""
-    index, number = divmod(location % _EPOCH, _SHARD)
-    return self.shards[index], number
-
-  def likely_shards(self) -> Iterator[str]:
-    """All shards, those first that were opened last."""
-    recent = dict.fromkeys(reversed(self._recent))
-    yield from (self.shards[index] for index in recent)
-    for index, shard in enumerate(self.shards):
-      if index not in recent:
-        yield shard
-
-  def count(self, locations, block):
-    """Counts the bytes of records, in the pipeline.
-
-    TensorFlow takes a shard that was cut in a record's header for a whole one.
-
-    Args:
-      locations: [K] int64, where the records are.
-      block: [K] string, the records.
-    """
-    num_bytes = tf.strings.length(block)
-    return tf.numpy_function(self._count, [locations, num_bytes], tf.bool)
-
-  def _count(self, locations, num_bytes) -> np.bool_:
-    epochs = locations // _EPOCH
-    indices = locations % _EPOCH // _SHARD
-    framed = num_bytes + float(shard_files.FRAMING_BYTES)
-    with self._lock:
-      for epoch in np.unique(epochs).tolist():
-        is_in = epochs == epoch
-        counted = np.bincount(indices[is_in], framed[is_in], len(self.shards))
-        self._bytes_read[epoch] = self._bytes_read.get(epoch, 0) + counted
-    return np.bool_(True)
-
-  def shards_that_ended_early(self, is_end: bool) -> list[str]:
-    """Shards that gave fewer bytes than they have, in epochs that are over.
-
-    Args:
-      is_end: whether all records have been read, and the pipeline may start
-        again. Otherwise an epoch is over for certain when the next but one has
-        begun.
-    """
-    with self._lock:
-      newest = max(self._bytes_read, default=0)
-      epochs = range(self._next_epoch, newest + 1 if is_end else newest - 1)
-      nothing = np.zeros(len(self.shards))
-      counts = [self._bytes_read.pop(epoch, nothing) for epoch in epochs]
-      self._next_epoch = max(self._next_epoch, epochs.stop)
-      if is_end:
-        self._bytes_read.clear()
-        self._next_epoch = self._first_whole_epoch
-    return [
-      self.shards[index]
-      for index, size in sorted(self._sizes.items())
-      if any(num_bytes[index] < size for num_bytes in counts)
-    ]
-
-  def _note_opening(self, index) -> np.bool_:
-    index = int(index)
-    signature = self._signature(index)
-    self._recent.append(index)
-    self._sizes[index], _ = signature
-    if not self._sizes[index]:
-      return np.bool_(False)
-    if self._verdicts.get(index, ())[:1] != (signature,):
-      is_safe = not shard_files.has_giant_record(self.shards[index])
-      self._verdicts[index] = signature, is_safe
-    return np.bool_(self._verdicts[index][1])
-
-  def _signature(self, index: int) -> tuple[int, int]:
-    """Size and time of change; zeros where the file cannot be looked at."""
-    try:
-      stat = tf.io.gfile.stat(self.shards[index])
-    except (tf.errors.OpError, OSError):
-      return 0, 0
-    return stat.length, stat.mtime_nsec
-
-  def _readable_blocks(self, index, first):
-    """Yields (locations, records) of what a shard has; takes note of faults."""
-    shard = self.shards[int(index)]
-    num_records = num_bytes = 0
-    for block in _blocks(shard_files.read_shard(shard), int(first)):
-      locations, records = [], []
-      for location, item in block:
-        if isinstance(item, bytes):
-          locations.append(location)
-          records.append(item)
-        else:
-          video_id = find_video_id(item.remains, self._id_key)
-          self.left_out.leave_out_fault(shard, item, video_id)
-      num_records += len(records)
-      num_bytes += sum(map(len, records))
-      yield np.array(locations, np.int64), np.array(records, object)
-    self.left_out.add_shard(shard, num_records, num_bytes)
-
-
-def _blocks(
-  items: Iterable[bytes | shard_files.Fault], first: int
-) -> Iterator[list[tuple[int, bytes | shard_files.Fault]]]:
-  """Numbers items from `first`; many small ones or a few large ones at a time.
-
-  To hand over single records takes Python several times as long.
-  """
-  block, num_bytes = [], 0
-  for item in enumerate(items, start=first):
-    block.append(item)
-    num_bytes += len(item[1]) if isinstance(item[1], bytes) else 0
-    if len(block) == _BLOCK_RECORDS or num_bytes > _BLOCK_BYTES:
-      yield block
-      block, num_bytes = [], 0
-  yield block
 
 
 def find_video_id(data: bytes, id_key: str) -> str | None:

@@ -90,13 +90,15 @@ def read_shard(path: str) -> Iterator[bytes | Fault]:
     )
 
 
-def has_giant_record(path: str) -> bool:
-  """Whether a record claims to be longer than any can be, on a local disk.
+def misleads_tensorflow(path: str) -> bool:
+  """Whether TensorFlow's reader must not have a file of a local disk.
 
-  TensorFlow's reader takes any amount of memory for a record whose length has
-  the right checksum, and ends the process where there is not so much. Here only
-  the lengths are read, at less than a microsecond each. Elsewhere, each of them
-  would be a request over the network.
+  For a record whose length has the right checksum it takes any amount of
+  memory, and ends the process where there is not so much; and a file that was
+  cut in the header of a record is a complete one to it. In such files the
+  lengths do not lead from record to record, exactly to the end. Only lengths
+  are read here, at less than a microsecond each. Elsewhere, each of them would
+  be a request over the network.
   """
   if "://" in path:
     return False
@@ -111,6 +113,8 @@ def has_giant_record(path: str) -> bool:
       if length > _MAX_RECORD_BYTES:
         return True
       position += length + FRAMING_BYTES
+    return position != os.fstat(descriptor).st_size
+  except OSError:
     return False
   finally:
     os.close(descriptor)

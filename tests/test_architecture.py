@@ -30,17 +30,20 @@ LEVELS = {
   "train_dir_lock": 2,
   "eval_util": 2,
   "bad_records": 3,
-  "readers": 4,
-  "experiment": 5,
-  "evaluation": 6,
-  "monitoring": 7,
-  "train": 8,
-  "eval": 8,
-  "inference": 8,
-  "sample_data": 8,
-  "quickstart": 8,
+  "sources": 4,
+  "readers": 5,
+  "experiment": 6,
+  "shard_checks": 6,
+  "evaluation": 7,
+  "monitoring": 8,
+  "train": 9,
+  "eval": 9,
+  "inference": 9,
+  "verify_shards": 9,
+  "sample_data": 9,
+  "quickstart": 9,
 }
-PROGRAM_LEVEL = 8
+PROGRAM_LEVEL = 9
 
 # Plain Python for the installer and for the import system.
 PACKAGING = {"__init__", "setup"}

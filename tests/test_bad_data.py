@@ -85,6 +85,9 @@ class Level:
   def __init__(self, is_frame_level: bool):
     self.is_frame_level = is_frame_level
 
+  def __str__(self):
+    return "frame" if self.is_frame_level else "video"
+
   def record(self, number: int, **changes) -> bytes:
     """A video's record; all differ in everything. Changes are by key."""
     rng = np.random.default_rng(number)
@@ -114,9 +117,7 @@ class Level:
 
 
 VIDEO, FRAME = Level(False), Level(True)
-LEVELS = pytest.mark.parametrize(
-  "level", [VIDEO, FRAME], ids=["video", "frame"]
-)
+LEVELS = pytest.mark.parametrize("level", [VIDEO, FRAME], ids=str)
 
 
 def rows_of(batches) -> list[tuple]:
@@ -143,11 +144,48 @@ def write_shard(path, records) -> str:
   return str(path)
 
 
-def stop_message(level: Level, paths) -> str:
-  """What a program would stop with."""
-  with pytest.raises(UserError) as caught:
-    list(level.reader().evaluation_batches(paths, 4))
-  return str(caught.value)
+class Stopping:
+  """A pipeline over a good shard and one that a test writes, of each level.
+
+  To build one takes longer than to use it.
+  """
+
+  def __init__(self, folder):
+    self._pipelines = {}
+    self._times = itertools.count()
+    for level in (VIDEO, FRAME):
+      good = write_shard(
+        folder / f"{level}_good", map(level.record, range(100, 107))
+      )
+      self._pipelines[level] = level.reader().evaluation_batches(
+        [good, str(folder / f"{level}_shard")], 4
+      )
+    self._folder = folder
+
+  def path(self, level) -> pathlib.Path:
+    """Where a test writes its shard."""
+    return self._folder / f"{level}_shard"
+
+  def rows(self, level) -> list[tuple]:
+    """The shard's videos."""
+    path = self.path(level)
+    if path.exists():  # What has been read a moment ago is not looked at again.
+      time = next(self._times)
+      os.utime(path, (time, time))
+    rows = rows_of(self._pipelines[level])
+    assert [row[0] for row in rows[:7]] == [id_of(n) for n in range(100, 107)]
+    return rows[7:]
+
+  def message(self, level) -> str:
+    """What a program would stop with."""
+    with pytest.raises(UserError) as caught:
+      self.rows(level)
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def stopping(tmp_path_factory):
+  return Stopping(tmp_path_factory.mktemp("stopping"))
 
 
 def skip(level: Level, paths, folder, batch_size=4, max_fraction=1.0):
@@ -341,12 +379,10 @@ SHARD_CASES = {
 }
 
 
-def write_damaged(folder, level, case, first_video) -> tuple[str, str]:
-  """Writes a shard with one place damaged; its path, and what is said of it."""
+def write_damaged(path, level, case, first_video) -> str:
+  """Writes a shard with one place damaged; returns what is said of it."""
   records = [level.record(first_video + n) for n in range(SHARD_VIDEOS)]
-  path = pathlib.Path(
-    write_shard(folder / f"shard{first_video:03d}.tfrecord", records)
-  )
+  write_shard(path, records)
   sizes = [HEADER_BYTES + len(record) + FOOTER_BYTES for record in records]
   size = len(records[NUMBER])
   shard = Shard(
@@ -357,18 +393,16 @@ def write_damaged(folder, level, case, first_video) -> tuple[str, str]:
   if shard.content is not None:
     path.write_bytes(shard.content)
   left = len(shard.content or b"") - shard.start - HEADER_BYTES
-  return str(path), case.detail.format(size=size, left=left, path=path)
+  return case.detail.format(size=size, left=left, path=path)
 
 
 @LEVELS
 @pytest.mark.parametrize("name", SHARD_CASES)
-def test_a_bad_shard_stops(tmp_path, level, name):
-  case = SHARD_CASES[name]
-  good = write_shard(tmp_path / "a", map(level.record, range(100, 107)))
-  path, detail = write_damaged(tmp_path, level, case, 10)
-  video_id = "v012" if case.has_id else None
-  message = stop_message(level, [good, path])
-  assert message == where(path, case.number, video_id) + detail + FETCH_AGAIN
+def test_a_bad_shard_stops(stopping, level, name):
+  case, path = SHARD_CASES[name], stopping.path(level)
+  detail = write_damaged(path, level, case, 10)
+  place = where(str(path), case.number, "v012" if case.has_id else None)
+  assert stopping.message(level) == place + detail + FETCH_AGAIN
 
 
 @LEVELS
@@ -380,12 +414,13 @@ def test_bad_shards_are_left_out(tmp_path, level):
   for cases in (all_cases[:9], all_cases[9:]):
     expected, paths, videos = [], [good], list(range(900, 905))
     for first, case in zip(itertools.count(10, 10), cases, strict=False):
-      path, detail = write_damaged(tmp_path, level, case, first)
-      paths.append(path)
+      path = tmp_path / f"shard{first:03d}"
+      detail = write_damaged(path, level, case, first)
+      paths.append(str(path))
       videos += [first + n for n in range(SHARD_VIDEOS) if n not in case.lost]
       expected.append(
         {
-          "shard": path,
+          "shard": str(path),
           "record": case.number,
           "video_id": f"v{first + NUMBER:03d}" if case.has_id else None,
           "cause": case.cause,
@@ -402,24 +437,22 @@ def test_bad_shards_are_left_out(tmp_path, level):
     assert left_out == expected
 
 
-@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.soak)])
-def test_no_cut_is_taken_for_the_end(tmp_path, step):
-  # But where a record ends, which nothing shows. Footer and header of the
-  # second record are cut everywhere, the rest here and there.
-  path = pathlib.Path(write_shard(tmp_path / "a", map(VIDEO.record, range(3))))
+@pytest.mark.parametrize("step", [50, pytest.param(1, marks=pytest.mark.soak)])
+def test_no_cut_is_taken_for_the_end(stopping, step):
+  # But where a record ends, which nothing shows. The checksum of the second
+  # record and the header of the third are cut everywhere.
+  path = stopping.path(VIDEO)
+  write_shard(path, map(VIDEO.record, range(3)))
   content = path.read_bytes()
   size = len(content) // 3
-  near_end = {2 * size + offset for offset in range(-6, 14)}
-  batches = VIDEO.reader().evaluation_batches([str(path)], 4)
+  near_end = {2 * size + offset for offset in range(-5, 14)}
   for cut in sorted(near_end | set(range(step, len(content), step))):
     path.write_bytes(content[:cut])
-    os.utime(path, (cut, cut))
     if cut % size == 0:
-      assert len(rows_of(batches)) == cut // size
-      continue
-    with pytest.raises(UserError) as caught:
-      list(batches)
-    assert f"{str(path)!r}, record {cut // size}" in str(caught.value)
+      assert len(stopping.rows(VIDEO)) == cut // size
+    else:
+      place = f"{str(path)!r}, record {cut // size}"
+      assert stopping.message(VIDEO).startswith(place)
 
 
 def test_a_pipeline_looks_again(tmp_path):
@@ -664,18 +697,16 @@ def cases_of(level):
     for level in case.levels
   ],
 )
-def test_a_bad_record_stops(tmp_path, level, case):
+def test_a_bad_record_stops(stopping, level, case):
   records = [level.record(number) for number in range(10, 15)]
   records[NUMBER] = case.record(level, 12)
-  path = write_shard(tmp_path / "b", records)
-  good = write_shard(tmp_path / "a", map(level.record, range(100, 107)))
-  video_id = "v012" if case.has_id else None
-  message = stop_message(level, [good, path])
-  assert message == where(path, NUMBER, video_id) + case.detail + SKIP_HINT
+  path = write_shard(stopping.path(level), records)
+  place = where(path, NUMBER, "v012" if case.has_id else None)
+  assert stopping.message(level) == place + case.detail + SKIP_HINT
 
 
 @LEVELS
-@pytest.mark.parametrize("batch_size", [1, 3, 64])
+@pytest.mark.parametrize("batch_size", [1, 3])
 def test_bad_records_are_left_out(tmp_path, level, batch_size):
   # Each kind once, between good ones; some batches hold several, or only them.
   records, expected = [], []

@@ -349,6 +349,20 @@ def test_a_large_record_that_is_cut(path):
   assert len(fault.remains) > 2**19
 
 
+def test_what_would_mislead_tensorflow(path):
+  for end in range(len(SHARD) + 1):
+    with open(path, "wb") as file:
+      file.write(SHARD[:end])
+    assert shard_files.misleads_tensorflow(path) == (end not in BOUNDARIES)
+  for length in (2**31 - 1, 2**31 + 1, 2**40, 2**63, 2**64 - 1):
+    with open(path, "wb") as file:
+      file.write(framed(b"good") + framed(b"", length))
+    assert shard_files.misleads_tensorflow(path)
+  # Wherever these are: TensorFlow says what is wrong.
+  assert not shard_files.misleads_tensorflow(path + "x")
+  assert not shard_files.misleads_tensorflow("gs://bucket/shard")
+
+
 def mutated(content: bytes, edits) -> bytes:
   """Applies (kind, place, bytes) edits, one after the other."""
   for kind, place, data in edits:
@@ -364,17 +378,20 @@ def mutated(content: bytes, edits) -> bytes:
   return content
 
 
+EDITS = st.lists(
+  st.tuples(
+    st.sampled_from(["insert", "delete", "replace", "cut"]),
+    st.integers(0, 2**16),
+    st.binary(min_size=1, max_size=20),
+  ),
+  max_size=3,
+)
+
+
 @thorough
 @given(
   records=st.lists(st.binary(max_size=30), max_size=6),
-  edits=st.lists(
-    st.tuples(
-      st.sampled_from(["insert", "delete", "replace", "cut"]),
-      st.integers(0, 2**16),
-      st.binary(min_size=1, max_size=20),
-    ),
-    max_size=3,
-  ),
+  edits=EDITS,
   window=st.sampled_from([1, 11, 12, 13, 17, 64, 2**20]),
 )
 def test_any_damage_as_the_slow_reader_sees_it(
@@ -393,3 +410,23 @@ def test_any_damage_as_the_slow_reader_sees_it(
   )
   assert num_bytes == len(content)  # Each byte is of use, or counted as lost.
   assert all(fault.cause and fault.detail for fault in faults)
+
+
+@thorough
+@given(records=st.lists(st.binary(max_size=30), max_size=4), edits=EDITS)
+def test_what_does_not_mislead_tensorflow(tmp_path_factory, records, edits):
+  # Then it has all records, or fails at the first damaged one.
+  content = mutated(b"".join(map(framed, records)), edits)
+  path = str(tmp_path_factory.getbasetemp() / "misleading.tfrecord")
+  items = read(path, content) if content else []
+  if shard_files.misleads_tensorflow(path):
+    assert isinstance(items[-1], Fault)
+    return
+  found = []
+  try:
+    for data in tf.data.TFRecordDataset(path):
+      found.append(data.numpy())
+  except tf.errors.DataLossError:
+    assert isinstance(items[len(found)], Fault)
+    del items[len(found) :]
+  assert found == items

@@ -194,13 +194,13 @@ VIDEO_RECORDS = {
     "labels no integers",
     "its labels are not integers",
   ),
-  "no labels": (video(labels=None), "no labels", "it has no 'labels'"),
   # Looks as if it had labels.
   "no labels but in its id": (
     video(b"labels", labels=None),
     "no labels",
     "it has no 'labels'",
   ),
+  "no labels": (video(labels=None), "no labels", "it has no 'labels'"),
   "labels without values": (video(labels=[]), None, None),
   "labels twice": (video(labels=[2, 2, 0]), None, None),
   "strange id": (video('a,"b"\n\u00e9'.encode() + b"\xff"), None, None),
@@ -336,6 +336,10 @@ class TestProblems:
     assert code == 1
     assert found_in(report) == expected
     assert left_out_by_readers([first, second], tmp_path) == expected
+    for problem in report["problems"]:
+      numbers = [item["record"] for item in problem["listed"]]
+      assert numbers == sorted(numbers)
+      assert problem["num_records"] == len(numbers)
     totals = report["totals"]
     assert report["num_problems"] == len(expected)
     assert report["num_shards_with_problems"] == 1
@@ -688,6 +692,15 @@ class TestTotals:
     words = " ".join(output.split())
     assert f"3; first {second!r}, record 1, as {first!r}, record 0" in words
 
+  def test_first_of_many_repeated_ids(self, verify, tmp_path):
+    records = [video(b"%d" % (number % 3)) for number in range(300)]
+    shard = write(tmp_path / "1.tfrecord", *records)
+    _, report, _, _ = verify(shard)
+    assert report["totals"]["repeated_ids"] == {
+      "num_videos": 297,
+      "first": [{"shard": shard, "record": n} for n in (3, 0)],
+    }
+
   def test_many_problems_are_shown_by_their_number(self, verify, tmp_path):
     bad = video(b"b", labels=[9])
     first = write(tmp_path / "1.tfrecord", video(b"a"), bad, video(b""))
@@ -825,23 +838,37 @@ def endless(video_shards, tmp_path_factory) -> str:
   return f"{folder}/*.tfrecord"
 
 
-def group_members(group: int) -> set[int]:
-  """The processes of a group that have not ended."""
-  members = set()
-  for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+def group_members(group: int) -> dict[int, bytes]:
+  """Processes of a group that have not ended, with their command lines."""
+  members = {}
+  for folder in pathlib.Path("/proc").glob("[0-9]*"):
     try:
-      state, _, own_group = path.read_text().rpartition(")")[2].split()[:3]
+      stat = (folder / "stat").read_text().rpartition(")")[2].split()
+      if int(stat[2]) == group and stat[0] != "Z":
+        members[int(folder.name)] = (folder / "cmdline").read_bytes()
     except OSError:
       continue
-    if int(own_group) == group and state != "Z":
-      members.add(int(path.parent.name))
   return members
+
+
+def find_workers(group: int) -> list[int]:
+  return [
+    pid for pid, line in group_members(group).items() if b"spawn_main" in line
+  ]
 
 
 @pytest.mark.soak
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", "SIGKILL", "worker"])
-@pytest.mark.parametrize("moment", ["start", "middle"])
+@pytest.mark.parametrize(
+  ("how", "moment"),
+  [
+    *itertools.product(
+      ["Ctrl-C", "SIGTERM", "SIGKILL", "worker"], ["start", "middle"]
+    ),
+    ("Ctrl-C", "stuck"),
+    ("SIGTERM", "stuck"),
+  ],
+)
 def test_end_of_processes(checkout, endless, tmp_path, how, moment):
   errors = tmp_path / "stderr"
   with errors.open("w") as file:
@@ -854,14 +881,16 @@ def test_end_of_processes(checkout, endless, tmp_path, how, moment):
       stdout=subprocess.DEVNULL,
       start_new_session=True,
     )
-  # Its own, the one that looks after semaphores, and two workers.
-  wait_until(lambda: len(group_members(process.pid)) == 4)
+  wait_until(lambda: len(find_workers(process.pid)) == 2)
+  worker = find_workers(process.pid)[0]
   if moment == "middle":
     wait_until(lambda: "shard " in errors.read_text())
+  if moment == "stuck":  # As one that waits for a slow disk.
+    os.kill(worker, signal.SIGSTOP)
   if how == "Ctrl-C":
     os.killpg(process.pid, signal.SIGINT)
   elif how == "worker":
-    os.kill(max(group_members(process.pid)), signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
   else:
     process.send_signal(getattr(signal, how))
   codes = {"Ctrl-C": 130, "SIGTERM": 143, "SIGKILL": -9, "worker": 1}
