@@ -36,7 +36,6 @@ _BLOCK_BYTES = 8 * 2**20
 _BLOCK_LABELS = 2**22
 # The problems of so few records are described one by one.
 _FEW_RECORDS = 32
-_RECORD_FRAMING_BYTES = 16
 _NUM_HASHES = 2**63 - 1
 # Ids and names of features are as long as a record likes.
 _MOST_CHARACTERS = 500
@@ -245,7 +244,7 @@ class ShardChecker:
           self._add_fault(place, item, report)
           continue
         report.num_records += 1
-        report.num_bytes += len(item) + _RECORD_FRAMING_BYTES
+        report.num_bytes += len(item) + shard_files.FRAMING_BYTES
         block.append((place, item))
         block_bytes += len(item)
         if len(block) == self._block_records or block_bytes > _BLOCK_BYTES:

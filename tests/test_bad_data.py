@@ -26,7 +26,6 @@ import pytest
 import tensorflow as tf
 
 import readers
-import utils
 from bad_records import BadRecords
 
 NUM_CLASSES = 5
@@ -977,3 +976,271 @@ def test_a_run_that_a_shard_stopped_goes_on(tmp_path, kind):
   good = [n for n in range(num_videos) if n not in lost[kind]]
   check_passes(before + after, good)
   assert before + after == train_on(paths, left_out, 2**26)[0]
+
+
+# The programs
+
+
+@dataclasses.dataclass(frozen=True)
+class BadShards:
+  """Copies of a partition's shards with something wrong in the second one.
+
+  Attributes:
+    pattern: matches them.
+    bad_path: the shard with something wrong.
+    videos: ids of the other videos.
+    bad_id: the id of the video that cannot be used.
+  """
+
+  pattern: str
+  bad_path: str
+  videos: list[str]
+  bad_id: str
+
+
+def make_bad_shards(shards, prefix, folder, number=2, **changes) -> BadShards:
+  """Changes the context of one record as `Level.record` would."""
+  folder.mkdir()
+  videos, bad_id = [], ""
+  for path in sorted(shards.folder.glob(f"{prefix}*.tfrecord")):
+    records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+    if "0001" in path.name:
+      example = tf.train.Example.FromString(records[number])
+      for key, values in changes.items():
+        del example.features.feature[key]
+        if values is not None:
+          example.features.feature[key].MergeFrom(feature(values))
+      records[number] = example.SerializeToString()
+    for row, record in enumerate(records):
+      example = tf.train.Example.FromString(record)
+      video_id = example.features.feature["id"].bytes_list.value[0].decode()
+      if "0001" in path.name and row == number:
+        bad_id = video_id
+      else:
+        videos.append(video_id)
+    write_shard(folder / path.name, records)
+  return BadShards(
+    f"{folder}/{prefix}*.tfrecord",
+    str(folder / f"{prefix}0001.tfrecord"),
+    videos,
+    bad_id,
+  )
+
+
+def copy_model(trained, folder) -> pathlib.Path:
+  """A train dir of its own: programs write into it."""
+  ignored = shutil.ignore_patterns("eval", "events*", "*.lock")
+  return shutil.copytree(trained.train_dir, folder / "model", ignore=ignored)
+
+
+def only_error(result, program) -> str:
+  """The one line of a program that failed, apart from its log."""
+  assert result.returncode == 1, result.output
+  lines = result.stderr.splitlines()
+  start = f"{program}.py: error: "
+  (line,) = [line for line in lines if line.startswith(start)]
+  assert "Traceback" not in result.output
+  return line.removeprefix(start)
+
+
+def summary(count, expected, causes) -> str:
+  share = f"{count / expected:.2%}"
+  return f"{count} of about {expected} records ({share}), {causes}"
+
+
+def test_training_stops_and_goes_on(video_shards, fork_program, tmp_path):
+  bad = make_bad_shards(video_shards, "train", tmp_path / "data", labels=None)
+  train_dir = tmp_path / "model"
+  flags = [
+    f"--train_data_pattern={bad.pattern}",
+    f"--train_dir={train_dir}",
+    "--num_classes=25",
+    "--batch_size=16",
+    "--num_epochs=2",
+    "--seed=5",
+  ]
+  result = fork_program("train", *flags, "--log_every_steps=1", check=False)
+  detail = "it has no 'labels'"
+  assert only_error(result, "train") == (
+    where(bad.bad_path, 2, bad.bad_id) + detail + SKIP_HINT
+  )
+  print(result.output)
+  # What was trained so far is saved.
+  steps = re.findall(r"training step (\d+) ", result.stderr)
+  checkpoint = tf.train.latest_checkpoint(train_dir)
+  assert checkpoint.endswith(f"model.ckpt-{steps[-1]}")
+  assert 1 <= int(steps[-1]) <= 8
+  assert not (train_dir / "bad_records.json").exists()
+
+  result = fork_program("train", *flags, "--on_bad_record=skip")
+  assert f"Resuming from {checkpoint}" in result.stderr
+  left_out = summary(1, 121, "1 no labels")
+  line = f"Left out: {where(bad.bad_path, 2, bad.bad_id)}{detail}. So far: 1 of"
+  assert result.stderr.count("Left out: ") == 2
+  assert line in result.stderr
+  assert (
+    f"Left out: {left_out}. See {train_dir}/bad_records.json." in result.stderr
+  )
+  # 242 records in batches of 16; 240 of them are videos.
+  assert "Finished training at step 16." in result.stderr
+  reader = tf.train.load_checkpoint(str(train_dir / "model.ckpt-16"))
+  (key,) = [
+    key for key in reader.get_variable_to_shape_map() if "num_examples" in key
+  ]
+  assert reader.get_tensor(key) == 240
+  report = json.loads((train_dir / "bad_records.json").read_text())
+  assert report["causes"] == {"no labels": 1}
+  assert (report["num_records"], report["num_left_out"]) == (121, 1)
+  (entry,) = report["left_out"]
+  assert entry == {
+    "shard": bad.bad_path,
+    "record": 2,
+    "video_id": bad.bad_id,
+    "cause": "no labels",
+    "detail": detail,
+    "num_records": 1,
+  }
+
+
+def test_training_without_a_shard_that_cannot_be_read(
+  video_shards, fork_program, tmp_path
+):
+  bad = make_bad_shards(video_shards, "train", tmp_path / "data")
+  os.truncate(bad.bad_path, os.path.getsize(bad.bad_path) // 2)
+  flags = [
+    f"--train_data_pattern={bad.pattern}",
+    f"--train_dir={tmp_path / 'model'}",
+    "--num_classes=25",
+    "--batch_size=16",
+    "--num_epochs=1",
+    "--on_bad_record=skip",
+  ]
+  # About 20 of 121 records are lost; by default 1% may be.
+  result = fork_program("train", *flags, check=False)
+  message = only_error(result, "train")
+  assert re.fullmatch(
+    r"More cannot be used than --max_bad_fraction=0\.01 allows: \d\d of about "
+    r"1\d\d records \(1\d\.\d\d%\), \d\d truncated shard\. They are listed in "
+    f"'{tmp_path}/model/bad_records.json'\\.",
+    message,
+  )
+  result = fork_program("train", *flags, "--max_bad_fraction=0.3")
+  assert "Finished training at step 7." in result.stderr  # 101 videos.
+  assert " truncated shard. See " in result.stderr
+
+
+def test_evaluation(video_shards, trained_video, fork_program, tmp_path):
+  bad = make_bad_shards(
+    video_shards, "validate", tmp_path / "data", labels=[25]
+  )
+  train_dir = copy_model(trained_video, tmp_path)
+  flags = [
+    f"--eval_data_pattern={bad.pattern}",
+    f"--train_dir={train_dir}",
+    "--batch_size=16",
+    "--run_once",
+  ]
+  result = fork_program("eval", *flags, check=False)
+  assert only_error(result, "eval") == (
+    where(bad.bad_path, 2, bad.bad_id)
+    + "its label 25 is outside [0, 25); check --num_classes"
+    + SKIP_HINT
+  )
+  results_path = train_dir / "eval" / "eval_results.json"
+  assert not results_path.exists()
+  fork_program(
+    "eval", *flags, "--on_bad_record=skip", "--max_bad_fraction=0.02"
+  )
+  results = json.loads(results_path.read_text())
+  assert results["num_videos"] == len(bad.videos) == 60
+  report = json.loads((train_dir / "eval" / "bad_records.json").read_text())
+  assert report["causes"] == {"label out of range": 1}
+  assert not (train_dir / "bad_records.json").exists()
+
+
+def read_csv(path) -> dict[bytes, str]:
+  """Id -> the rest of its row, with Python's csv module.
+
+  Python's csv did not take NUL before 3.11.
+  """
+  text = path.read_bytes().decode("latin-1").replace("\0", "\ufdd0")
+  header, *rows = csv.reader(io.StringIO(text, newline=""))
+  assert header == ["VideoId", "LabelConfidencePairs"]
+  ids = [row[0].replace("\ufdd0", "\0").encode("latin-1") for row in rows]
+  assert len(set(ids)) == len(ids)
+  return dict(zip(ids, (row[1] for row in rows), strict=True))
+
+
+def test_inference(video_shards, trained_video, fork_program, tmp_path):
+  # A video whose feature is not finite cannot be predicted for.
+  bad = make_bad_shards(
+    video_shards,
+    "validate",
+    tmp_path / "data",
+    mean_audio=[1.0] * 7 + [NAN],
+  )
+  output = tmp_path / "out" / "predictions.csv"
+  output.parent.mkdir()
+  flags = [f"--train_dir={trained_video.train_dir}", "--batch_size=16"]
+  everything = [*flags, f"--input_data_pattern={video_shards.validate}"]
+  fork_program("inference", *everything, f"--output_file={output}")
+  expected = read_csv(output)
+  output.unlink()
+
+  flags += [f"--input_data_pattern={bad.pattern}", f"--output_file={output}"]
+  result = fork_program("inference", *flags, check=False)
+  detail = "its 'mean_audio' has values that are not finite"
+  assert only_error(result, "inference") == (
+    where(bad.bad_path, 2, bad.bad_id) + detail + SKIP_HINT
+  )
+  assert not list(output.parent.iterdir())
+
+  flags.append("--on_bad_record=skip")
+  report_path = output.parent / "predictions.bad_records.json"
+  result = fork_program("inference", *flags, check=False)
+  assert only_error(result, "inference") == (
+    "More cannot be used than --max_bad_fraction=0.01 allows: "
+    f"{summary(1, 61, '1 feature not finite')}. They are listed in "
+    f"{str(report_path)!r}."
+  )
+  assert list(output.parent.iterdir()) == [report_path]
+
+  fork_program("inference", *flags, "--max_bad_fraction=0.02")
+  rows = read_csv(output)
+  del expected[bad.bad_id.encode()]
+  assert list(rows.items()) == list(expected.items())
+  report = json.loads(report_path.read_text())
+  assert [entry["video_id"] for entry in report["left_out"]] == [bad.bad_id]
+
+
+def test_odd_ids_come_back_from_the_csv_file(
+  trained_video, video_shards, fork_program, tmp_path
+):
+  path = sorted(video_shards.folder.glob("test*.tfrecord"))[0]
+  (record,) = tf.data.TFRecordDataset(str(path)).take(1).as_numpy_iterator()
+  example = tf.train.Example.FromString(record)
+  records = []
+  for video_id in ODD_IDS:
+    example.features.feature["id"].bytes_list.value[:] = [video_id]
+    records.append(example.SerializeToString())
+  shard = write_shard(tmp_path / "odd.tfrecord", records)
+  vocabulary = tmp_path / "vocabulary.csv"
+  vocabulary.write_text("Index,Name\n" + "".join(f"{n},c\n" for n in range(25)))
+  output = tmp_path / "predictions.csv"
+  fork_program(
+    "inference",
+    f"--train_dir={trained_video.train_dir}",
+    f"--input_data_pattern={shard}",
+    f"--output_file={output}",
+    f"--vocabulary_file={vocabulary}",
+    "--top_k=2",
+  )
+  rows = read_csv(output)
+  assert list(rows) == ODD_IDS
+  assert len(set(rows.values())) == 1  # It is one video, after all.
+  text = (tmp_path / "predictions.names.csv").read_bytes().decode("latin-1")
+  text = text.replace("\0", "\ufdd0")
+  names = list(csv.reader(io.StringIO(text, newline="")))[1:]
+  assert [
+    row[0].replace("\ufdd0", "\0").encode("latin-1") for row in names
+  ] == [video_id for video_id in ODD_IDS for _ in range(2)]

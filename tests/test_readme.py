@@ -526,8 +526,8 @@ def broken(video_shards, trained_video, tmp_path_factory) -> pathlib.Path:
   write_frames(folder / "frames.tfrecord", rgb=[2] * 3, audio=[1] * 2)
   write_frames(folder / "bytes.tfrecord", rgb=[3], audio=[1])
   shard = next(video_shards.folder.glob("train*0.tfrecord")).read_bytes()
-  middle = len(shard) // 2
-  damaged = shard[:middle] + bytes([shard[middle] ^ 255]) + shard[middle + 1 :]
+  place = 100  # In the data of the first record.
+  damaged = shard[:place] + bytes([shard[place] ^ 255]) + shard[place + 1 :]
   (folder / "damaged.tfrecord").write_bytes(damaged)
   (folder / "old").mkdir()
   (folder / "old/checkpoint").write_text('model_checkpoint_path: "model-1"')

@@ -57,7 +57,8 @@ def video(video_id=b"v", /, **changes) -> bytes:
   """A video-level record; mean_rgb has 3 values, mean_audio 2."""
   values = {"mean_rgb": [0.5, 1.0, 2.0], "mean_audio": [1.0, -1.0]}
   features = context(video_id, changes, values)
-  return tf.train.Example(features=features).SerializeToString()
+  example = tf.train.Example(features=features)
+  return example.SerializeToString(deterministic=True)
 
 
 def frame_video(video_id=b"v", /, rgb=2, audio=2, **changes) -> bytes:
@@ -73,7 +74,7 @@ def frame_video(video_id=b"v", /, rgb=2, audio=2, **changes) -> bytes:
     context=context(video_id, changes, {}),
     feature_lists=tf.train.FeatureLists(feature_list=lists),
   )
-  return example.SerializeToString()
+  return example.SerializeToString(deterministic=True)
 
 
 def write(path: pathlib.Path, *records: bytes) -> str:
@@ -273,7 +274,7 @@ def damaged(tmp_path) -> dict[str, tuple]:
   data = (1, "damaged record", f"its data do not {crc}")
   length = (1, "damaged record", f"its length does not {crc}")
   shards = {
-    "data flipped": (flip(second, HEADER + 5), data),
+    "data flipped": (flip(second, size - FOOTER - 1), data),
     "data checksum flipped": (flip(second, size - 1), data),
     "length checksum flipped": (flip(second, 9), length),
     # Another length, so that the data do not match either.
@@ -395,7 +396,7 @@ class TestProblems:
       report = check([path])
       assert report.counts == {("damaged record", 0): 1}
       ((finding,),) = report.findings.values()
-      assert (finding.place, finding.video_id) == (number, f"{number:04}")
+      assert finding.place == number
       assert (report.num_records, report.num_lost_bytes) == (1999, size)
 
   @pytest.mark.parametrize("bad", [{0}, {999}, {255, 256}, {1, 40, 300, 301}])
