@@ -25,6 +25,8 @@ REPORT_FILE = "bad_records.json"
 _MOST_LINES = 20
 _WRITE_EVERY_SECS = 10.0
 _SAMPLED_SHARDS = 16
+# What tells one entry of a report from another.
+_KEY = ("shard", "record", "cause")
 
 
 class Problem(NamedTuple):
@@ -84,7 +86,7 @@ class BadRecords:
   def __enter__(self):
     if self._goes_on:
       self._earlier = _read_entries(self._report_path)
-    elif utils.exists(self._report_path):
+    elif utils.is_file(self._report_path):
       utils.delete(self._report_path)
     return self
 
@@ -230,7 +232,7 @@ class BadRecords:
         "earlier_runs": [
           entry
           for entry in self._earlier
-          if (entry.get("shard"), entry.get("record")) not in self._left_out
+          if tuple(map(entry.get, _KEY)) not in self._left_out
         ],
       }
     self._num_written = len(entries)
@@ -244,7 +246,7 @@ class BadRecords:
 def _read_entries(report_path: str) -> list[dict]:
   """What a report lists, however damaged it is."""
   try:
-    report = utils.read_json(report_path) if utils.exists(report_path) else {}
+    report = utils.read_json(report_path) if utils.is_file(report_path) else {}
   except UserError as error:
     logging.warning("%s", error)
     return []
@@ -256,6 +258,7 @@ def _read_entries(report_path: str) -> list[dict]:
     if isinstance(entries, list)
     for entry in entries
     if isinstance(entry, dict)
+    and all(isinstance(entry.get(name), str | int) for name in _KEY)
   ]
 
 

@@ -7,7 +7,6 @@ Every path may be local or `gs://`.
 
 import concurrent.futures
 import contextlib
-import fcntl
 import inspect
 import json
 import os
@@ -21,6 +20,11 @@ from typing import Any
 from program import UserError
 
 import tensorflow as tf
+
+try:
+  import fcntl
+except ImportError:  # Windows; what killed programs leave stays there.
+  fcntl = None
 
 # A frame feature's byte b stands for b * DEQUANTIZE_SCALE + DEQUANTIZE_OFFSET,
 # as in the starter code: 256 levels from -1.9921875 to 2.0078125.
@@ -166,7 +170,8 @@ def replacing(
   with contextlib.ExitStack() as stack:
     try:
       with _clear_write_errors(path):
-        if _is_local(path):  # Elsewhere, only what is complete has a name.
+        # Elsewhere, only what is complete has a name.
+        if _is_local(path) and fcntl:
           _delete_what_kills_left(path)
           stack.callback(os.close, _open_locked(temporary))
         if not opener:
@@ -297,6 +302,11 @@ def exists(path: str) -> bool:
     return tf.io.gfile.exists(path)
   except (tf.errors.OpError, OSError) as error:
     raise UserError(f"{path!r} cannot be read: {error_text(error)}") from error
+
+
+def is_file(path: str) -> bool:
+  """Whether there is a file, not a folder; raises as `exists`."""
+  return exists(path) and not tf.io.gfile.isdir(path)
 
 
 def file_size(path: str) -> int:

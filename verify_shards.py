@@ -468,11 +468,12 @@ def format_results(results: Mapping[str, Any]) -> str:
   lines.append("")
   num_shards = results["totals"]["num_shards"]
   if not results["problems"]:
-    return "\n".join([*lines, f"No problem in {num_shards:,} shards."])
+    return "\n".join([*lines, f"No problem in {_number(num_shards, 'shard')}."])
   lines += [*_format_problems(results["problems"]), ""]
   lines.append(
-    f"{results['num_problems']:,} problems in "
-    f"{results['num_shards_with_problems']:,} of {num_shards:,} shards."
+    f"{_number(results['num_problems'], 'problem')} in "
+    f"{results['num_shards_with_problems']:,} of "
+    f"{_number(num_shards, 'shard')}."
   )
   return "\n".join(lines)
 
@@ -504,6 +505,10 @@ def _total_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield name, f"{frames['num_longer_videos']:,} (readers cut them)"
 
 
+def _number(count: int, unit: str) -> str:
+  return f"{count:,} {unit}{'' if count == 1 else 's'}"
+
+
 def _format_repeated(repeated: Mapping[str, Any]) -> str:
   if not repeated["first"]:
     return "0"
@@ -522,12 +527,12 @@ def _format_spread(spread: Mapping[str, float] | None) -> str:
 
 def _format_dialect(dialect: Mapping[str, Any], num_shards: int) -> str:
   features = ", ".join(f"{k} {size}" for k, size in dialect["features"].items())
-  where = f"in {dialect['num_shards']:,} shards"
+  where = f"in {_number(dialect['num_shards'], 'shard')}"
   if dialect["num_shards"] < num_shards:
     where += f", first {dialect['first_shard']!r}"
   return (
     f"{dialect['level']} level, {dialect['id_key']}, {features}: "
-    f"{dialect['num_records']:,} records {where}"
+    f"{_number(dialect['num_records'], 'record')} {where}"
   )
 
 

@@ -24,6 +24,7 @@ _MEGABYTE = 1e6
 _TRAIN_PROGRESS = re.compile(r"training step (\d+) ")
 _INFERENCE_PROGRESS = re.compile(r"(?:num examples processed:|Wrote) (\d+)")
 _INFERENCE_RATE = re.compile(r"Wrote \d+ videos .*\(([\d.]+) examples/sec\)")
+_VERIFY_RATE = re.compile(r"Checked \d+ videos.*\(([\d.]+) videos/s\)")
 # Resident memory goes up and down with the shuffle buffer, so its growth is
 # that of the peak of this many batches.
 _GROWTH_WINDOW = 10
@@ -179,12 +180,16 @@ class Bench:
       f"--batch_size={getattr(self.sizes, f'{level}_batch')}",
       f"--output_file={os.path.join(self.folder, 'predictions.csv')}",
     )
-    (rate,) = [
-      float(match[1])
-      for _, line in finished.lines
-      if (match := _INFERENCE_RATE.search(line))
-    ]
-    return finished, rate
+    return finished, _find_rate(finished, _INFERENCE_RATE)
+
+  def verify(self, level: str) -> float:
+    """Runs verify_shards.py; returns its videos per second."""
+    finished = self.python(
+      "verify_shards.py",
+      self.shards(level, copies=True),
+      f"--num_classes={self.sizes.num_classes}",
+    )
+    return _find_rate(finished, _VERIFY_RATE)
 
   def shards(self, level: str, copies: bool = False) -> str:
     """A glob of a level's shards, made when they are not there yet.
@@ -230,6 +235,16 @@ class Bench:
   def _read_json(self, model: str, name: str) -> dict[str, float]:
     with open(os.path.join(self.model(model), name)) as file:
       return json.load(file)
+
+
+def _find_rate(finished: processes.Finished, pattern: re.Pattern) -> float:
+  """The figure in the one line of a log that has it."""
+  (rate,) = [
+    float(match[1])
+    for _, line in finished.lines
+    if (match := pattern.search(line))
+  ]
+  return rate
 
 
 @contextlib.contextmanager
@@ -371,6 +386,30 @@ def frame_inference(bench: Bench) -> dict[str, float]:
   }
 
 
+def video_raw(bench: Bench) -> dict[str, float]:
+  """Reading all records of video-level shards."""
+  return _read_raw(bench, "video")
+
+
+def frame_raw(bench: Bench) -> dict[str, float]:
+  """Reading all records of frame-level shards."""
+  return _read_raw(bench, "frame")
+
+
+def _read_raw(bench: Bench, level: str) -> dict[str, float]:
+  return bench.part("raw_reading", shards=bench.shards(level, copies=True))
+
+
+def video_verify(bench: Bench) -> dict[str, float]:
+  """Video-level verify_shards.py."""
+  return {"rate": bench.verify("video")}
+
+
+def frame_verify(bench: Bench) -> dict[str, float]:
+  """Frame-level verify_shards.py."""
+  return {"rate": bench.verify("frame")}
+
+
 def memory_figures(
   finished: processes.Finished,
   progress: re.Pattern,
@@ -496,6 +535,10 @@ MEASUREMENTS = (
   Measurement(frame_mixed, once=True),
   Measurement(frame_eval, needs=("frame_train",)),
   Measurement(frame_inference, needs=("frame_train",)),
+  Measurement(video_raw),
+  Measurement(video_verify),
+  Measurement(frame_raw),
+  Measurement(frame_verify),
   Measurement(metrics_small),
   Measurement(metrics_large),
   Measurement(import_tensorflow),

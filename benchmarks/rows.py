@@ -164,6 +164,22 @@ ROWS = (
     at_least=0.5,
   ),
   Row(
+    name="verify_video",
+    title="video-level verify_shards.py, videos/s",
+    figure="video_verify.rate",
+    limit_title="TFRecordDataset, reading only",
+    limit="video_raw.raw_rate",
+    at_least=0.5,
+  ),
+  Row(
+    name="verify_frame",
+    title="frame-level verify_shards.py, videos/s",
+    figure="frame_verify.rate",
+    limit_title="TFRecordDataset, reading only",
+    limit="frame_raw.raw_rate",
+    at_least=0.5,
+  ),
+  Row(
     name="metrics_100k",
     title="metrics of 100K videos, us a video",
     figure="metrics_small.metrics_us",

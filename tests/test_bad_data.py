@@ -1055,21 +1055,20 @@ def test_training_stops_and_goes_on(video_shards, fork_program, tmp_path):
     f"--train_data_pattern={bad.pattern}",
     f"--train_dir={train_dir}",
     "--num_classes=25",
-    "--batch_size=16",
+    "--batch_size=4",
     "--num_epochs=2",
-    "--seed=5",
+    "--seed=3",  # Not one that has the bad record in the first batch.
   ]
   result = fork_program("train", *flags, "--log_every_steps=1", check=False)
   detail = "it has no 'labels'"
   assert only_error(result, "train") == (
     where(bad.bad_path, 2, bad.bad_id) + detail + SKIP_HINT
   )
-  print(result.output)
   # What was trained so far is saved.
   steps = re.findall(r"training step (\d+) ", result.stderr)
   checkpoint = tf.train.latest_checkpoint(train_dir)
   assert checkpoint.endswith(f"model.ckpt-{steps[-1]}")
-  assert 1 <= int(steps[-1]) <= 8
+  assert 1 <= int(steps[-1]) <= 30
   assert not (train_dir / "bad_records.json").exists()
 
   result = fork_program("train", *flags, "--on_bad_record=skip")
@@ -1081,9 +1080,9 @@ def test_training_stops_and_goes_on(video_shards, fork_program, tmp_path):
   assert (
     f"Left out: {left_out}. See {train_dir}/bad_records.json." in result.stderr
   )
-  # 242 records in batches of 16; 240 of them are videos.
-  assert "Finished training at step 16." in result.stderr
-  reader = tf.train.load_checkpoint(str(train_dir / "model.ckpt-16"))
+  # 242 records in batches of 4; 240 of them are videos.
+  assert "Finished training at step 61." in result.stderr
+  reader = tf.train.load_checkpoint(str(train_dir / "model.ckpt-61"))
   (key,) = [
     key for key in reader.get_variable_to_shape_map() if "num_examples" in key
   ]
@@ -1198,10 +1197,12 @@ def test_inference(video_shards, trained_video, fork_program, tmp_path):
   flags.append("--on_bad_record=skip")
   report_path = output.parent / "predictions.bad_records.json"
   result = fork_program("inference", *flags, check=False)
-  assert only_error(result, "inference") == (
-    "More cannot be used than --max_bad_fraction=0.01 allows: "
-    f"{summary(1, 61, '1 feature not finite')}. They are listed in "
-    f"{str(report_path)!r}."
+  # How many records there are is an estimate until all have been read.
+  assert re.fullmatch(
+    r"More cannot be used than --max_bad_fraction=0\.01 allows: 1 of about 6\d "
+    r"records \(1\.\d\d%\), 1 feature not finite\. They are listed in "
+    rf"{re.escape(repr(str(report_path)))}\.",
+    only_error(result, "inference"),
   )
   assert list(output.parent.iterdir()) == [report_path]
 

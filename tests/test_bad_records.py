@@ -250,7 +250,40 @@ def test_the_report(left_out, shards, report_path):
         "num_records": 3,
       },
     ],
+    "earlier_runs": [],
   }
+
+
+def test_earlier_runs_of_the_same_work_stay_listed(shards, report_path):
+  for number in (1, 2, 1):
+    with BadRecords(str(report_path), 1.0, goes_on=True) as left_out:
+      left_out.expect(shards, 100)
+      left_out.leave_out(shards[0], number, NO_ID, None)
+      left_out.check()
+    report = json.loads(report_path.read_text())
+    assert report["num_left_out"] == 1
+    assert [entry["record"] for entry in report["left_out"]] == [number]
+  assert [entry["record"] for entry in report["earlier_runs"]] == [2]
+
+
+@pytest.mark.parametrize(
+  "content",
+  ["", "{", "[]", '{"left_out": 3}', '{"left_out": [3, {"shard": []}]}'],
+)
+def test_a_damaged_report_of_an_earlier_run(content, shards, report_path):
+  report_path.write_text(content)
+  with BadRecords(str(report_path), 1.0, goes_on=True) as left_out:
+    left_out.expect(shards, 100)
+    left_out.leave_out(shards[0], 1, NO_ID, None)
+  report = json.loads(report_path.read_text())
+  assert [entry["record"] for entry in report["left_out"]] == [1]
+
+
+def test_a_report_of_other_work_is_deleted(shards, report_path):
+  report_path.write_text('{"left_out": []}')
+  with BadRecords(str(report_path), 1.0) as left_out:
+    left_out.expect(shards, 100)
+  assert not report_path.exists()
 
 
 def test_the_report_is_written_when_a_run_fails(left_out, report_path, caplog):

@@ -17,6 +17,7 @@ from benchmarks import (
   measurements,
   metrics_parts,
   processes,
+  raw_reading,
   rows,
   video_parts,
 )
@@ -48,6 +49,7 @@ RATES = {
   },
   "eval.py": {"video": 400.0, "frame": 60.0},
   "inference.py": {"video": 800.0, "frame": 40.0},
+  "verify_shards.py": {"video": 180.0, "frame": 90.0},
 }
 PARTS = {
   "video_parts": {
@@ -57,6 +59,7 @@ PARTS = {
   },
   "frame_parts": {"raw_rate": 200.0},
   "frame_reference": {"float32_rate": 10.0, "reference_rate": 20.0},
+  "raw_reading": {"raw_rate": 200.0},
   "metrics_parts": {
     "metrics_us": 3.0,
     "argpartition_us": 2.0,
@@ -80,6 +83,8 @@ EXPECTED = {
   "frame_inference": (0.8, False),
   "video_eval": (0.4, False),
   "video_inference": (0.8, True),
+  "verify_video": (0.9, True),
+  "verify_frame": (0.45, False),
   "metrics_100k": (1.5, True),
   "metrics_1m": (1.5, True),
   "metrics_growth": (1.0, True),
@@ -110,6 +115,10 @@ def pretend(command, folder, until=None) -> processes.Finished:
   options = dict(text[2:].split("=", 1) for text in arguments if "=" in text)
   if program == "sample_data.py":
     return finished("Wrote 3 v2_video videos.")
+  if program == "verify_shards.py":
+    level = "video" if "shards/video-" in arguments[0] else "frame"
+    rate = RATES[program][level]
+    return finished(f"Checked 9 videos, 1.0 MB, in 2.00 s ({rate} videos/s);")
   if program == "-m":
     program = "train.py"
   train_dir = pathlib.Path(options["train_dir"])
@@ -186,6 +195,8 @@ def test_real_programs_are_measured(
   assert [command[0] for command in commands[4:]] == ["inference.py"]
   lines = (tmp_path / "predictions.csv").read_text().splitlines()
   assert len(lines) == 1 + TINY.video_copies * TINY.video_shards
+  assert measurements.video_verify(bench)["rate"] > 0
+  assert [command[0] for command in commands[5:]] == ["verify_shards.py"]
 
 
 def test_real_parts_are_measured(frame_shards, capsys):
@@ -196,6 +207,7 @@ def test_real_parts_are_measured(frame_shards, capsys):
   frame_reference.main(
     [*sizes, f"--shards={frame_shards.train}", "--batch_size=16"]
   )
+  raw_reading.main([f"--shards={frame_shards.train}"])
   metrics_parts.main(["--videos=64", "--num_classes=25", "--batch_size=16"])
   printed = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
   for figures, expected in zip(printed, PARTS.values(), strict=True):

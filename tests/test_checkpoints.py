@@ -451,6 +451,10 @@ def test_what_killed_runs_left_is_deleted(tmp_path):
     (tmp_path / name).touch()
   others = {*OTHERS, "checkpoint"}
 
+  assert [
+    checkpoints.step_of(path)
+    for path in checkpoints.all_checkpoints(str(tmp_path))
+  ] == [2, 3, 4, 5]
   everything = set(os.listdir(tmp_path))
   checkpoints.restore_latest_model(dense_model(), str(tmp_path))
   assert set(os.listdir(tmp_path)) == everything  # It is no trainer.
@@ -486,6 +490,22 @@ def test_links_are_not_followed_when_tidying_up(tmp_path):
   assert sorted(os.listdir(outside)) == ["file", "folder"]
 
 
+def test_no_index_is_ever_without_its_data(tmp_path, monkeypatch):
+  saver = checkpoints.Saver(str(tmp_path), dense_model(), 1)
+  saver.save(1)
+  delete, seen = checkpoints.utils.delete, []
+
+  def look_and_delete(path):
+    delete(path)
+    seen.append({name for name in os.listdir(tmp_path) if "ckpt-1" in name})
+
+  monkeypatch.setattr(checkpoints.utils, "delete", look_and_delete)
+  saver.save(2)
+  # First the folder in which it was written.
+  _, data = [f"model.ckpt-1{end}" for end in ENDS][::-1]
+  assert seen == [{*seen[0]}, {data}, set()]
+
+
 def test_what_cannot_be_deleted_is_a_warning(tmp_path, monkeypatch, caplog):
   saver = checkpoints.Saver(str(tmp_path), dense_model(), 1)
   saver.save(1)
@@ -499,15 +519,21 @@ def test_what_cannot_be_deleted_is_a_warning(tmp_path, monkeypatch, caplog):
   assert "model.ckpt-1.index cannot be deleted" in caplog.text
 
 
-def test_an_unfinished_save_leaves_no_checkpoint(tmp_path, monkeypatch):
+@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize("end", ENDS)
+def test_an_unfinished_save_leaves_no_checkpoint(
+  tmp_path, monkeypatch, end, is_there
+):
   model = dense_model()
   saver = checkpoints.Saver(str(tmp_path), model, 5)
   saver.save(1)
   before = set(os.listdir(tmp_path))
+  if is_there:  # A damaged one, that a run before passed over.
+    (tmp_path / "model.ckpt-2.index").touch()
   rename = tf.io.gfile.rename
 
   def fail(source, target, overwrite):
-    if target.endswith(".index"):
+    if target.endswith(end):
       raise tf.errors.ResourceExhaustedError(None, None, "disk full")
     rename(source, target, overwrite)
 

@@ -243,7 +243,7 @@ def test_videos_without_labels_are_counted_and_reported(
     for number, record in enumerate(records):
       example = tf.train.Example.FromString(record)
       if number in (2, 5):
-        del example.features.feature["labels"]
+        example.features.feature["labels"].int64_list.Clear()
       writer.write(example.SerializeToString())
   shards = type(trained_video.shards)(tmp_path, 25, {}, {})
 

@@ -6,6 +6,7 @@ Real processes with real signals and real limits. The long version of the kills
 is in `make soak`.
 """
 
+import importlib
 import json
 import os
 import random
@@ -14,6 +15,7 @@ import shutil
 import signal
 import textwrap
 import time
+from unittest import mock
 
 from program import UserError
 
@@ -21,6 +23,8 @@ import pytest
 import tensorflow as tf
 
 import checkpoints
+import experiment
+import monitoring
 import train
 import utils
 
@@ -147,7 +151,7 @@ class TestLimitedFiles:
       (500, r"model_flags\.json' cannot be written: .*too large", False),
       # The checkpoint has 9 kB, the first events, of a graph, far more.
       (2_000, r"The checkpoint of step \d+ cannot be .*too large", False),
-      (20_000, "Events cannot be written to .*too large", True),
+      (40_000, "Events cannot be written to .*too large", True),
     ],
   )
   def test_new_model(
@@ -177,16 +181,21 @@ class TestLimitedFiles:
     train_dir = copied(trained_video, tmp_path)
     # A folder in which killed runs left something.
     (train_dir / "model.ckpt-80.tmp").mkdir()
+    names = ("model_flags.json", "train_results.json", "checkpoint")
+    for name in names:
+      (train_dir / f"{name}.0123abcd.tmp").touch()
     before = contents(train_dir, "*ckpt*")
     flags = train_flags(trained_video, train_dir, "--max_steps=78")
     result = fork_program(wrappers["limited"], "5000", *flags, check=False)
     assert_one_error(result, r"The checkpoint of step 78 cannot be written")
     assert contents(train_dir, "*ckpt*") == before
-    assert litter(train_dir) == []
+    # Only a run that comes to its end writes its results.
+    assert litter(train_dir) == ["train_results.json.0123abcd.tmp"]
 
     again = fork_program(*flags)
     assert f"Resuming from {train_dir}/model.ckpt-76." in again.stderr
     assert steps_in(train_dir) == [76, 78]
+    assert litter(train_dir) == []
 
   @pytest.mark.parametrize(
     ("size", "message"),
@@ -358,8 +367,10 @@ def test_killed_while_deleting_the_old_model(
       break
     except SystemExit:
       pass
-    has_config = (train_dir / "model_flags.json").exists()
-    assert has_config or not checkpoints.has_checkpoint(str(train_dir))
+    if not (train_dir / "model_flags.json").exists():
+      assert not checkpoints.has_checkpoint(str(train_dir))
+      # The next model must not be compared with the old one.
+      assert contents(train_dir / "best") == {}
     for path in train_dir.rglob("model.ckpt-*.index"):
       assert path.with_suffix(".data-00000-of-00001").exists()
     if not (train_dir / "best" / "model_flags.json").exists():
@@ -575,6 +586,64 @@ class TestDamagedLatestCheckpoint:
     steps = re.findall(r"epoch/eval number (\d+) ", result.stderr)
     assert steps == ["76", "77"]
     assert len(re.findall(" WARNING Skipped: .*ckpt-99'", result.stderr)) == 1
+
+
+def test_events_that_cannot_be_written_at_the_end(tmp_path, monkeypatch):
+  config = experiment.ExperimentConfig(
+    feature_names=("mean_rgb",), feature_sizes=(4,), num_classes=3
+  )
+  position = checkpoints.Position()
+
+  def fail():
+    raise tf.errors.ResourceExhaustedError(None, None, "disk full")
+
+  def run(error=None):
+    model = experiment.build_model(config)
+    logger = monitoring.Logger(config, str(tmp_path), model, position, 10, 9)
+    monkeypatch.setattr(logger._writer, "close", fail)
+    with logger:
+      if error:
+        raise error
+
+  with pytest.raises(UserError, match="Events cannot be .* disk full"):
+    run()
+  # What went wrong before is more important.
+  with pytest.raises(KeyError, match="other"):
+    run(KeyError("other"))
+
+
+class TestFollow:
+  def evaluated(self, monkeypatch, listings, damaged=()):
+    """The steps that are evaluated while a folder has these in turn."""
+    program = importlib.import_module("eval")
+    listings = iter(listings)
+    evaluator = mock.Mock()
+    evaluator.steps = []
+
+    def all_checkpoints(train_dir):
+      del train_dir
+      for steps in listings:
+        return [f"c-{step}" for step in steps]
+      raise KeyboardInterrupt
+
+    def restore(path):
+      if checkpoints.step_of(path) in damaged:
+        raise checkpoints.UnreadableError(path)
+      evaluator.steps.append(checkpoints.step_of(path))
+
+    evaluator.restore = restore
+    monkeypatch.setattr(checkpoints, "all_checkpoints", all_checkpoints)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    program.follow("dir", evaluator)
+    return evaluator.steps
+
+  def test_each_new_one_is_evaluated(self, monkeypatch):
+    listings = [[1, 2], *[[2, 3, 4, 5]] * 5]
+    assert self.evaluated(monkeypatch, listings) == [2, 3, 4, 5]
+
+  def test_an_older_one_only_in_place_of_damaged_ones(self, monkeypatch):
+    listings = [*[[1, 2, 3, 4]] * 4, *[[2, 5, 6]] * 4]
+    assert self.evaluated(monkeypatch, listings, {3, 4, 5}) == [2, 6]
 
 
 def test_an_error_reads_alike_whether_python_or_tensorflow_has_it(tmp_path):

@@ -30,7 +30,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
-PROGRAMS = ("train", "eval", "inference", "sample_data", "quickstart")
+PROGRAMS = (
+  *("train", "eval", "inference", "verify_shards", "sample_data"),
+  "quickstart",
+)
+# Of their commands, what does not begin with "-" is no flag.
+WITH_ARGUMENTS = {"verify_shards"}
 OTHER_COMMANDS = {"make", "pip", ".", "tensorboard"}
 # Options of other programs, and of the starter code.
 OTHER_FLAGS = {"--help", "--package-path", "--input_model_tgz"}
@@ -130,6 +135,8 @@ class TestPages:
       if words[0] in OTHER_COMMANDS:
         continue
       program, arguments = started_program(words)
+      if program in WITH_ARGUMENTS:
+        arguments = [word for word in arguments if word.startswith("-")]
       for argument in arguments:
         assert names_a_flag(argument, flags_of[program]), words
 
@@ -396,6 +403,17 @@ class TestExamples:
       "its 'embedding' has 16 bytes, 20 were expected."
     ) in result.stderr
 
+  def test_own_reader_checks_shards(self, run_own, tmp_path):
+    shard = tmp_path / "train.tfrecord"
+    write_raw_vectors(shard, sizes=[5, 5, 4, 5])
+    flags = (shard, "--num_classes=3")
+    result = run_own("verify_shards", *map(str, flags), check=False)
+    assert result.returncode == 1
+    words = " ".join(result.stdout.split())
+    assert "video level, id, embedding 5: 3 records in 1 shard" in words
+    assert "record 2 (video 'v2'): its 'embedding' has 16 bytes" in words
+    assert "videos without problem 3 " in words
+
   def test_keras_refuses_tf_functions_in_these_words(self):
     match = "A KerasTensor cannot be used as input to a TensorFlow function"
     assert match in README.read_text()
@@ -516,6 +534,44 @@ class TestCommands:
     )
     assert "Avg_Hit@1: " in results["eval"].stderr
     assert "Wrote 8 videos to predictions.csv" in results["inference"].stderr
+
+  def test_check_shards(self, fork_program, tmp_path):
+    sample_data.write_shards(
+      str(tmp_path), "v2_frame", num_videos=40, feature_sizes=[8, 4]
+    )
+    break_shards(tmp_path)
+    page = section(README, "## Check shards")
+    (command,) = re.findall(r"```sh\n(.*)\n```", page)
+    command = command.replace("/path/to/features", str(tmp_path))
+    program, arguments = started_program(shlex.split(command))
+    result = fork_program(program, *arguments, check=False)
+    assert result.returncode == 1
+    (expected,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    assert without_figures(result.stdout) == without_figures(expected)
+
+
+def break_shards(folder: pathlib.Path):
+  """A wrong label, a flipped byte, a missing end, as the README shows them."""
+  path = folder / "train0001.tfrecord"
+  first, *others = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+  example = tf.train.SequenceExample.FromString(first)
+  example.context.feature["labels"].int64_list.value.append(3901)
+  with tf.io.TFRecordWriter(str(path)) as writer:
+    for record in (example.SerializeToString(deterministic=True), *others):
+      writer.write(record)
+  path = folder / "train0002.tfrecord"
+  data = bytearray(path.read_bytes())
+  data[-100] ^= 255  # In the last record's frames.
+  path.write_bytes(data)
+  path = folder / "train0003.tfrecord"
+  path.write_bytes(path.read_bytes()[:-100])
+
+
+def without_figures(text: str) -> str:
+  """A text without the numbers, paths and line breaks that differ by run."""
+  text = re.sub(r"'[^']*'", "''", text)
+  text = re.sub(r"\d[\d,.]*", "0", text)
+  return " ".join(text.split())
 
 
 @pytest.fixture(scope="module")

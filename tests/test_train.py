@@ -825,7 +825,7 @@ def batches():
   })
   dataset = dataset.batch(BATCH_SIZE)
   dataset = dataset.map(lambda batch: readers._pad_batch(batch, BATCH_SIZE))
-  return readers.Batches(dataset, None)
+  return readers.Batches(dataset, None, lambda is_end: None)
 
 
 class Regularized(models.BaseModel):
@@ -949,7 +949,7 @@ def test_bad_record_costs_nothing_of_what_was_learnt(
   assert result.stderr.splitlines() == [
     f"train.py: error: {str(bad_shard)!r}, record 7 (video "
     f"{video_id.decode()!r}): its label 99 is outside [0, 25); check "
-    "--num_classes."
+    "--num_classes. --on_bad_record=skip leaves such records out."
   ]
   position = saved_position(latest(train_dir))
   assert position["step"] >= 1
