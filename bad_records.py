@@ -24,7 +24,6 @@ REPORT_FILE = "bad_records.json"
 # So many of each cause are logged one by one; the report lists all.
 _MOST_LINES = 20
 _WRITE_EVERY_SECS = 10.0
-_SAMPLED_SHARDS = 16
 # What tells one entry of a report from another.
 _KEY = ("shard", "record", "cause")
 
@@ -97,6 +96,10 @@ class BadRecords:
         "Left out: %s. See %s.", self.summary(), self._report_path
       )
 
+  def forget_earlier_runs(self):
+    """No longer lists them: their work is begun anew."""
+    self._earlier = []
+
   def expect(self, shards: Sequence[str], record_bytes: int):
     """Says what will be read; called again, adds other shards to it.
 
@@ -104,11 +107,10 @@ class BadRecords:
       shards: the shards of a data set.
       record_bytes: size of a typical record.
     """
-    self._record_bytes = float(record_bytes)
+    self._record_bytes = max(1.0, record_bytes)
     others = [shard for shard in shards if shard not in self._shards]
-    sample = others[:: max(1, len(others) // _SAMPLED_SHARDS)]
-    sizes = list(map(_size_or_zero, sample))
-    self._total_bytes += sum(sizes) / max(1, len(sizes)) * len(others)
+    if others:
+      self._total_bytes += utils.mean_file_size(others) * len(others)
     self._shards.update(others)
 
   def add_shard(self, shard: str, num_records: int, num_bytes: int):
@@ -126,7 +128,8 @@ class BadRecords:
       self._num_readable += num_records
       self._num_bytes += num_bytes
       if self._num_readable:
-        self._record_bytes = self._num_bytes / self._num_readable
+        # Some have no data at all.
+        self._record_bytes = max(1.0, self._num_bytes / self._num_readable)
 
   def leave_out(
     self, shard: str, number: int, problem: Problem, video_id: str | None
@@ -260,10 +263,3 @@ def _read_entries(report_path: str) -> list[dict]:
     if isinstance(entry, dict)
     and all(isinstance(entry.get(name), str | int) for name in _KEY)
   ]
-
-
-def _size_or_zero(path: str) -> int:
-  try:
-    return utils.file_size(path)
-  except UserError:  # It has gone, which will be found and counted.
-    return 0

@@ -30,8 +30,14 @@ _NAME = re.compile(
   re.escape(PREFIX) + r"-(?P<step>0|[1-9]\d{0,17})"
   r"(?P<rest>\.index|\.data-\d{5}-of-\d{5}|\.tmp|_temp)"
 )
+# Not those of a network or a memory that may be better in a minute: what is
+# taken for damaged is deleted later on.
 _SIGNS_OF_DAMAGE = (
-  tf.errors.OpError,
+  tf.errors.DataLossError,
+  tf.errors.FailedPreconditionError,
+  tf.errors.InvalidArgumentError,
+  tf.errors.NotFoundError,
+  tf.errors.OutOfRangeError,
   IndexError,
   checkpoint_files.DamagedError,
 )
@@ -160,6 +166,10 @@ class Saver:
       except _SIGNS_OF_DAMAGE as error:
         unreadable = unreadable or error
         logging.warning("%s cannot be read: %s", path, _first_line(error))
+      except tf.errors.OpError as error:
+        raise UserError(
+          f"{path!r} cannot be read now: {_first_line(error)} Start again."
+        ) from error
       except (AssertionError, ValueError) as error:
         raise UserError(
           f"{path!r} cannot be restored, it is of another model: "
@@ -200,7 +210,7 @@ class Saver:
       self._config = None
     try:
       self._write(step)
-    except (*_SIGNS_OF_DAMAGE, OSError) as error:
+    except (*_SIGNS_OF_DAMAGE, tf.errors.OpError, OSError) as error:
       raise UserError(
         f"The checkpoint of step {step} cannot be written to "
         f"{self._directory!r}: {utils.error_text(error)}"
@@ -354,7 +364,7 @@ def restore_model(model: keras.Model, path: str):
     _check_files(path, model)
     status = tf.train.Checkpoint(model=model).restore(path).expect_partial()
     status.assert_existing_objects_matched()
-  except _SIGNS_OF_DAMAGE as error:
+  except (*_SIGNS_OF_DAMAGE, tf.errors.OpError) as error:
     raise UnreadableError(
       f"{path!r} cannot be read: {_first_line(error)}"
     ) from error

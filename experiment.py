@@ -249,9 +249,14 @@ def noting_bad_records(
     goes_on: as in `BadRecords`.
   """
   if flags.FLAGS.on_bad_record == "stop":
+    # Of another run; it must not lie beside results without bad records.
+    if not goes_on and utils.is_file(report_path):
+      utils.delete(report_path)
     yield None
     return
   max_fraction = flags.FLAGS.max_bad_fraction
+  if not 0 <= max_fraction <= 1:  # As NaN, which the flag lets pass.
+    raise UserError(f"--max_bad_fraction={max_fraction} should be from 0 to 1.")
   with BadRecords(report_path, max_fraction, goes_on) as left_out:
     yield left_out
 
@@ -476,7 +481,7 @@ def open_shards(
     UserError: no shards, or shards of another kind.
   """
   shards = utils.list_shards(pattern, flag_name)
-  schema = look_at_shards(shards, config.feature_names, left_out)
+  schema = look_at_shards(shards, config.feature_names, left_out, need_labels)
   check_schema(config, schema)
   if need_labels:
     check_labels(schema, flag_name)
@@ -487,13 +492,16 @@ def look_at_shards(
   shards: Sequence[str],
   feature_names: Sequence[str] | None,
   left_out: BadRecords | None,
+  need_labels: bool = True,
 ) -> readers.Schema:
   """How shards are laid out; tells `left_out` what there is to read.
 
   Raises:
     UserError: as `readers.detect_schema`.
   """
-  schema = readers.detect_schema(shards, feature_names, left_out is not None)
+  schema = readers.detect_schema(
+    shards, feature_names, left_out is not None, need_labels
+  )
   if left_out:
     left_out.expect(shards, schema.record_bytes)
   return schema

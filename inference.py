@@ -103,6 +103,11 @@ def main() -> int:
       need_labels=False,
       left_out=left_out,
     )
+    if FLAGS.output_file in shards:
+      raise UserError(
+        f"--output_file={FLAGS.output_file!r} is one of the shards to read. "
+        "Name another file."
+      )
     model = experiment.build_model(config)
     checkpoints.restore_latest_model(model, FLAGS.train_dir)
     forward = evaluation.make_forward(config, model, FLAGS.jit_compile)

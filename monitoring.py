@@ -122,10 +122,15 @@ class Logger:
       # The first step is mostly compilation; the rate starts after it.
       self._window = self._first_window = self._now()
     else:
-      self._check_loss()
+      self.check_loss()
     self._unchecked = (step, outcome)
 
-  def _check_loss(self):
+  def check_loss(self):
+    """Looks at the loss of the step that was observed last.
+
+    Raises:
+      checkpoints.DivergedError: it is not finite.
+    """
     step, outcome = self._unchecked
     loss = float(outcome["loss"])
     if not np.isfinite(loss):
@@ -151,7 +156,7 @@ class Logger:
     Raises:
       checkpoints.DivergedError: the loss is not finite.
     """
-    self._check_loss()
+    self.check_loss()
     metrics = batch_metrics(outcome)
     # Of the first step there is nothing but its own, slow rate.
     rate = self._examples_per_second(self._window) or (
@@ -275,7 +280,9 @@ def batch_metrics(outcome) -> dict[str, float]:
   labels = outcome["labels"].numpy()[:num_real]
   metrics = eval_util.EvaluationMetrics(labels.shape[1], _TOP_K)
   figures = metrics.accumulate(scores, labels, outcome["loss"].numpy())
-  return {**figures, "gap": float(metrics.get()["gap"])}
+  # All records of the batch may have been left out.
+  gap = float(metrics.get()["gap"]) if num_real else 0.0
+  return {**figures, "gap": gap}
 
 
 class Validation:
@@ -291,13 +298,22 @@ class Validation:
     batches: the batches to evaluate on.
     every_steps: steps between two evaluations.
     jit_compile: whether to compile with XLA.
+    lock: as in `checkpoints.Saver`.
 
   Raises:
     UserError: a folder cannot be written, or the best model so far is damaged.
   """
 
   def __init__(
-    self, config, train_dir, model, loss, batches, every_steps, jit_compile
+    self,
+    config,
+    train_dir,
+    model,
+    loss,
+    batches,
+    every_steps,
+    jit_compile,
+    lock=None,
   ):
     self._config = config
     self._model = model
@@ -307,7 +323,7 @@ class Validation:
     self._best_dir = os.path.join(train_dir, BEST_DIR)
     self._best_results = os.path.join(self._best_dir, evaluation.RESULTS_FILE)
     self._saver = checkpoints.Saver(
-      self._best_dir, model, max_to_keep=1, config=config
+      self._best_dir, model, max_to_keep=1, config=config, lock=lock
     )
     self._writer = evaluation.make_writer(self._eval_dir)
     self._best_gap = self._read_best_gap()

@@ -28,6 +28,7 @@ looks through the records of a batch when they fail.
 """
 
 import dataclasses
+import itertools
 import os
 import re
 import sys
@@ -55,6 +56,8 @@ FRAME_FEATURES = ("inc3", "rgb", "audio", "audio_embedding")
 VIDEO_FEATURES = ("mean_inc3", "mean_rgb", "mean_audio")
 ID_KEYS = ("id", "video_id")
 LABELS_KEY = "labels"
+# Where `describe_problem` finds nothing wrong.
+REFUSED = "refused by the reader"
 NO_LABELS = Problem("no labels", f"it has no {LABELS_KEY!r}")
 # AudioSet clips are 10 s; padding them to 300 frames would waste 97%.
 _SHORT_CLIP_FEATURE, _SHORT_CLIP_FRAMES = "audio_embedding", 10
@@ -117,6 +120,7 @@ def detect_schema(
   shards: Sequence[str],
   feature_names: Sequence[str] | None = None,
   skip_bad: bool = False,
+  need_labels: bool = False,
 ) -> Schema:
   """Looks at the first records and finds out how they are laid out.
 
@@ -128,26 +132,32 @@ def detect_schema(
     feature_names: the features to read; None takes those of the dataset that
       the record has.
     skip_bad: whether to pass over what cannot be read, too.
+    need_labels: whether a record without labels is then such a one, as long as
+      there is another.
 
   Raises:
     UserError: no record, not TFRecord files, not YouTube-8M records, or
       records without the features asked for.
   """
-  problem = None
+  problem = unlabelled = None
   for shard in shards:
-    for number, item in enumerate(shard_files.read_shard(shard)):
-      if number == _SCHEMA_RECORDS:
-        break
+    items = shard_files.read_shard(shard)
+    for item in itertools.islice(items, _SCHEMA_RECORDS):
       try:
         if isinstance(item, shard_files.Fault):
           raise _fault_error(shard, item)
         schema = schema_of(item, shard, feature_names)
-        if all(schema.feature_sizes):
-          return schema
       except UserError as error:
         problem = problem or error
         if not skip_bad:
           raise
+        continue
+      if all(schema.feature_sizes):
+        if schema.has_labels or not (skip_bad and need_labels):
+          return schema
+        unlabelled = unlabelled or schema
+  if unlabelled:
+    return unlabelled
   raise problem or UserError(
     f"The videos of {len(shards)} shard(s), the first of which is "
     f"{shards[0]!r}, have no frames; what a frame holds cannot be told."
@@ -458,7 +468,9 @@ class BaseReader:
 
     @_as_written
     def parse(locations, block):
-      with tf.control_dependencies([source.count(locations, block)]):
+      # Without left_out: TensorFlow reads the shards then.
+      counts = [] if source.left_out else [source.count(locations, block)]
+      with tf.control_dependencies(counts):
         batch = parse_block(tf.identity(block), locations)
       batch["weights"] = tf.ones_like(batch["num_frames"], tf.float32)
       batch = _pad_batch(batch, batch_size)
@@ -504,16 +516,31 @@ class BaseReader:
     )
     outputs = parse.get_concrete_function().structured_outputs
 
+    def refusals(block, locations) -> list[str]:
+      """What `parse` says of each record; "" if it takes it."""
+      try:
+        parse(block, locations)
+      except PARSE_ERRORS as error:
+        if len(block) == 1:
+          return [utils.error_text(error) or "no reason is given"]
+        middle = len(block) // 2
+        return [
+          *refusals(block[:middle], locations[:middle]),
+          *refusals(block[middle:], locations[middle:]),
+        ]
+      return [""] * len(block)
+
     def parse_sound(block, locations):
       try:
         batch = parse(block, locations)
       except PARSE_ERRORS:
-        is_sound = [
-          self._is_sound(record, location, source, with_labels)
-          for record, location in zip(
-            block.numpy(), locations.numpy(), strict=True
-          )
-        ]
+        # Of each by itself: it must not depend on what else is in the batch.
+        reasons = refusals(block, locations)
+        for row, reason in enumerate(reasons):
+          if reason:
+            record, location = block[row].numpy(), int(locations[row])
+            self._leave_out(record, location, reason, source, with_labels)
+        is_sound = [not reason for reason in reasons]
         batch = parse(
           tf.boolean_mask(block, is_sound),
           tf.boolean_mask(locations, is_sound),
@@ -534,14 +561,16 @@ class BaseReader:
 
     return parse_block
 
-  def _is_sound(self, record, location, source, with_labels) -> bool:
-    """Whether a record can be used; takes note of it if not."""
+  def _leave_out(self, record, location, reason, source, with_labels):
+    """Takes note of a record that `parse` refused."""
     problem = self.describe_problem(record, with_labels)
-    if problem:
-      shard, number = source.place_of(int(location))
-      video_id = find_video_id(record, self.id_key)
-      source.left_out.leave_out(shard, number, problem, video_id)
-    return problem is None
+    shard, number = source.place_of(location)
+    source.left_out.leave_out(
+      shard,
+      number,
+      problem or Problem(REFUSED, reason),
+      find_video_id(record, self.id_key),
+    )
 
   def _check(self, is_end, source):
     """Raises a UserError if too much was left out, or a shard ended early."""
@@ -555,6 +584,8 @@ class BaseReader:
 
   def _explain(self, error, source, with_labels) -> Exception:
     """A UserError that names a pipeline error's cause, if it is known."""
+    if source.failure:
+      return source.failure
     if sources.names_a_record(error):
       try:
         shard, number = source.place_in(error)

@@ -22,6 +22,8 @@ import string
 import struct
 from collections.abc import Iterator
 
+from program import UserError
+
 import google_crc32c
 import tensorflow as tf
 
@@ -34,6 +36,13 @@ _READ_BYTES = 2**20
 # No protocol buffer is longer.
 _MAX_RECORD_BYTES = 2**31
 _GZIP_MAGIC = b"\x1f\x8b"
+# Of a network, or of a machine that has too much to do.
+_PASSING_ERRORS = (
+  tf.errors.AbortedError,
+  tf.errors.DeadlineExceededError,
+  tf.errors.ResourceExhaustedError,
+  tf.errors.UnavailableError,
+)
 _TRUNCATED = "truncated shard"
 _PRINTABLE = frozenset(string.printable.encode())
 
@@ -66,6 +75,9 @@ def read_shard(path: str) -> Iterator[bytes | Fault]:
 
   Args:
     path: local or gs://.
+
+  Raises:
+    UserError: it cannot be read at present. That is no fault of the shard.
   """
   number = lost_bytes = 0
   try:
@@ -79,6 +91,11 @@ def read_shard(path: str) -> Iterator[bytes | Fault]:
       while lost_bytes := records.num_bytes_left:
         number = records.number
         yield records.read()
+  except _PASSING_ERRORS as error:
+    raise UserError(
+      f"{path!r} cannot be read at present: {utils.error_text(error)}. Start "
+      "again later."
+    ) from error
   except (tf.errors.OpError, OSError) as error:
     is_missing = isinstance(error, tf.errors.NotFoundError)
     yield Fault(

@@ -10,6 +10,8 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from program import UserError
+
 import numpy as np
 import tensorflow as tf
 
@@ -81,6 +83,7 @@ class Source:
   Attributes:
     shards: their paths.
     left_out: takes note of what cannot be read; None stops there.
+    failure: why shards cannot be read at all at present, a UserError; or None.
   """
 
   def __init__(
@@ -92,6 +95,7 @@ class Source:
   ):
     self.shards = list(shards)
     self.left_out = left_out
+    self.failure: UserError | None = None
     self._find_video_id = find_video_id
     self._paths = tf.constant(self.shards)
     self._recent = collections.deque(maxlen=_RECENT_SHARDS)
@@ -216,7 +220,18 @@ class Source:
     return stat.length, stat.mtime_nsec
 
   def _readable_blocks(self, index, first):
-    """Yields (locations, records) of what a shard has; takes note of faults."""
+    """Yields (locations, records) of what a shard has; takes note of faults.
+
+    Raises:
+      UserError: it cannot be read at present, which `failure` has then.
+    """
+    try:
+      yield from self._sound_blocks(index, first)
+    except UserError as error:
+      self.failure = error
+      raise
+
+  def _sound_blocks(self, index, first):
     shard = self.shards[int(index)]
     num_records = num_bytes = 0
     for block in _blocks(shard_files.read_shard(shard), int(first)):

@@ -257,6 +257,8 @@ def train_alone(
   lock.check()  # Time has passed: one that started in the same moment shows.
   if FLAGS.start_new_model:
     delete_model(FLAGS.train_dir)  # Only now that nothing is wrong.
+    if left_out:
+      left_out.forget_earlier_runs()
 
   saver = checkpoints.Saver(
     FLAGS.train_dir,
@@ -291,7 +293,7 @@ def train_alone(
       total_steps,
     ),
     profiler=monitoring.Profiler(FLAGS.train_dir, profile_steps),
-    validation=make_validation(config, model, loss, validation_batches),
+    validation=make_validation(config, model, loss, validation_batches, lock),
   )
   return train(run)
 
@@ -392,8 +394,8 @@ def training_loop(run: TrainingRun, stop: program.StopSignals):
         run.logger.log(step, outcome)
       validates = run.validation and run.validation.is_due(step)
       # Before an evaluation too: it may take longer than one cares to lose.
-      if (run.saver.is_due() or validates) and run.saver.save(step):
-        run.logger.log_histograms(step, outcome)
+      if run.saver.is_due() or validates:
+        save(run, step, outcome)
       if validates:
         run.validation.run(step, run.logger, stop)
     else:
@@ -406,6 +408,17 @@ def training_loop(run: TrainingRun, stop: program.StopSignals):
       run.saver.save(step)  # A bad record costs nothing of what was learnt.
     raise
   return step, outcome
+
+
+def save(run: TrainingRun, step: int, outcome: dict):
+  """Saves a step whose loss is finite.
+
+  Raises:
+    UserError: it is not, or the folder cannot be written.
+  """
+  run.logger.check_loss()
+  if run.saver.save(step):
+    run.logger.log_histograms(step, outcome)
 
 
 def training_batches(config, shards, reader, schema, position, left_out):
@@ -628,7 +641,7 @@ def open_validation(
 
 
 def make_validation(
-  config, model, loss, batches: readers.Batches | None
+  config, model, loss, batches: readers.Batches | None, lock
 ) -> monitoring.Validation | None:
   """Evaluation during training; None where there are no batches for it."""
   if batches is None:
@@ -641,6 +654,7 @@ def make_validation(
     batches,
     FLAGS.eval_every_steps,
     FLAGS.jit_compile,
+    lock,
   )
 
 
@@ -731,14 +745,9 @@ def choose_strategy(num_gpu: int | None) -> tf.distribute.Strategy:
 
 
 def estimate_steps(config, shards, record_bytes: int) -> int:
-  """About how many steps a run will have, from the sizes of a few shards.
-
-  Raises:
-    UserError: a shard has gone.
-  """
-  sample = shards[:: max(1, len(shards) // 16)]
-  num_bytes = sum(map(utils.file_size, sample))
-  num_videos = num_bytes / len(sample) * len(shards) / record_bytes
+  """About how many steps a run will have, from the sizes of a few shards."""
+  num_bytes = utils.mean_file_size(shards) * len(shards)
+  num_videos = num_bytes / record_bytes
   steps = max(1, round(num_videos * config.num_epochs / config.batch_size))
   return min(steps, config.max_steps or steps)
 

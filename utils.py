@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -33,6 +33,7 @@ DEQUANTIZE_OFFSET = 4.0 / 512.0 - 2.0
 
 # What is read here has a few kilobytes; a stranger's file may have any number.
 _MAX_JSON_BYTES = 2**26
+_SAMPLED_FILES = 16
 
 
 def list_shards(patterns: str, flag_name: str | None) -> list[str]:
@@ -319,6 +320,21 @@ def file_size(path: str) -> int:
     return tf.io.gfile.stat(path).length
   except (tf.errors.OpError, OSError) as error:
     raise UserError(f"{path!r} cannot be read: {error_text(error)}") from error
+
+
+def mean_file_size(paths: Sequence[str]) -> float:
+  """About the mean size of files in bytes, from a few; 0 for one that is gone.
+
+  Args:
+    paths: one or more paths.
+  """
+  sizes = []
+  for path in paths[:: max(1, len(paths) // _SAMPLED_FILES)]:
+    try:
+      sizes.append(file_size(path))
+    except UserError:  # Who reads it will say so.
+      sizes.append(0)
+  return sum(sizes) / len(sizes)
 
 
 def list_folder(path: str) -> list[str]:

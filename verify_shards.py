@@ -45,7 +45,6 @@ _BYTES_PER_WORKER = 2**29
 _MOST_WORKERS = 16
 # Small shards are checked together: what one costs beside its records adds up.
 _GROUP_BYTES, _GROUP_SHARDS = 2**24, 256
-_SAMPLED_SHARDS = 16
 _SHOW_EVERY_SECS = 2.0
 _COLUMNS, _NAME_COLUMNS = 100, 25
 _SHOWN_DIALECTS = 8
@@ -336,7 +335,7 @@ def group_shards(shards: Sequence[str]) -> list[dict[int, str]]:
 
   A function of the shards alone, and so the results are, too.
   """
-  size = int(_GROUP_BYTES // (1 + _mean_bytes(shards)))
+  size = int(_GROUP_BYTES // (1 + utils.mean_file_size(shards)))
   size = min(max(1, size), _GROUP_SHARDS)
   items = list(enumerate(shards))
   return [dict(items[i : i + size]) for i in range(0, len(items), size)]
@@ -344,18 +343,9 @@ def group_shards(shards: Sequence[str]) -> list[dict[int, str]]:
 
 def choose_num_workers(shards: Sequence[str]) -> int:
   """As many processes as the machine has use for, and the shards are worth."""
-  worth = 1 + int(len(shards) * _mean_bytes(shards) // _BYTES_PER_WORKER)
+  num_bytes = len(shards) * utils.mean_file_size(shards)
+  worth = 1 + int(num_bytes // _BYTES_PER_WORKER)
   return min(readers.available_cpus(), _MOST_WORKERS, worth)
-
-
-def _mean_bytes(shards: Sequence[str]) -> float:
-  """About the size of a shard."""
-  sample = shards[:: max(1, len(shards) // _SAMPLED_SHARDS)]
-  num_bytes = 0
-  for shard in sample:
-    with contextlib.suppress(UserError):  # It has gone, which will be found.
-      num_bytes += utils.file_size(shard)
-  return num_bytes / len(sample)
 
 
 def find_shards(arguments: Sequence[str]) -> list[str]:
@@ -414,6 +404,11 @@ def main(arguments: Sequence[str]) -> int:
   """Checks what the arguments name; returns the exit code."""
   began = time.monotonic()
   shards = find_shards(arguments)
+  if FLAGS.output_json in shards:
+    raise UserError(
+      f"--output_json={FLAGS.output_json!r} is one of the shards to check. "
+      "Name another file."
+    )
   with contextlib.ExitStack() as stack:
     output = None
     if FLAGS.output_json:  # What cannot be written shows now, not at the end.
