@@ -13,6 +13,7 @@ import gzip
 import io
 import itertools
 import json
+import math
 import os
 import pathlib
 import re
@@ -25,6 +26,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import monitoring
 import readers
 from bad_records import BadRecords
 
@@ -732,6 +734,68 @@ def test_bad_records_are_left_out(tmp_path, level, batch_size):
   assert sorted(rows) == sorted(expected_rows)
   assert [row for row in rows if row[0] < b"v300"] == expected_rows[:-9]
   assert sorted(left_out, key=lambda entry: entry["record"]) == expected
+
+
+# An unknown key that is no UTF-8: protobuf refuses it, TensorFlow takes it.
+ODD_KEY = b"\x0a\x07\x0a\x05\x0a\x01\xff\x12\x00"
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_what_else_is_in_a_batch_does_not_matter(tmp_path, batch_size):
+  records = [*map(VIDEO.record, range(3)), VIDEO.record(3) + ODD_KEY]
+  path = write_shard(
+    tmp_path / "shard", [*records, VIDEO.record(4, mean_rgb=[math.nan] * 3)]
+  )
+  rows, entries = skip(VIDEO, [path], tmp_path, batch_size)
+  assert [row[0] for row in rows] == list(map(id_of, range(4)))
+  assert [entry["cause"] for entry in entries] == ["feature not finite"]
+
+
+def test_records_without_data_are_left_out(tmp_path):
+  paths = [
+    write_shard(tmp_path / "empty", [b""] * 3),
+    write_shard(tmp_path / "good", map(VIDEO.record, range(20))),
+  ]
+  rows, entries = skip(VIDEO, paths, tmp_path)
+  assert len(rows) == 20
+  assert [entry["cause"] for entry in entries] == ["no example"] * 3
+
+
+def test_a_first_record_without_labels_is_one_of_many(tmp_path):
+  records = [VIDEO.record(0, labels=None), *map(VIDEO.record, range(1, 5))]
+  path = write_shard(tmp_path / "shard", records)
+  assert not readers.detect_schema([path], None, True).has_labels
+  assert readers.detect_schema([path], None, True, True).has_labels
+  # A set of which none has labels is what it is.
+  path = write_shard(tmp_path / "test", records[:1])
+  assert not readers.detect_schema([path], None, True, True).has_labels
+
+
+def test_a_network_that_is_down_loses_no_shard(tmp_path, monkeypatch):
+  path = write_shard(tmp_path / "shard", map(VIDEO.record, range(5)))
+
+  def fail(path):
+    raise tf.errors.UnavailableError(None, None, "not now")
+
+  batches = VIDEO.reader().evaluation_batches(
+    [path], 4, left_out=BadRecords(str(tmp_path / "report.json"), 1.0)
+  )
+  monkeypatch.setattr(tf.io.gfile, "stat", fail)
+  with pytest.raises(UserError, match="cannot be read at present: not now"):
+    list(batches)
+
+
+def test_a_batch_of_which_all_was_left_out_has_metrics():
+  nothing = tf.zeros([2, NUM_CLASSES])
+  figures = monitoring.batch_metrics(
+    {
+      "weights": tf.zeros([2]),
+      "scores": nothing,
+      "labels": nothing,
+      "loss": tf.constant(0.0),
+    }
+  )
+  assert set(figures.values()) == {0.0}
 
 
 @LEVELS

@@ -291,6 +291,25 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog):
   assert "model.ckpt-2 cannot be read" in caplog.text
 
 
+@pytest.mark.parametrize(
+  "error", [tf.errors.UnavailableError, tf.errors.ResourceExhaustedError]
+)
+def test_a_network_that_is_down_is_no_damage(tmp_path, monkeypatch, error):
+  # What is taken for damaged is deleted with the next checkpoint.
+  model = dense_model()
+  saver = checkpoints.Saver(str(tmp_path), model, 5)
+  for step in (1, 2):
+    saver.save(step)
+
+  def fail(self, path):
+    raise error(None, None, "not now")
+
+  monkeypatch.setattr(tf.train.Checkpoint, "restore", fail)
+  message = r"ckpt-2' cannot be read now: not now\. Start again\.$"
+  with pytest.raises(UserError, match=message):
+    checkpoints.Saver(str(tmp_path), model, 5).restore_latest()
+
+
 def test_a_model_with_fewer_layers_is_another_model(tmp_path):
   two_layers = dense_model(num_layers=2, size=3)
   checkpoints.Saver(str(tmp_path), two_layers, 5).save(4)

@@ -11,6 +11,8 @@ import os
 import struct
 import tracemalloc
 
+from program import UserError
+
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
@@ -249,14 +251,15 @@ def test_a_missing_file_and_a_folder(tmp_path):
 
 
 class FailingFile(tf.io.gfile.GFile):
-  """A file on a file system that goes away after the first part is read."""
+  """A file of which only the first part can be read."""
 
+  error = tf.errors.PermissionDeniedError
   num_reads = 0
 
   def read(self, n=-1):
     self.num_reads += 1
     if self.num_reads > 1:
-      raise tf.errors.UnavailableError(None, None, "the network is down")
+      raise self.error(None, None, "not for you")
     return super().read(n)
 
 
@@ -267,10 +270,18 @@ def test_a_file_that_cannot_be_read_on(path, monkeypatch):
   assert records == RECORDS[:2]
   assert fault == Fault(
     cause="unreadable shard",
-    detail="the file cannot be read: the network is down",
+    detail="the file cannot be read: not for you",
     number=2,
     lost_bytes=len(SHARD) - BOUNDARIES[2],
   )
+
+
+def test_a_network_that_is_down_is_no_fault_of_the_file(path, monkeypatch):
+  monkeypatch.setattr(shard_files, "_READ_BYTES", BOUNDARIES[2] + 3)
+  monkeypatch.setattr(FailingFile, "error", tf.errors.UnavailableError)
+  monkeypatch.setattr(tf.io.gfile, "GFile", FailingFile)
+  with pytest.raises(UserError, match="at present: not for you. Start again"):
+    read(path, SHARD)
 
 
 @pytest.mark.parametrize("num_left", [0, 7, 20])

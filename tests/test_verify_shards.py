@@ -791,6 +791,17 @@ class TestArguments:
     assert error in line
 
 
+def test_output_does_not_replace_a_shard(fork_program, tmp_path):
+  path = write(tmp_path / "shard", video())
+  content = pathlib.Path(path).read_bytes()
+  result = fork_program(
+    "verify_shards", path, f"--output_json={path}", check=False
+  )
+  assert result.returncode == 1
+  assert f"--output_json={path!r} is one of the shards" in result.stderr
+  assert pathlib.Path(path).read_bytes() == content
+
+
 class TestProcesses:
   def test_number_depends_on_machine_and_shards(self, tmp_path, monkeypatch):
     monkeypatch.setattr(readers, "available_cpus", lambda: 4)

@@ -61,6 +61,24 @@ FETCH_AGAIN = (
 
 SHARDS = [
   case(
+    "eval",
+    ("--on_bad_record=skip", "--max_bad_fraction=nan"),
+    FAILURE,
+    "--max_bad_fraction=nan should be from 0 to 1.",
+  ),
+  case(
+    "eval",
+    "--max_bad_fraction=1.5",
+    USAGE,
+    "max_bad_fraction",
+  ),
+  case(
+    "eval",
+    "--on_bad_record=ignore",
+    USAGE,
+    r"value should be one of <stop\|skip>",
+  ),
+  case(
     "train",
     "--train_data_pattern=",
     FAILURE,
