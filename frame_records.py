@@ -17,6 +17,7 @@ The layout (https://protobuf.dev/programming-guides/encoding/):
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -43,7 +44,7 @@ class FrameDecoder:
     self._wrappings = {
       name: _wrapping(size) for name, size in feature_sizes.items()
     }
-    self._layouts = {
+    self._wrapped_frames = {
       name: np.dtype(
         [
           ("wrapping", f"V{len(wrapping)}"),
@@ -65,9 +66,11 @@ class FrameDecoder:
 
     Returns:
       For each feature [K, max_frames, size] uint8, zero after a video's last
-      frame; [K] int32, the number of frames; and [K] bool, True where a feature
+      frame; [K] int32, the number of frames; [K] bool, True where a feature
       is missing, a frame has another size, or features differ in their number
-      of frames. Those records have 0 frames.
+      of frames: those records have 0 frames; and [K] bytes, the records without
+      frames, tf.Examples of their contexts. Where these are not found at once,
+      it is the whole record.
     """
     shape = (len(records), self._max_frames)
     codes = {
@@ -75,8 +78,12 @@ class FrameDecoder:
     }
     num_frames = np.zeros(len(records), np.int32)
     is_bad = np.zeros(len(records), bool)
+    contexts = np.array(records, object)
     for row, record in enumerate(records):
-      frames = self._frames_of(record)
+      layout = find_layout(record)
+      if layout:
+        contexts[row] = record[slice(*layout.context)]
+      frames = self._frames_of(record, layout)
       if frames is None:
         is_bad[row] = True
         frames = self._no_frames
@@ -85,69 +92,87 @@ class FrameDecoder:
         array[row, :count] = frames[name][:count]
         array[row, count:] = 0
         num_frames[row] = count
-    return (*codes.values(), num_frames, is_bad)
+    return (*codes.values(), num_frames, is_bad, contexts)
 
   def count(self, records: Sequence[bytes]) -> np.ndarray:
     """[K] int32: numbers of frames, not cut; 0 where `decode` says bad."""
-    frames = (self._frames_of(record) or self._no_frames for record in records)
     first = next(iter(self._sizes))
-    return np.array([len(values[first]) for values in frames], np.int32)
+    found = (self._frames_of(record, find_layout(record)) for record in records)
+    return np.array(
+      [len((frames or self._no_frames)[first]) for frames in found], np.int32
+    )
 
-  def _frames_of(self, record: bytes) -> dict[str, np.ndarray] | None:
+  def _frames_of(
+    self, record: bytes, layout: "Layout | None"
+  ) -> dict[str, np.ndarray] | None:
     """Name -> [number of frames, size] uint8; None if something is wrong."""
-    frames = self._find_frames(record)
+    frames = self._find_frames(record, layout) if layout else None
     if frames is None:
       frames = _parse_frames(record, self._sizes)
     if frames is None or len({len(values) for values in frames.values()}) > 1:
       return None
     return frames
 
-  def _find_frames(self, record: bytes) -> dict[str, np.ndarray] | None:
+  def _find_frames(
+    self, record: bytes, layout: "Layout"
+  ) -> dict[str, np.ndarray] | None:
     """As `_frames_of`, as views; None if it takes more than a strided copy."""
-    places = find_feature_lists(record)
-    if places is None:
-      return None
     frames = {}
     for name in self._sizes:
-      if name.encode() not in places:
+      if name.encode() not in layout.feature_lists:
         return None
-      start, end = places[name.encode()]
-      layout = self._layouts[name]
-      count, rest = divmod(end - start, layout.itemsize)
+      start, end = layout.feature_lists[name.encode()]
+      wrapped_frame = self._wrapped_frames[name]
+      count, rest = divmod(end - start, wrapped_frame.itemsize)
       if rest:
         return None
-      wrapped = np.frombuffer(record, layout, count, start)
+      wrapped = np.frombuffer(record, wrapped_frame, count, start)
       if wrapped["wrapping"].tobytes() != count * self._wrappings[name]:
         return None
       frames[name] = wrapped["frame"]
     return frames
 
 
-def find_feature_lists(record: bytes) -> dict[bytes, tuple[int, int]] | None:
-  """Where a serialized tf.SequenceExample has its feature lists.
+class Layout(NamedTuple):
+  """Where a serialized tf.SequenceExample has what.
 
-  Returns:
-    Name -> first byte, and the byte after the last, of a serialized
-    tf.train.FeatureList. None where the record is not laid out as every writer
-    does it; it may be a valid one all the same.
+  Attributes:
+    context: first byte, and the byte after the last, of the context's field.
+    feature_lists: name -> first byte, and the byte after the last, of a
+      serialized tf.train.FeatureList.
   """
-  places, num_contexts = {}, 0
+
+  context: tuple[int, int]
+  feature_lists: dict[bytes, tuple[int, int]]
+
+
+def find_layout(record: bytes) -> Layout | None:
+  """The layout of a record.
+
+  None where it is not laid out as every writer does it; it may be a valid one
+  all the same.
+  """
+  lists, contexts, begin = {}, [], 0
   try:
     for tag, start, end in _fields(record, 0, len(record)):
-      num_contexts += tag == _FIELD_1
-      if tag == _FIELD_2:
+      if tag == _FIELD_1:
+        contexts.append((begin, end))
+      elif tag != _FIELD_2:
+        return None
+      else:
         for entry_tag, *entry in _fields(record, start, end):
           (name_tag, *name), (value_tag, *value) = _fields(record, *entry)
           key = record[slice(*name)]
           tags = (entry_tag, name_tag, value_tag)
-          if tags != (_FIELD_1, _FIELD_1, _FIELD_2) or key in places:
+          if tags != (_FIELD_1, _FIELD_1, _FIELD_2) or key in lists:
             return None
-          places[key] = tuple(value)
-      elif tag != _FIELD_1 or num_contexts > 1:
-        return None
+          if not key.isascii():  # Perhaps no UTF-8, and so no record.
+            return None
+          lists[key] = tuple(value)
+      begin = end
   except (IndexError, ValueError):  # It ends too early; too many fields.
     return None
-  return places
+  return Layout(*contexts, lists) if len(contexts) == 1 else None
 
 
 def _fields(

@@ -32,7 +32,7 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from program import UserError
 
@@ -42,6 +42,7 @@ from absl import logging
 from google.protobuf.message import DecodeError
 
 import bad_records
+import canonical_records
 import frame_records
 import shard_files
 import sources
@@ -317,7 +318,15 @@ class BaseReader:
     self.num_classes = num_classes
     self.feature_sizes = dict(zip(feature_names, feature_sizes, strict=True))
     self.id_key = id_key
+    self._form = canonical_records.CanonicalForm(
+      id_key, LABELS_KEY, self._float_sizes
+    )
     self._num_readers = min(num_readers or available_cpus(), _SHARDS_IN_TURN)
+
+  @property
+  def _float_sizes(self) -> Mapping[str, int]:
+    """Key -> size, of the features that a record has beside id and labels."""
+    return {}
 
   def _find_video_id(self, data: bytes) -> str | None:
     return find_video_id(data, self.id_key)
@@ -596,7 +605,10 @@ class BaseReader:
         self._find_problem(shard, numbers, with_labels)
         # It was not opened because of what comes farther on.
         or self._find_problem(shard, range(0), with_labels)
-        or error
+        or UserError(
+          f"{bad_records.place(shard, number)}: {REFUSED}: "
+          f"{utils.error_text(error)}. {_SKIP_HINT}"
+        )
       )
     if isinstance(error, tf.errors.ResourceExhaustedError):
       return error
@@ -657,13 +669,33 @@ class BaseReader:
     """Bytes of the features of the longest video that is not cut."""
     return 4 * sum(self.feature_sizes.values())
 
-  def _id_spec(self):
-    # Without an id it is "", which `parse` refuses: TensorFlow's own error
-    # would not say which record it was.
-    return {self.id_key: tf.io.FixedLenFeature([], tf.string, "")}
-
   def _describe_features(self, context, frame_lists) -> Problem | None:
     raise NotImplementedError
+
+  def _parse_examples(self, records, locations, with_labels):
+    """Parses K tf.Examples, of which nothing is trusted.
+
+    Returns:
+      Key -> ids, [K] string, "" where there is none; and float features.
+      [K, num_classes] float32, labels.
+      [K] bool, where id or labels are wrong or missing.
+    """
+    records = self._form.ensure(records)
+    # Without an id it is "", as TensorFlow's own error would not say which
+    # record it was.
+    spec = {self.id_key: tf.io.FixedLenFeature([], tf.string, "")}
+    for key, size in self._float_sizes.items():
+      spec[key] = tf.io.FixedLenFeature([size], tf.float32)
+    if with_labels:
+      spec[LABELS_KEY] = tf.io.VarLenFeature(tf.int64)
+    parsed = tf.io.parse_example(
+      records, spec, example_names=located(locations)
+    )
+    is_bad = tf.equal(parsed[self.id_key], "")
+    if not with_labels:
+      return parsed, tf.zeros([tf.size(records), self.num_classes]), is_bad
+    labels, has_bad_labels = self._dense_labels(parsed.pop(LABELS_KEY), records)
+    return parsed, labels, is_bad | has_bad_labels
 
   def _dense_labels(self, sparse, records):
     """[K, num_classes] float32 labels; and which rows have wrong ones, or none.
@@ -705,30 +737,23 @@ class BaseReader:
 class YT8MAggregatedFeatureReader(BaseReader):
   """Reads video-level records: a tf.Example with float features per video."""
 
+  @property
+  def _float_sizes(self):
+    return self.feature_sizes
+
   def parse(self, records, locations, with_labels=True):
     """See `BaseReader.parse`."""
-    spec = self._id_spec()
-    for name, size in self.feature_sizes.items():
-      spec[name] = tf.io.FixedLenFeature([size], tf.float32)
-    if with_labels:
-      spec[LABELS_KEY] = tf.io.VarLenFeature(tf.int64)
-    parsed = tf.io.parse_example(
-      records, spec, example_names=located(locations)
+    features, labels, is_bad = self._parse_examples(
+      records, locations, with_labels
     )
-    features = {name: parsed[name] for name in self.feature_sizes}
-    num_videos = tf.shape(records)[0]
-    is_bad = tf.equal(parsed[self.id_key], "")
+    ids = features.pop(self.id_key)
     for values in features.values():
       is_bad |= ~tf.reduce_all(tf.math.is_finite(values), axis=1)
-    labels = tf.zeros([num_videos, self.num_classes])
-    if with_labels:
-      labels, is_outside = self._dense_labels(parsed[LABELS_KEY], records)
-      is_bad |= is_outside
     with tf.control_dependencies([_refuse(is_bad, locations)]):
       return {
-        "video_ids": parsed[self.id_key],
-        "features": features,
-        "num_frames": tf.ones([num_videos], tf.int32),
+        "video_ids": ids,
+        "features": {name: features[name] for name in self.feature_sizes},
+        "num_frames": tf.ones([tf.size(records)], tf.int32),
         "labels": tf.identity(labels),
       }
 
@@ -774,18 +799,11 @@ class YT8MFrameFeatureReader(BaseReader):
 
   def parse(self, records, locations, with_labels=True):
     """See `BaseReader.parse`."""
-    context_spec = self._id_spec()
-    if with_labels:
-      context_spec[LABELS_KEY] = tf.io.VarLenFeature(tf.int64)
-    context, _, _ = tf.io.parse_sequence_example(
-      records, context_spec, {}, example_names=located(locations)
+    features, num_frames, has_bad_frames, contexts = self._decode(records)
+    context, labels, is_bad = self._parse_examples(
+      contexts, locations, with_labels
     )
-    features, num_frames, is_bad = self._decode(records)
-    is_bad |= tf.equal(context[self.id_key], "")
-    labels = tf.zeros([tf.shape(records)[0], self.num_classes])
-    if with_labels:
-      labels, is_outside = self._dense_labels(context[LABELS_KEY], records)
-      is_bad |= is_outside
+    is_bad |= has_bad_frames
     with tf.control_dependencies([_refuse(is_bad, locations)]):
       return {
         "video_ids": context[self.id_key],
@@ -802,11 +820,11 @@ class YT8MFrameFeatureReader(BaseReader):
     return self.max_frames * sum(self.feature_sizes.values())
 
   def _decode(self, records):
-    """`FrameDecoder.decode`, in the pipeline."""
-    *codes, num_frames, is_bad = tf.numpy_function(
+    """`FrameDecoder.decode`, in the pipeline; features by name."""
+    *codes, num_frames, is_bad, contexts = tf.numpy_function(
       self._decoder.decode,
       [records],
-      [tf.uint8] * len(self.feature_sizes) + [tf.int32, tf.bool],
+      [tf.uint8] * len(self.feature_sizes) + [tf.int32, tf.bool, tf.string],
       stateful=False,
     )
     features = {
@@ -819,6 +837,7 @@ class YT8MFrameFeatureReader(BaseReader):
       features,
       tf.ensure_shape(num_frames, [None]),
       tf.ensure_shape(is_bad, [None]),
+      tf.ensure_shape(contexts, [None]),
     )
 
   def _describe_features(self, context, frame_lists):

@@ -19,6 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LEVELS = {
   "program": 0,
   "average_precision_calculator": 0,
+  "canonical_records": 0,
   "frame_records": 0,
   "checkpoint_files": 0,
   "losses": 0,

@@ -64,7 +64,7 @@ def expected(frames, max_frames=MAX_FRAMES, sizes=SIZES):
 
 def decode(*records):
   decoder = frame_records.FrameDecoder(SIZES, MAX_FRAMES)
-  *codes, num_frames, is_bad = decoder.decode(records)
+  *codes, num_frames, is_bad, _ = decoder.decode(records)
   return codes, num_frames, is_bad
 
 
@@ -109,7 +109,7 @@ def test_types_and_shapes():
 def test_sizes_whose_lengths_take_more_bytes(size):
   frames = make_frames(3, {"rgb": size})
   decoder = frame_records.FrameDecoder({"rgb": size}, 3)
-  codes, num_frames, is_bad = decoder.decode([make_record(frames)])
+  *codes, num_frames, is_bad, _ = decoder.decode([make_record(frames)])
   assert codes[0].tobytes() == b"".join(frames["rgb"])
   assert num_frames[0] == 3
   assert not is_bad[0]
@@ -246,7 +246,7 @@ def test_damaged_records_are_read_as_protobuf_reads_them(
   frames = frame_records._parse_frames(record, SIZES)
   if frames is not None and len(set(map(len, frames.values()))) > 1:
     frames = None
-  *codes, num_decoded, is_bad = decoder.decode([record])
+  *codes, num_decoded, is_bad, _ = decoder.decode([record])
   assert is_bad[0] == (frames is None)
   if frames is not None:
     wanted, count = expected(
@@ -260,9 +260,10 @@ def test_damaged_records_are_read_as_protobuf_reads_them(
 @quick
 @given(st.binary(max_size=60))
 def test_any_bytes_are_found_wrong_or_laid_out_as_found(record):
-  places = frame_records.find_feature_lists(record)
-  for start, end in (places or {}).values():
-    assert 0 <= start <= end <= len(record)
+  layout = frame_records.find_layout(record)
+  if layout:
+    for start, end in (layout.context, *layout.feature_lists.values()):
+      assert 0 <= start <= end <= len(record)
 
 
 class CountedBytes(bytes):
@@ -279,16 +280,20 @@ class CountedBytes(bytes):
 def test_lengths_no_record_has_are_not_read_to_their_end(length):
   # A hostile record's number of 300,000 bytes would take seconds.
   record = CountedBytes(b"\x12" + length)
-  assert frame_records.find_feature_lists(record) is None
+  assert frame_records.find_layout(record) is None
   assert 0 < record.reads < 10
 
 
 def test_feature_lists_are_found():
   record = make_record({"rgb": [b"abc"], "audio": [b"ab"] * 2})
-  places = frame_records.find_feature_lists(record)
+  context, places = frame_records.find_layout(record)
+  features = tf.train.Example.FromString(record[slice(*context)]).features
+  assert features == tf.train.SequenceExample.FromString(record).context
+  assert features.feature
   assert set(places) == {b"rgb", b"audio"}
   for name, values in {b"rgb": [b"abc"], b"audio": [b"ab"] * 2}.items():
     found = tf.train.FeatureList.FromString(record[slice(*places[name])])
     assert [f.bytes_list.value[0] for f in found.feature] == values
   example = tf.train.Example(features=tf.train.Features(feature={}))
-  assert frame_records.find_feature_lists(example.SerializeToString()) == {}
+  layout = frame_records.find_layout(example.SerializeToString())
+  assert layout.feature_lists == {}
