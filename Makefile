@@ -30,8 +30,9 @@ install: $(INSTALLED)
 quickstart: $(INSTALLED)
 	$(VENV_PYTHON) quickstart.py
 
+# Most tests start programs and wait for them: two at a time take half as long.
 test: lint
-	$(VENV_PYTHON) -m pytest
+	$(VENV_PYTHON) -m pytest -n 2 --dist worksteal $(TEST_FLAGS)
 
 lint: $(TEST_INSTALLED)
 	$(VENV_PYTHON) -m ruff check .

@@ -182,7 +182,8 @@ class Saver:
     if unreadable:
       raise UserError(
         f"No checkpoint in {self._directory!r} can be read: "
-        f"{_first_line(unreadable)} Use another --train_dir."
+        f"{_first_line(unreadable)} Use another --train_dir, or "
+        "--start_new_model to train from the start."
       ) from unreadable
     return None
 

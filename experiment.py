@@ -158,7 +158,10 @@ class ExperimentConfig:
           values[name] = tuple(values[name])
       return cls(**values)
     except UserError as error:
-      raise UserError(f"{path!r}: {error}") from error
+      raise UserError(
+        f"{path!r}: {error} Train anew with --start_new_model, or bring back "
+        "the file that the trainer wrote."
+      ) from error
 
 
 def _check_types(config: ExperimentConfig):

@@ -59,6 +59,7 @@ ID_KEYS = ("id", "video_id")
 LABELS_KEY = "labels"
 # Where `describe_problem` finds nothing wrong.
 REFUSED = "refused by the reader"
+_NO_EXAMPLE = "it is neither a tf.Example nor a tf.SequenceExample"
 NO_LABELS = Problem("no labels", f"it has no {LABELS_KEY!r}")
 # AudioSet clips are 10 s; padding them to 300 frames would waste 97%.
 _SHORT_CLIP_FEATURE, _SHORT_CLIP_FRAMES = "audio_embedding", 10
@@ -143,11 +144,11 @@ def detect_schema(
   problem = unlabelled = None
   for shard in shards:
     items = shard_files.read_shard(shard)
-    for item in itertools.islice(items, _SCHEMA_RECORDS):
+    for number, item in enumerate(itertools.islice(items, _SCHEMA_RECORDS)):
       try:
         if isinstance(item, shard_files.Fault):
           raise _fault_error(shard, item)
-        schema = schema_of(item, shard, feature_names)
+        schema = schema_of(item, shard, number, feature_names)
       except UserError as error:
         problem = problem or error
         if not skip_bad:
@@ -166,13 +167,17 @@ def detect_schema(
 
 
 def schema_of(
-  record: bytes, shard: str, asked: Sequence[str] | None = None
+  record: bytes,
+  shard: str,
+  number: int,
+  asked: Sequence[str] | None = None,
 ) -> Schema:
   """How a record is laid out.
 
   Args:
     record: serialized.
     shard: its shard, for messages.
+    number: its number there, for messages.
     asked: the features to read; None takes those of the dataset that it has.
 
   Returns:
@@ -183,26 +188,26 @@ def schema_of(
   """
   example = _parse_proto(record)
   if example is None:
-    raise UserError(
-      f"{shard!r}: the first record is neither a tf.Example nor a "
-      "tf.SequenceExample."
-    )
+    raise UserError(f"{bad_records.place(shard, number)}: {_NO_EXAMPLE}.")
   context, frame_lists = example
   id_key = next((key for key in ID_KEYS if key in context), None)
   if id_key is None:
     raise UserError(
-      f"{shard!r}: the first record has neither 'id' nor 'video_id'; it has "
-      f"{_listing([*context, *frame_lists])}."
+      f"{bad_records.place(shard, number)}: it has neither 'id' nor "
+      f"'video_id'; it has {_listing([*context, *frame_lists])}."
     )
+  where = bad_records.place(shard, number, find_video_id(record, id_key))
   sizes = (
     {
-      name: _frame_size(name, frames, shard)
+      name: _frame_size(name, frames, where)
       for name, frames in frame_lists.items()
     }
     if frame_lists
     else _float_sizes(context)
   )
   names = _choose_features(sizes, asked, bool(frame_lists), shard)
+  if not names:  # With frames there would be one.
+    raise UserError(f"{where}: it has no video-level feature.")
   return Schema(
     shard=shard,
     frame_features=bool(frame_lists),
@@ -226,12 +231,7 @@ def _choose_features(sizes, asked, frame_level: bool, shard: str):
       )
     return tuple(asked)
   known = FRAME_FEATURES if frame_level else VIDEO_FEATURES
-  names = [name for name in known if name in sizes] or sorted(sizes)
-  if not names:
-    raise UserError(
-      f"{shard!r}: the first record has no {level}-level feature."
-    )
-  return tuple(names)
+  return tuple(name for name in known if name in sizes) or tuple(sorted(sizes))
 
 
 def _default_max_frames(names, frame_lists) -> int:
@@ -259,14 +259,14 @@ def _parse_proto(record: bytes):
   return (context, frame_lists) if context or frame_lists else None
 
 
-def _frame_size(name: str, frames, shard: str) -> int:
+def _frame_size(name: str, frames, where: str) -> int:
   """Bytes of a feature's first frame; 0 where there is none."""
   if not frames.feature:
     return 0
   kind = frames.feature[0].WhichOneof("kind")
   if kind != "bytes_list":
     raise UserError(
-      f"{shard!r}: frames of {name!r} are of type {kind}; one byte string of "
+      f"{where}: frames of {name!r} are of type {kind}; one byte string of "
       "8-bit codes for each frame is expected (bytes_list)."
     )
   return len(_only_bytes(frames.feature[0]))
@@ -348,9 +348,7 @@ class BaseReader:
     """What is wrong with a serialized record; None if nothing is."""
     example = _parse_proto(record)
     if example is None:
-      return Problem(
-        "no example", "it is neither a tf.Example nor a tf.SequenceExample"
-      )
+      return Problem("no example", _NO_EXAMPLE)
     context, frame_lists = example
     if self.id_key not in context:
       have = _listing([*context, *frame_lists])

@@ -37,6 +37,7 @@ setuptools.setup(
     "test": [
       "hypothesis>=6.100,<7",
       "pytest>=8.4,<10",
+      "pytest-xdist>=3.8,<4",
       # Releases format differently, and `make lint` checks the format.
       "ruff>=0.17.6,<0.18",
       "scikit-learn>=1.7,<2",

@@ -329,7 +329,7 @@ class ShardChecker:
   def _find_schema(self, record: bytes) -> readers.Schema | None:
     for asked in (self._feature_names, None):
       with contextlib.suppress(UserError):
-        return readers.schema_of(record, "", asked)
+        return readers.schema_of(record, "", 0, asked)
     return None
 
   def _add_sound(self, items, survey, with_labels, report):
@@ -354,11 +354,10 @@ class ShardChecker:
 def _describe_unknown_layout(record: bytes) -> Problem:
   """What is wrong with a record of shards of which none shows its layout."""
   try:
-    readers.schema_of(record, "")
+    readers.schema_of(record, "", 0)
   except UserError as error:
-    # Said of a shard there, and of any record here.
-    detail = str(error).removeprefix("'': ").rstrip(".")
-    detail = detail.replace("the first record", "it", 1)
+    # The report says itself which record it is.
+    detail = str(error).partition(": ")[2].rstrip(".")
   else:
     detail = "no video has frames, which would show a frame's size"
   return Problem("unknown layout", detail)

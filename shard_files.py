@@ -117,7 +117,7 @@ def misleads_tensorflow(path: str) -> bool:
   are read here, at less than a microsecond each. Elsewhere, each of them would
   be a request over the network.
   """
-  if "://" in path:
+  if not utils.is_local(path):
     return False
   try:
     descriptor = os.open(path, os.O_RDONLY)

@@ -378,12 +378,8 @@ class TrainDirLock:
         pathlib.Path(folder).rmdir()
 
 
-def _is_local(path: str) -> bool:
-  return "://" not in path
-
-
 def _real_path(train_dir: str) -> str:
-  return os.path.realpath(train_dir) if _is_local(train_dir) else train_dir
+  return os.path.realpath(train_dir) if utils.is_local(train_dir) else train_dir
 
 
 def _missing_folders(train_dir: str) -> list[str]:
@@ -392,7 +388,7 @@ def _missing_folders(train_dir: str) -> list[str]:
   Elsewhere than on a local disk a folder is only a part of names.
   """
   missing = []
-  folder = train_dir.rstrip("/") if _is_local(train_dir) else ""
+  folder = train_dir.rstrip("/") if utils.is_local(train_dir) else ""
   with contextlib.suppress(tf.errors.OpError):
     while folder and not tf.io.gfile.exists(folder):
       missing.append(folder)

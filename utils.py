@@ -172,7 +172,7 @@ def replacing(
     try:
       with _clear_write_errors(path):
         # Elsewhere, only what is complete has a name.
-        if _is_local(path) and fcntl:
+        if is_local(path) and fcntl:
           _delete_what_kills_left(path)
           stack.callback(os.close, _open_locked(temporary))
         if not opener:
@@ -195,7 +195,8 @@ def _open_binary(path: str) -> tf.io.gfile.GFile:
   return tf.io.gfile.GFile(path, "wb")
 
 
-def _is_local(path: str) -> bool:
+def is_local(path: str) -> bool:
+  """Whether a path is of this machine's own filesystems."""
   return "://" not in path
 
 
@@ -365,7 +366,7 @@ def delete(path: str):
     # TensorFlow's own rmtree empties folders that symbolic links lead to.
     if os.path.islink(path) or not tf.io.gfile.isdir(path):
       tf.io.gfile.remove(path)
-    elif _is_local(path):
+    elif is_local(path):
       shutil.rmtree(path)
     else:
       tf.io.gfile.rmtree(path)

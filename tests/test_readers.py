@@ -279,7 +279,7 @@ def test_the_first_of_two_id_keys_is_taken(tmp_path):
       {"name": [b"a"], "mean_rgb": [1.0]},
       None,
       None,
-      "shard': the first record has neither 'id' nor 'video_id'; it has "
+      "shard', record 0: it has neither 'id' nor 'video_id'; it has "
       "mean_rgb, name.$",
     ),
     (
@@ -288,7 +288,12 @@ def test_the_first_of_two_id_keys_is_taken(tmp_path):
       None,
       "neither 'id' nor 'video_id'; it has labels, rgb.$",
     ),
-    ({"id": [b"a"], "labels": [1]}, None, None, "has no video-level feature"),
+    (
+      {"id": [b"a"], "labels": [1]},
+      None,
+      None,
+      "shard', record 0 .video 'a'.: it has no video-level feature",
+    ),
     (
       video_context(),
       None,
@@ -392,7 +397,7 @@ def test_folders_and_missing_files_are_refused(tmp_path):
 @pytest.mark.parametrize("record", [b"", b"\xff garbage \xff", b"plain text"])
 def test_records_that_are_no_examples_are_refused(tmp_path, record):
   shard = write_shard(tmp_path / "shard", [record, video_record()])
-  message = "shard': the first record is neither a tf.Example"
+  message = "shard', record 0: it is neither a tf.Example"
   with pytest.raises(UserError, match=message):
     readers.detect_schema([shard])
   schema = readers.detect_schema([shard], skip_bad=True)

@@ -141,7 +141,7 @@ SHARDS = [
     "train",
     "--train_data_pattern=$folder/other_records.tfrecord",
     FAILURE,
-    r"other_records\.tfrecord': the first record is neither a tf\.Example nor",
+    r"other_records\.tfrecord', record 0: it is neither a tf\.Example nor",
   ),
   case(
     "inference",
