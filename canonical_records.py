@@ -9,8 +9,10 @@ writes the floats of some beyond the end of its memory (of a list that is not
 packed and too long), which a hostile shard may be made for.
 
 So the bytes around each feature's values are compared with the usual ones, for
-all records of a batch at once. Records that differ, few if any, are parsed by
-protobuf and written anew.
+all records of a batch at once. Protobuf parses those that differ, and writes
+them anew. Among them are a few that are in the usual form: videos without
+labels, or with more than about 100 bytes of labels or id, and records with
+features that are not read, unless these are floats of the same size throughout.
 
 The layout (https://protobuf.dev/programming-guides/encoding/):
 
@@ -30,10 +32,11 @@ from google.protobuf.message import DecodeError
 _FIELD_1, _FIELD_2 = 0x0A, 0x12
 # Of an entry, what is compared: 8 numbers of 8 bytes.
 _PATTERN_BYTES = 64
-# A record with more entries, or more bytes of other features, is left to
-# protobuf. No known data set comes near.
+# A record with more entries, or more bytes of features that are not read, is
+# left to protobuf. No known data set comes near.
 _MOST_ENTRIES = 32
-_MOST_OTHER_BYTES = 2**14
+_MOST_UNREAD_BYTES = 2**14
+_MOST_PATTERNS = 62  # A bit of an int64 for each.
 
 
 class CanonicalForm:
@@ -48,16 +51,17 @@ class CanonicalForm:
   def __init__(
     self, id_key: str, labels_key: str, float_sizes: Mapping[str, int]
   ):
+    self._read_keys = {id_key, labels_key, *float_sizes}
     one_string = tf.train.Feature(bytes_list={"value": [b"\0"]})
     one_number = tf.train.Feature(int64_list={"value": [0]})
-    self._patterns = {
-      id_key: _short_pattern(id_key, one_string),
-      labels_key: _short_pattern(labels_key, one_number),
-    }
-    for key, size in float_sizes.items():
-      self._add_float_pattern(key, size)
-    self._read_keys = {id_key, labels_key, *float_sizes}
-    self._most_bytes = 4 * sum(float_sizes.values()) + _MOST_OTHER_BYTES
+    self._patterns = [
+      _short_pattern(id_key, one_string),
+      _short_pattern(labels_key, one_number),
+      *(_float_pattern(key, size) for key, size in float_sizes.items()),
+    ]
+    # Key -> size, and pattern, of features that were met and are not read.
+    self._unread: dict[str, tuple[int, _Pattern]] = {}
+    self._longest = 4 * sum(float_sizes.values()) + _MOST_UNREAD_BYTES
 
   def ensure(self, records: tf.Tensor) -> tf.Tensor:
     """Brings records into the usual form; in a graph.
@@ -75,21 +79,23 @@ class CanonicalForm:
       records,
       tf.uint8,
       # With zeros behind, so that a pattern's bytes are never out of bounds.
-      fixed_length=tf.minimum(longest, self._most_bytes) + _PATTERN_BYTES,
+      fixed_length=tf.minimum(longest, self._longest) + _PATTERN_BYTES,
     )
-    others = tf.numpy_function(self.find_others, [codes, num_bytes], tf.int64)
+    unusual = tf.numpy_function(self.find_unusual, [codes, num_bytes], tf.int64)
 
     def rewrite():
       rewritten = tf.numpy_function(
-        rewrite_records, [tf.gather(records, others)], tf.string
+        self.rewrite, [tf.gather(records, unusual)], tf.string
       )
       return tf.tensor_scatter_nd_update(
-        records, others[:, tf.newaxis], rewritten
+        records, unusual[:, tf.newaxis], rewritten
       )
 
-    return tf.cond(tf.size(others) > 0, rewrite, lambda: records)
+    return tf.cond(tf.size(unusual) > 0, rewrite, lambda: records)
 
-  def find_others(self, codes: np.ndarray, num_bytes: np.ndarray) -> np.ndarray:
+  def find_unusual(
+    self, codes: np.ndarray, num_bytes: np.ndarray
+  ) -> np.ndarray:
     """Finds the records that are not in the usual form, or may not be.
 
     Args:
@@ -107,71 +113,49 @@ class CanonicalForm:
     )
     is_usual &= (ends == num_bytes) | _has_no_lists(codes, ends, num_bytes)
     keys_seen = np.zeros(len(codes), np.int64)
-    patterns = list(self._patterns.values())  # Another thread may add one.
+    # A copy, as another thread may learn of one.
+    unread = [pattern for _, pattern in [*self._unread.values()]]
+    patterns = [*self._patterns, *unread][:_MOST_PATTERNS]
     for _ in range(_MOST_ENTRIES):
       rows = np.flatnonzero(is_usual & (places < ends))
       if not len(rows):
         break
       key_bits, sizes = _match(patterns, _windows(codes, rows, places[rows]))
-      for n in np.flatnonzero(sizes == 0):
-        record = codes[rows[n], places[rows[n]] : ends[rows[n]]]
-        sizes[n] = self._other_entry_size(record.tobytes())
       is_usual[rows] = (sizes > 0) & (keys_seen[rows] & key_bits == 0)
       keys_seen[rows] |= key_bits
       places[rows] += sizes
     return np.flatnonzero(~is_usual | (places != ends))
 
-  def _other_entry_size(self, record: bytes) -> int:
-    """The bytes of the entry that comes first; 0 if it has to be looked at."""
-    begin = np.frombuffer(record.ljust(_PATTERN_BYTES, b"\0"), np.uint8)
-    _, (end,) = _read_length(begin[np.newaxis])
-    entry = record[:end]
+  def rewrite(self, records: Sequence[bytes]) -> np.ndarray:
+    """Writes records in the usual form.
+
+    Args:
+      records: R serialized tf.Examples or tf.SequenceExamples.
+
+    Returns:
+      [R] bytes, tf.Examples with what is in the context; b"" for what protobuf
+      cannot parse.
+    """
+    return np.array([self._rewrite(record) for record in records], object)
+
+  def _rewrite(self, record: bytes) -> bytes:
     try:
-      features = tf.train.Features.FromString(entry)
+      # Its context is written as a tf.Example's features are.
+      context = tf.train.SequenceExample.FromString(record).context
     except DecodeError:
-      return 0
-    if len(features.feature) != 1 or features.SerializeToString() != entry:
-      return 0
-    ((key, feature),) = features.feature.items()
-    if key in self._read_keys:
-      return 0
-    self._add_float_pattern(key, len(feature.float_list.value))
-    return len(entry)
+      return b""
+    for key, feature in context.feature.items():
+      if key not in self._read_keys:
+        self._learn_unread(key, len(feature.float_list.value))
+    context.DiscardUnknownFields()
+    return tf.train.Example(features=context).SerializeToString()
 
-  def _add_float_pattern(self, key: str, num_values: int):
-    """For entries with so many values, if they can be told so quickly."""
-    feature = tf.train.Feature(float_list={"value": np.zeros(num_values)})
-    entry = _write_entry(key, feature)
-    header = entry[: len(entry) - 4 * num_values]
-    if (
-      num_values
-      and len(header) <= _PATTERN_BYTES
-      and len(self._patterns) < _MOST_ENTRIES
-    ):
-      self._patterns.setdefault(key, _make_pattern(header, (), len(entry)))
-
-
-def rewrite_records(records: Sequence[bytes]) -> np.ndarray:
-  """Writes records in the usual form.
-
-  Args:
-    records: R serialized tf.Examples or tf.SequenceExamples.
-
-  Returns:
-    [R] bytes, tf.Examples with what is in the context; b"" for what protobuf
-    cannot parse.
-  """
-  return np.array([_rewrite(record) for record in records], object)
-
-
-def _rewrite(record: bytes) -> bytes:
-  try:
-    # Its context is written as a tf.Example's features are.
-    context = tf.train.SequenceExample.FromString(record).context
-  except DecodeError:
-    return b""
-  context.DiscardUnknownFields()
-  return tf.train.Example(features=context).SerializeToString()
+  def _learn_unread(self, key: str, size: int):
+    """So that the next feature of this size need not be parsed."""
+    known_size, _ = self._unread.get(key, (0, None))
+    has_room = known_size or len(self._unread) < _MOST_ENTRIES
+    if size and size != known_size and has_room:
+      self._unread[key] = size, _float_pattern(key, size)
 
 
 class _Pattern(NamedTuple):
@@ -195,6 +179,8 @@ class _Pattern(NamedTuple):
     Args:
       windows: [R, _PATTERN_BYTES] uint8, the bytes from an entry's first one.
     """
+    if len(self.codes) * 8 > _PATTERN_BYTES:  # The key is too long.
+      return np.zeros(len(windows), np.int64)
     words = windows.view(np.uint64)
     found = np.ones(len(windows), bool)
     for n, (mask, code) in enumerate(zip(self.masks, self.codes, strict=True)):
@@ -209,10 +195,18 @@ class _Pattern(NamedTuple):
     return found * ends
 
 
+def _float_pattern(key: str, size: int) -> _Pattern:
+  """Of a feature of `size` floats."""
+  feature = tf.train.Feature(float_list={"value": np.zeros(size)})
+  entry = _write_entry(key, feature)
+  return _make_pattern(entry[: len(entry) - 4 * size], (), len(entry))
+
+
 def _short_pattern(key: str, feature: tf.train.Feature) -> _Pattern:
   """Of a feature like this one, with up to about 100 bytes of values."""
   header = _write_entry(key, feature)[:-1]
-  lengths = (1, len(key) + 5, len(key) + 7, len(key) + 9)
+  # The lengths of the entry, the feature, the list, and its values.
+  lengths = (1, len(header) - 5, len(header) - 3, len(header) - 1)
   return _make_pattern(header, lengths, 0)
 
 
@@ -220,7 +214,9 @@ def _write_entry(key: str, feature: tf.train.Feature) -> bytes:
   return tf.train.Features(feature={key: feature}).SerializeToString()
 
 
-def _make_pattern(header: bytes, lengths, num_bytes: int) -> _Pattern:
+def _make_pattern(
+  header: bytes, lengths: Sequence[int], num_bytes: int
+) -> _Pattern:
   mask = bytearray(b"\xff" * len(header))
   codes = bytearray(header)
   for place in lengths:
@@ -274,17 +270,19 @@ def _has_no_lists(
 
 
 def _read_length(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Reads the length of a message of less than 2 MB, from its second byte on.
+  """Reads the length of a message, from its second byte on.
 
   Args:
     codes: [K, 4 or more] uint8; the first byte is the message's tag.
 
   Returns:
-    [K] int64, where the message begins; and [K] int64, where it ends.
+    [K] int64, where the message begins; and [K] int64, where it ends, -1 for
+    those of 2 MB and more.
   """
   first, second, third = codes[:, 1:4].T.astype(np.int64)
   has_second = first >= 0x80
   has_third = has_second & (second >= 0x80)
   begin = 2 + has_second + has_third.astype(np.int64)
   length = (first & 0x7F) | has_second * ((second & 0x7F) << 7)
-  return begin, begin + (length | has_third * (third << 14))
+  end = begin + (length | has_third * (third << 14))
+  return begin, np.where(has_third & (third >= 0x80), -1, end)

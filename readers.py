@@ -118,6 +118,18 @@ def available_cpus() -> int:
   return os.cpu_count() or 1
 
 
+class LayoutError(UserError):
+  """A record shows no layout of the YouTube-8M datasets.
+
+  Attributes:
+    detail: what is wrong with it.
+  """
+
+  def __init__(self, where: str, detail: str):
+    super().__init__(f"{where}: {detail}.")
+    self.detail = detail
+
+
 def detect_schema(
   shards: Sequence[str],
   feature_names: Sequence[str] | None = None,
@@ -184,30 +196,29 @@ def schema_of(
     Its schema; a feature without frames has size 0.
 
   Raises:
-    UserError: it is no YouTube-8M record, or without the features asked for.
+    LayoutError: it is no YouTube-8M record.
+    UserError: it is without the features asked for.
   """
   example = _parse_proto(record)
   if example is None:
-    raise UserError(f"{bad_records.place(shard, number)}: {_NO_EXAMPLE}.")
+    raise LayoutError(bad_records.place(shard, number), _NO_EXAMPLE)
   context, frame_lists = example
   id_key = next((key for key in ID_KEYS if key in context), None)
   if id_key is None:
-    raise UserError(
-      f"{bad_records.place(shard, number)}: it has neither 'id' nor "
-      f"'video_id'; it has {_listing([*context, *frame_lists])}."
+    raise LayoutError(
+      bad_records.place(shard, number),
+      "it has neither 'id' nor 'video_id'; it has "
+      f"{_listing([*context, *frame_lists])}",
     )
   where = bad_records.place(shard, number, find_video_id(record, id_key))
-  sizes = (
-    {
-      name: _frame_size(name, frames, where)
-      for name, frames in frame_lists.items()
-    }
-    if frame_lists
-    else _float_sizes(context)
+  sizes = _float_sizes(context, {*ID_KEYS, LABELS_KEY})
+  names = _choose_features(
+    frame_lists or sizes, asked, bool(frame_lists), shard
   )
-  names = _choose_features(sizes, asked, bool(frame_lists), shard)
   if not names:  # With frames there would be one.
-    raise UserError(f"{where}: it has no video-level feature.")
+    raise LayoutError(where, "it has no video-level feature")
+  for name in names if frame_lists else ():
+    sizes[name] = _frame_size(name, frame_lists[name], where)
   return Schema(
     shard=shard,
     frame_features=bool(frame_lists),
@@ -265,9 +276,10 @@ def _frame_size(name: str, frames, where: str) -> int:
     return 0
   kind = frames.feature[0].WhichOneof("kind")
   if kind != "bytes_list":
-    raise UserError(
-      f"{where}: frames of {name!r} are of type {kind}; one byte string of "
-      "8-bit codes for each frame is expected (bytes_list)."
+    raise LayoutError(
+      where,
+      f"frames of {name!r} are of type {kind}; one byte string of 8-bit codes "
+      "for each frame is expected (bytes_list)",
     )
   return len(_only_bytes(frames.feature[0]))
 
@@ -277,11 +289,11 @@ def _only_bytes(feature) -> bytes:
   return values[0] if len(values) == 1 else b""
 
 
-def _float_sizes(context) -> dict[str, int]:
+def _float_sizes(context, without: set[str]) -> dict[str, int]:
   return {
     name: len(feature.float_list.value)
     for name, feature in context.items()
-    if feature.WhichOneof("kind") == "float_list"
+    if feature.WhichOneof("kind") == "float_list" and name not in without
   }
 
 
@@ -314,6 +326,11 @@ class BaseReader:
         f"{len(feature_names)} feature names ({','.join(feature_names)}) but "
         f"{len(feature_sizes)} feature sizes "
         f"({','.join(map(str, feature_sizes))}); give one size for each name."
+      )
+    if named := {id_key, LABELS_KEY} & {*feature_names}:
+      raise UserError(
+        f"--feature_names: {named.pop()!r} is no feature; the datasets' are "
+        f"{', '.join((*FRAME_FEATURES, *VIDEO_FEATURES))}."
       )
     self.num_classes = num_classes
     self.feature_sizes = dict(zip(feature_names, feature_sizes, strict=True))

@@ -355,9 +355,8 @@ def _describe_unknown_layout(record: bytes) -> Problem:
   """What is wrong with a record of shards of which none shows its layout."""
   try:
     readers.schema_of(record, "", 0)
-  except UserError as error:
-    # The report says itself which record it is.
-    detail = str(error).partition(": ")[2].rstrip(".")
+  except readers.LayoutError as error:
+    detail = error.detail
   else:
     detail = "no video has frames, which would show a frame's size"
   return Problem("unknown layout", detail)

@@ -33,6 +33,8 @@ from bad_records import BadRecords
 
 NUM_CLASSES = 6
 MAX_FRAMES = 5
+# Lengths of one take a byte, those of the other two.
+VIDEO_SIZES = {"mean_rgb": 40, "mean_audio": 2}
 CHUNK = 250  # Records of a shard.
 MESSAGE_INTERVAL = 25  # One of so many is read by a program that stops.
 
@@ -53,7 +55,7 @@ def decode_video(record: Record) -> Row | None:
   if row is None:
     return None
   values = []
-  for name, size in (("mean_rgb", 3), ("mean_audio", 2)):
+  for name, size in VIDEO_SIZES.items():
     if name not in features:
       return None
     floats = np.array(features[name].float_list.value, np.float32)
@@ -117,7 +119,7 @@ class Level:
 
 def make_levels() -> list[Level]:
   video = readers.YT8MAggregatedFeatureReader(
-    NUM_CLASSES, (3, 2), ("mean_rgb", "mean_audio")
+    NUM_CLASSES, tuple(VIDEO_SIZES.values()), tuple(VIDEO_SIZES)
   )
   frame = readers.YT8MFrameFeatureReader(
     NUM_CLASSES, (3, 2), ("rgb", "audio"), max_frames=MAX_FRAMES
@@ -370,8 +372,9 @@ def sound_records() -> dict[str, list[Record]]:
       frames = sequence.feature_lists.feature_list[name]
       for _ in range(number % 7):
         frames.feature.add().bytes_list.value.append(rng.bytes(size))
+    for name, size in {**VIDEO_SIZES, "unread": 4}.items():
       values = rng.normal(size=size).astype(np.float32).tolist()
-      context.feature[f"mean_{name}"].float_list.value.extend(values)
+      context.feature[name].float_list.value.extend(values)
     example = tf.train.Example(features=context)
     for level, message in (("video", example), ("frame", sequence)):
       records[level].append(message.SerializeToString(deterministic=True))

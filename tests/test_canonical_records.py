@@ -11,6 +11,7 @@ import struct
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,8 +52,12 @@ USUAL = {
   "no labels": example(RGB, ID),
   # So is every record of YouTube-8M's video-level shards.
   "no feature lists": example(ID, LABELS, RGB) + b"\x12\0",
-  "a string more": example(TEXT, ID, LABELS, RGB),
-  "a float feature more": example(ID, AUDIO, LABELS, RGB),
+}
+
+# Usual, too, but protobuf has to look at features that are not read.
+UNREAD = {
+  "a string": example(TEXT, ID, LABELS, RGB),
+  "floats": example(ID, AUDIO, LABELS, RGB),
 }
 
 # Each with what protobuf reads: labels and floats; None where it reads nothing.
@@ -136,12 +141,12 @@ def make_form() -> canonical_records.CanonicalForm:
   return canonical_records.CanonicalForm("id", "labels", {"rgb": 2})
 
 
-def find_others(form, *records) -> list[int]:
+def find_unusual(form, *records) -> list[int]:
   longest = max(map(len, records)) + canonical_records._PATTERN_BYTES
   codes = b"".join(record.ljust(longest, b"\0") for record in records)
   codes = np.frombuffer(codes, np.uint8).reshape(-1, longest)
   num_bytes = np.array([len(record) for record in records], np.int32)
-  return form.find_others(codes, num_bytes).tolist()
+  return form.find_unusual(codes, num_bytes).tolist()
 
 
 def ensure(*records) -> list[bytes]:
@@ -160,10 +165,45 @@ def values_of(record):
 
 @pytest.mark.parametrize("name", USUAL)
 def test_usual_records_stay_as_they_are(name):
-  form = make_form()
-  for _ in range(2):  # Also when other features are known.
-    assert find_others(form, USUAL[name], *USUAL.values()) == []
+  assert find_unusual(make_form(), USUAL[name], *USUAL.values()) == []
   assert ensure(USUAL[name], USUAL["as written"])[0] == USUAL[name]
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_features_that_are_not_read(name):
+  record = UNREAD[name]
+  form = make_form()
+  assert find_unusual(form, record) == [0]
+  (rewritten,) = form.rewrite([record])
+  assert tf.train.Example.FromString(rewritten) == (
+    tf.train.Example.FromString(record)
+  )
+  # Those of floats are known then.
+  assert find_unusual(form, record) == ([] if name == "floats" else [0])
+
+
+def test_the_latest_size_of_a_feature_that_is_not_read_is_known():
+  def make(size):
+    made = tf.train.Example.FromString(USUAL["as written"])
+    made.features.feature["audio"].float_list.value.extend([1.0] * size)
+    return made.SerializeToString()
+
+  form = make_form()
+  for size in (5, 128):  # An odd one comes first.
+    form.rewrite([make(size)])
+    assert find_unusual(form, make(size)) == []
+  assert find_unusual(form, make(5)) == [0]
+
+
+@pytest.mark.parametrize("num_keys", [31, 32, 33, 100])
+def test_few_features_that_are_not_read_are_remembered(num_keys):
+  form = make_form()
+  for number in range(num_keys):
+    made = tf.train.Example.FromString(USUAL["as written"])
+    made.features.feature[f"junk {number}"].float_list.value.append(1)
+    form.rewrite([made.SerializeToString()])
+  assert len(form._unread) == min(num_keys, 32)
+  assert find_unusual(form, USUAL["as written"]) == []
 
 
 @pytest.mark.parametrize("name", UNUSUAL)
@@ -171,7 +211,7 @@ def test_unusual_records_are_written_anew(name):
   record, values = UNUSUAL[name]
   usual = USUAL["as written"]
   form = make_form()
-  assert find_others(form, usual, record, usual) == [1]
+  assert find_unusual(form, usual, record, usual) == [1]
   first, rewritten, last = ensure(usual, record, usual)
   assert first == last == usual
   if values is None:
@@ -179,7 +219,7 @@ def test_unusual_records_are_written_anew(name):
   else:
     assert values_of(rewritten) == values
     # But empty lists are looked at each time.
-    assert find_others(form, rewritten) == ([] if values[0] else [0])
+    assert find_unusual(form, rewritten) == ([] if values[0] else [0])
 
 
 def test_tensorflow_reads_some_of_them_wrong():
@@ -211,7 +251,7 @@ def test_a_list_that_is_too_long_is_never_parsed_by_tensorflow():
   record = example(ID, LABELS, entry(b"rgb", message((2, floats))))
   (rewritten,) = ensure(record)
   assert (
-    find_others(
+    find_unusual(
       canonical_records.CanonicalForm("id", "labels", {"rgb": 20}), rewritten
     )
     == []
@@ -220,11 +260,10 @@ def test_a_list_that_is_too_long_is_never_parsed_by_tensorflow():
 
 
 def test_only_the_context_of_frames_counts():
-  record = USUAL["as written"] + message((2, message((1, b"frames"))))
   frames = tf.train.SequenceExample.FromString(USUAL["as written"])
   frames.feature_lists.feature_list["rgb"].feature.add()
   record = frames.SerializeToString()
-  assert find_others(make_form(), record) == [0]
+  assert find_unusual(make_form(), record) == [0]
   (rewritten,) = ensure(record)
   assert values_of(rewritten) == values_of(USUAL["as written"])
 
@@ -245,9 +284,9 @@ def test_many_other_features(num_others):
     features.feature[f"other {n}"].CopyFrom(feature)
   record = tf.train.Example(features=features).SerializeToString()
   form = make_form()
-  for _ in range(2):
-    # With id, labels and rgb there are 3 more entries; 32 are looked at.
-    assert find_others(form, record) == ([0] if num_others > 29 else [])
+  form.rewrite([record])
+  # With id, labels and rgb there are 3 more entries; 32 are looked at.
+  assert find_unusual(form, record) == ([0] if num_others > 29 else [])
   assert values_of(ensure(record)[0]) == ([3, 1], [0.5, -2.0])
 
 
@@ -259,8 +298,8 @@ def test_long_keys(key):
   form = canonical_records.CanonicalForm("id", "labels", {"rgb": 2, key: 2})
   # Those of more than 64 bytes with what is around them are not compared.
   is_usual = len(key) < 50
-  assert find_others(form, record) == ([] if is_usual else [0])
-  assert find_others(make_form(), record) == []
+  assert find_unusual(form, record) == ([] if is_usual else [0])
+  assert values_of(ensure(record)[0]) == ([], [0.5, -2.0])
 
 
 def test_records_with_very_much_beside_are_left_to_protobuf():
@@ -290,7 +329,7 @@ def test_what_protobuf_writes_arrives(video_id, labels, size):
   form = canonical_records.CanonicalForm("id", "labels", {"rgb": size})
   is_short = len(video_id) < 100 and 0 < 10 * len(labels) < 100
   if is_short:
-    assert find_others(form, record) == []
+    assert find_unusual(form, record) == []
   (arrived,) = form.ensure(tf.constant([record])).numpy()
   assert tf.train.Example.FromString(arrived) == made
 
@@ -304,8 +343,29 @@ def test_what_is_usual_is_what_protobuf_reads(data, place, cut):
   record = record[:place] + data + record[place + len(data) + cut :]
   (arrived,) = ensure(record)
   try:
-    example = tf.train.SequenceExample.FromString(record)
-  except Exception:
+    context = tf.train.SequenceExample.FromString(record).context
+  except DecodeError:
     assert arrived == b""
+    return
+  context.DiscardUnknownFields()
+  assert tf.train.Example.FromString(arrived).features == context
+  spec = {"labels": tf.io.VarLenFeature(tf.int64)}
+  try:
+    parsed = tf.io.parse_single_example(arrived, spec)
+  except tf.errors.InvalidArgumentError:
+    assert context.feature["labels"].WhichOneof("kind") != "int64_list"
   else:
-    assert tf.train.Example.FromString(arrived).features == example.context
+    labels = context.feature["labels"].int64_list.value
+    assert parsed["labels"].values.numpy().tolist() == list(labels)
+
+
+@pytest.mark.parametrize("size", [524_000, 524_288, 530_000])
+def test_records_of_two_megabytes(size):
+  made = tf.train.Example.FromString(USUAL["as written"])
+  made.features.feature["rgb"].float_list.value[:] = [1.0] * size
+  record = made.SerializeToString()
+  form = canonical_records.CanonicalForm("id", "labels", {"rgb": size})
+  is_short = len(record) < 2**21
+  assert find_unusual(form, record) == ([] if is_short else [0])
+  (arrived,) = form.ensure(tf.constant([record])).numpy()
+  assert tf.train.Example.FromString(arrived) == made

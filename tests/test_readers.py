@@ -272,6 +272,14 @@ def test_the_first_of_two_id_keys_is_taken(tmp_path):
   assert detect(tmp_path, context).id_key == "id"
 
 
+@pytest.mark.parametrize("key", ["id", "labels"])
+def test_id_and_labels_are_no_features(key):
+  with pytest.raises(
+    UserError, match=f"--feature_names: '{key}' is no feature"
+  ):
+    readers.YT8MAggregatedFeatureReader(3, (1,), (key,))
+
+
 @pytest.mark.parametrize(
   ("context", "frames", "asked", "message"),
   [
@@ -294,6 +302,14 @@ def test_the_first_of_two_id_keys_is_taken(tmp_path):
       None,
       "shard', record 0 .video 'a'.: it has no video-level feature",
     ),
+    (
+      # Neither is a feature, whatever it holds.
+      {"id": [b"a"], "video_id": [1.0], "labels": [1.0]},
+      None,
+      None,
+      "shard', record 0 .video 'a'.: it has no video-level feature",
+    ),
+    (video_context(), None, ["labels"], "reads feature 'labels'"),
     (
       video_context(),
       None,
