@@ -54,14 +54,17 @@ class BadRecords:
 
   Args:
     report_path: the JSON file that lists what was left out. It is written only
-      if something was.
+      if something was. None: it is only logged.
     max_fraction: the largest part of the data that may be left out, in [0, 1].
     goes_on: whether a report that exists is of earlier runs of the same work,
       and is kept as "earlier_runs"; otherwise it is deleted.
   """
 
   def __init__(
-    self, report_path: str, max_fraction: float = 0.01, goes_on: bool = False
+    self,
+    report_path: str | None,
+    max_fraction: float = 0.01,
+    goes_on: bool = False,
   ):
     self._report_path = report_path
     self._max_fraction = max_fraction
@@ -83,6 +86,8 @@ class BadRecords:
     self._last_write = time.monotonic()
 
   def __enter__(self):
+    if not self._report_path:
+      return self
     if self._goes_on:
       self._earlier = _read_entries(self._report_path)
     elif utils.is_file(self._report_path):
@@ -92,9 +97,8 @@ class BadRecords:
   def __exit__(self, *unused_error):
     if self._left_out:
       self._write()
-      logging.warning(
-        "Left out: %s. See %s.", self.summary(), self._report_path
-      )
+      see = f" See {self._report_path}." if self._report_path else ""
+      logging.warning("Left out: %s.%s", self.summary(), see)
 
   def forget_earlier_runs(self):
     """No longer lists them: their work is begun anew."""
@@ -224,6 +228,8 @@ class BadRecords:
     )
 
   def _write(self):
+    if not self._report_path:
+      return
     with self._lock:
       entries = list(self._left_out.values())
       report = {

@@ -61,30 +61,38 @@ class Position(tf.Module):
     num_examples: int64 variable, videos trained on.
     epoch: int64 variable, the pass over the data that is under way.
     epoch_videos: int64 variable, records of that pass that were read for it.
+
+  Args:
+    num_workers: how many train together, each on a part of the data. The
+      position in the pass is that of this one, times their number.
   """
 
-  def __init__(self):
+  def __init__(self, num_workers: int = 1):
     super().__init__()
+    self._num_workers = num_workers
     self.step, self.num_examples, self.epoch, self.epoch_videos = (
       tf.Variable(0, trainable=False, dtype=tf.int64, name=name)
       for name in ("step", "num_examples", "epoch", "epoch_videos")
     )
 
-  def advance(self, epochs, weights):
+  def advance(self, epochs, weights, other_videos=0):
     """Counts a batch.
 
     Args:
       epochs: [batch] int32, the passes that the records read for the batch
         belong to, never falling; -1 where there were fewer.
       weights: [batch] float32, 0 for rows without a video.
+      other_videos: scalar, videos that the other workers trained on.
     """
     epochs = tf.cast(epochs, tf.int64)
     last = tf.maximum(tf.reduce_max(epochs), self.epoch)
     before = tf.where(tf.equal(last, self.epoch), self.epoch_videos, 0)
     num_records = tf.math.count_nonzero(tf.equal(epochs, last))
+    num_records *= self._num_workers
+    num_videos = tf.math.count_nonzero(weights > 0)
     self.epoch_videos.assign(before + num_records)
     self.epoch.assign(last)
-    self.num_examples.assign_add(tf.math.count_nonzero(weights > 0))
+    self.num_examples.assign_add(num_videos + tf.cast(other_videos, tf.int64))
     self.step.assign_add(1)
 
   def check(self):

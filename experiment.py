@@ -30,6 +30,7 @@ import utils
 from bad_records import BadRecords
 
 CONFIG_FILE = "model_flags.json"
+_LISTS = ("feature_names", "feature_sizes")
 
 # Flags that say what the model is: a train dir has one value of each.
 MODEL_FLAGS = (
@@ -128,6 +129,25 @@ class ExperimentConfig:
         f"more than {_MAX_WEIGHTS:,}. One of them must be wrong."
       )
 
+  def to_json(self) -> str:
+    """The configuration as text."""
+    return json.dumps(dataclasses.asdict(self))
+
+  @classmethod
+  def from_json(cls, text: str) -> "ExperimentConfig":
+    """The configuration of which `to_json` gave the text."""
+    return cls._from_values(json.loads(text))
+
+  @classmethod
+  def _from_values(cls, values: dict[str, Any]) -> "ExperimentConfig":
+    """From what JSON has, which has no tuples."""
+    tuples = {
+      name: tuple(values[name])
+      for name in _LISTS
+      if isinstance(values.get(name), list)
+    }
+    return cls(**values | tuples)
+
   def save(self, train_dir: str):
     """Writes `model_flags.json`."""
     path = os.path.join(train_dir, CONFIG_FILE)
@@ -148,15 +168,11 @@ class ExperimentConfig:
         f"{path!r} was not written by this trainer: expected an object with "
         f"the keys {', '.join(sorted(known))}."
       )
-    lists = ("feature_names", "feature_sizes")
     try:
       # As the starter code's file of the same name has them.
-      if any(isinstance(values.get(name), str) for name in lists):
+      if any(isinstance(values.get(name), str) for name in _LISTS):
         raise UserError("features are strings; lists were expected.")
-      for name in lists:
-        if isinstance(values.get(name), list):
-          values[name] = tuple(values[name])
-      return cls(**values)
+      return cls._from_values(values)
     except UserError as error:
       raise UserError(
         f"{path!r}: {error} Train anew with --start_new_model, or bring back "
@@ -243,17 +259,17 @@ def _define_bad_record_flags():
 
 @contextlib.contextmanager
 def noting_bad_records(
-  report_path: str, goes_on: bool = False
+  report_path: str | None, goes_on: bool = False
 ) -> Iterator[BadRecords | None]:
   """What takes note of bad records while they are left out; or None.
 
   Args:
-    report_path: the JSON file that lists them.
+    report_path: the JSON file that lists them; None lists them nowhere.
     goes_on: as in `BadRecords`.
   """
   if flags.FLAGS.on_bad_record == "stop":
     # Of another run; it must not lie beside results without bad records.
-    if not goes_on and utils.is_file(report_path):
+    if report_path and not goes_on and utils.is_file(report_path):
       utils.delete(report_path)
     yield None
     return

@@ -5,6 +5,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ import utils
 BEST_DIR = "best"
 RESULTS_FILE = "train_results.json"
 _TOP_K = 20
+# Seconds between two flushes of the events where each uploads all of them.
+_CLOUD_FLUSH_SECS = 30.0
 
 
 class Logger:
@@ -48,11 +51,15 @@ class Logger:
     self._position = position
     self._every_steps = every_steps
     self._total_steps = total_steps
-    # Flushed when a checkpoint is saved: on gs:// each flush uploads the file.
     with evaluation.clear_event_errors(train_dir):
       self._writer = tf.summary.create_file_writer(
         train_dir, max_queue=10_000, flush_millis=3_600_000
       )
+    # On gs://, each flush uploads the whole file.
+    is_local = utils.is_local(train_dir)
+    self._flush_secs = 0.0 if is_local else _CLOUD_FLUSH_SECS
+    self._last_flush = -math.inf
+    self._contexts = contextlib.ExitStack()
     self._events_error = None
     self._display = None
     self._has_graph = False
@@ -66,6 +73,8 @@ class Logger:
     self._display = program.ProgressDisplay("step", self._total_steps, step)
     self._start = self._now()
     text = json.dumps(dataclasses.asdict(self._config), indent=2)
+    # For the whole run: each end of the context would be a flush.
+    self._contexts.enter_context(self._writer.as_default())
     with self._events(step):
       tf.summary.text("configuration", f"```\n{text}\n```")
     return self
@@ -73,6 +82,7 @@ class Logger:
   def __exit__(self, error_type, error, traceback):
     self._display.close()
     with self._noting_events_error():
+      self._contexts.close()
       self._writer.close()
     if error is None:
       self._raise_events_error()
@@ -84,8 +94,12 @@ class Logger:
     That they cannot be written is not raised here but once a checkpoint has
     been saved: they are worth less than that.
     """
-    with self._noting_events_error(), self._writer.as_default(step=step):
+    with self._noting_events_error():
+      tf.summary.experimental.set_step(step)
       yield
+      if time.monotonic() - self._last_flush >= self._flush_secs:
+        self._writer.flush()
+        self._last_flush = time.monotonic()
 
   @contextlib.contextmanager
   def _noting_events_error(self) -> Iterator[None]:
@@ -197,12 +211,12 @@ class Logger:
     }
     utils.write_json(os.path.join(self._train_dir, RESULTS_FILE), results)
 
-  def log_graph(self, train_step, batch):
+  def log_graph(self, train_step, *inputs):
     """Writes the graph of a step to TensorBoard, at the first call."""
     if not self._has_graph:
       self._has_graph = True
       with self._events(0):
-        tf.summary.graph(train_step.get_concrete_function(batch).graph)
+        tf.summary.graph(train_step.get_concrete_function(*inputs).graph)
 
   def log_histograms(self, step: int, outcome):
     """Writes histograms of the weights and of a batch's predictions.

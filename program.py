@@ -14,6 +14,7 @@ import ctypes
 import functools
 import logging as standard_logging
 import os
+import pathlib
 import platform
 import signal
 import sys
@@ -27,6 +28,34 @@ _IGNORED_BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Also overrides ~/.keras/keras.json: the models here need TensorFlow's ops.
 os.environ["KERAS_BACKEND"] = "tensorflow"
+
+# Megabytes that TensorFlow fetches of a gs:// file at a time. It waits for all
+# of them, and clears the memory for them first; by default there are 64.
+CLOUD_BLOCK_MB = 8
+_PRODUCT_NAME_FILE = "/sys/class/dmi/id/product_name"
+
+
+def _set_up_cloud_storage(product_name_file: str = _PRODUCT_NAME_FILE):
+  """Sets what TensorFlow's gs:// reads when it is imported.
+
+  Without other credentials, it asks the metadata server that Google's machines
+  have. Elsewhere it would wait for an answer for ten seconds. Which machines
+  those are is told as google-auth does, by what the firmware calls them; where
+  that is not known, it asks.
+  """
+  if "GCS_READAHEAD_BUFFER_SIZE_BYTES" not in os.environ:
+    os.environ.setdefault("GCS_READ_CACHE_BLOCK_SIZE_MB", str(CLOUD_BLOCK_MB))
+  try:
+    # The machine's own, no path of a user's.
+    name = pathlib.Path(product_name_file).read_text(errors="replace")
+    is_elsewhere = not name.startswith("Google")
+  except OSError:
+    is_elsewhere = sys.platform == "darwin"
+  if is_elsewhere and "GCE_METADATA_HOST" not in os.environ:
+    os.environ.setdefault("NO_GCE_CHECK", "true")
+
+
+_set_up_cloud_storage()
 
 
 # Settings of glibc's malloc: the variable with which a user has one, its number
@@ -229,15 +258,26 @@ class ProgressDisplay:
     unit: what is counted, for instance "step".
     total: how many there will be, or None.
     initial: how many have been done before.
+    is_amount: whether the bar shows large numbers short: 1.5M for 1,500,000.
   """
 
-  def __init__(self, unit: str, total: int | None = None, initial: int = 0):
+  def __init__(
+    self,
+    unit: str,
+    total: int | None = None,
+    initial: int = 0,
+    is_amount: bool = False,
+  ):
     self._bar = None
     if sys.stderr.isatty():
       import tqdm  # Only a terminal needs it.
 
       self._bar = tqdm.tqdm(
-        unit=f" {unit}", total=total, initial=initial, dynamic_ncols=True
+        unit=f" {unit}",
+        total=total,
+        initial=initial,
+        unit_scale=is_amount,
+        dynamic_ncols=True,
       )
 
   def __enter__(self):
@@ -245,6 +285,11 @@ class ProgressDisplay:
 
   def __exit__(self, *unused_error):
     self.close()
+
+  @property
+  def is_bar(self) -> bool:
+    """Whether there is a bar, which may be shown often."""
+    return self._bar is not None
 
   def close(self):
     """Leaves the terminal as it was."""
@@ -287,7 +332,7 @@ def _set_up_logging():
   standard_logging.getLogger("tensorflow").handlers.clear()
   # TensorFlow logs the microseconds of each checkpoint through absl, too, and
   # each value of a checkpoint that could not be restored, after our message.
-  unwanted = ("functional_saver.py", "checkpoint.py")
+  unwanted = ("functional_saver.py", "checkpoint.py", "cross_device_ops.py")
   handler.addFilter(lambda record: record.filename not in unwanted)
 
 

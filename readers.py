@@ -34,6 +34,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 
+import program
 from program import UserError
 
 import numpy as np
@@ -48,7 +49,7 @@ import shard_files
 import sources
 import utils
 from bad_records import BadRecords, Problem
-from sources import Batches, Source, located
+from sources import WHOLE, Batches, Part, Source, located
 
 MAX_FRAMES = 300
 
@@ -84,6 +85,8 @@ _PARSE_BYTES = 2**30
 # Shards that records come from in turn. Fixed, as the order of the records
 # must not depend on the machine, nor on how many of them are read in parallel.
 _SHARDS_IN_TURN = 16
+# Of each shard that is not on a local disk; as much as is fetched at a time.
+_AHEAD_BYTES = program.CLOUD_BLOCK_MB * 2**20
 _SKIP_HINT = "--on_bad_record=skip leaves such records out."
 # So many first records of a shard may be without what shows its layout.
 _SCHEMA_RECORDS = 100
@@ -338,7 +341,7 @@ class BaseReader:
     self._form = canonical_records.CanonicalForm(
       id_key, LABELS_KEY, self._float_sizes
     )
-    self._num_readers = min(num_readers or available_cpus(), _SHARDS_IN_TURN)
+    self._num_readers = num_readers
 
   @property
   def _float_sizes(self) -> Mapping[str, int]:
@@ -400,6 +403,7 @@ class BaseReader:
     batch_size: int,
     with_labels=True,
     left_out: BadRecords | None = None,
+    part: Part = WHOLE,
   ) -> Batches:
     """Every video exactly once, in an order that is always the same.
 
@@ -409,8 +413,9 @@ class BaseReader:
       with_labels: False for shards without labels; `labels` are zeros then.
       left_out: takes note of bad records, which are left out; None stops with
         a UserError at the first.
+      part: which of the videos to read; all parts together are all videos.
     """
-    source = Source(shards, self._find_video_id, left_out)
+    source = Source(shards, self._find_video_id, left_out, part=part)
     records = self._epoch_records(source, tf.range(len(shards)), 0)
     return self._batches(records, source, batch_size, with_labels)
 
@@ -424,6 +429,7 @@ class BaseReader:
     first_epoch: int = 0,
     skip_videos: int = 0,
     left_out: BadRecords | None = None,
+    part: Part = WHOLE,
   ) -> Batches:
     """Shuffled passes over the data; batches run on across their ends.
 
@@ -443,9 +449,12 @@ class BaseReader:
       skip_videos: how many videos of that epoch to pass over.
       left_out: takes note of bad records, which are left out; None stops with
         a UserError at the first.
+      part: which of each epoch's videos to read.
     """
     first_whole_epoch = first_epoch + (skip_videos > 0)
-    source = Source(shards, self._find_video_id, left_out, first_whole_epoch)
+    source = Source(
+      shards, self._find_video_id, left_out, first_whole_epoch, part
+    )
     # The first record may be a short video: what a long one takes bounds the
     # memory. Not of the batch size, which may differ when a run is resumed.
     record_bytes = max(record_bytes, self._most_bytes())
@@ -472,28 +481,56 @@ class BaseReader:
   def _epoch_records(self, source, order, epoch):
     """A dataset of (location, record) pairs of one pass over the shards."""
     epoch = tf.cast(epoch, tf.int64)
+    part = source.part
+    # With fewer shards, the parts would differ too much.
+    by_shards = len(source.shards) >= part.count * _SHARDS_IN_TURN
+    if by_shards and part.count > 1:
+      first = tf.cast((part.index + epoch) % part.count, tf.int32)
+      order = order[first :: part.count]
+
+    num_readers, num_ahead = self._read_ahead(source.shards)
 
     @_as_written
     def read_shard(index):
       first = sources.location_of(epoch, tf.cast(index, tf.int64))
-      return source.records(index, first)
+      records = source.records(index, first)
+      return records.prefetch(num_ahead) if num_ahead else records
 
-    return tf.data.Dataset.from_tensor_slices(order).interleave(
+    records = tf.data.Dataset.from_tensor_slices(order).interleave(
       read_shard,
       cycle_length=_SHARDS_IN_TURN,
       # Runs of records are cheaper to hand over than single ones.
       block_length=8,
-      num_parallel_calls=self._num_readers,
+      num_parallel_calls=num_readers,
       deterministic=True,
     )
+    if by_shards or part.count == 1:
+      return records
+    return records.filter(
+      _as_written(lambda location, _: source.is_in_part(location))
+    )
+
+  def _read_ahead(self, shards: Sequence[str]) -> tuple[int, int]:
+    """How many shards to read at the same time, and records ahead in each.
+
+    Behind a network, a shard's next bytes take long to come: all shards wait
+    for them together, and while what came before is used.
+    """
+    are_local = all(map(utils.is_local, shards))
+    default = available_cpus() if are_local else _SHARDS_IN_TURN
+    num_readers = min(self._num_readers or default, _SHARDS_IN_TURN)
+    if are_local:
+      return num_readers, 0
+    return num_readers, max(1, _AHEAD_BYTES // self._most_bytes())
 
   def _batches(self, records, source, batch_size, with_labels) -> Batches:
     parse_block = self._parser(source, with_labels)
 
     @_as_written
     def parse(locations, block):
-      # Without left_out: TensorFlow reads the shards then.
-      counts = [] if source.left_out else [source.count(locations, block)]
+      # Without left_out TensorFlow reads the shards, here all of them.
+      is_counted = not source.left_out and source.part.count == 1
+      counts = [source.count(locations, block)] if is_counted else []
       with tf.control_dependencies(counts):
         batch = parse_block(tf.identity(block), locations)
       batch["weights"] = tf.ones_like(batch["num_frames"], tf.float32)
@@ -601,6 +638,8 @@ class BaseReader:
     if source.left_out:
       source.left_out.check()
       return
+    if source.part.count > 1:
+      return  # No bytes are counted.
     for shard in source.shards_that_ended_early(is_end):
       problem = self._find_problem(shard, range(0), with_labels=False)
       if problem:

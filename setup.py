@@ -27,8 +27,11 @@ setuptools.setup(
     "keras>=3.12,<4",
     "numpy>=1.26,<3",
     "absl-py>=2.1,<3",
+    "google-auth>=2.30,<3",
+    "google-cloud-storage>=3.1,<4",
     "google-crc32c>=1.7,<2",
     "protobuf>=5,<8",
+    "requests>=2.32,<3",
     "tensorboard>=2.20,<3",
     "tqdm>=4.66,<5",
   ],
@@ -43,10 +46,13 @@ setuptools.setup(
       "scikit-learn>=1.7,<2",
       # The packaging tests build without a network.
       "setuptools>=77",
+      # Certificates of the tests' own cloud storage.
+      "trustme>=1.2,<2",
     ],
   },
   entry_points={
     "console_scripts": [
+      "yt8m-download=youtube_8m.download:run",
       "yt8m-train=youtube_8m.train:run",
       "yt8m-eval=youtube_8m.eval:run",
       "yt8m-inference=youtube_8m.inference:run",

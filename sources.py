@@ -9,6 +9,7 @@ import collections
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from program import UserError
 
@@ -33,6 +34,21 @@ _READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 
 # What Python hands over to TensorFlow at a time, at most.
 _BLOCK_RECORDS, _BLOCK_BYTES = 64, 2**20
+
+
+class Part(NamedTuple):
+  """What one of several workers reads of the data.
+
+  Attributes:
+    index: the worker's number, in [0, count).
+    count: how many workers there are.
+  """
+
+  index: int = 0
+  count: int = 1
+
+
+WHOLE = Part()
 
 
 class Batches:
@@ -76,6 +92,16 @@ class Batches:
     dataset = strategy.experimental_distribute_dataset(self.dataset)
     return Batches(dataset, self._explain, self._check)
 
+  def blank(self) -> dict:
+    """A batch without videos."""
+    batch = tf.nest.map_structure(
+      lambda spec: tf.zeros(spec.shape, spec.dtype), self.dataset.element_spec
+    )
+    # As in the rows that pad a batch.
+    batch["num_frames"] += 1
+    batch["epochs"] -= 1
+    return batch
+
 
 class Source:
   """The shards of a pipeline, which are looked at when they are opened.
@@ -83,6 +109,7 @@ class Source:
   Attributes:
     shards: their paths.
     left_out: takes note of what cannot be read; None stops there.
+    part: which part of the records is to be read.
     failure: why shards cannot be read at all at present, a UserError; or None.
   """
 
@@ -92,9 +119,11 @@ class Source:
     find_video_id: Callable[[bytes], str | None],
     left_out: BadRecords | None,
     first_whole_epoch: int = 0,
+    part: Part = WHOLE,
   ):
     self.shards = list(shards)
     self.left_out = left_out
+    self.part = part
     self.failure: UserError | None = None
     self._find_video_id = find_video_id
     self._paths = tf.constant(self.shards)
@@ -134,6 +163,16 @@ class Source:
       ),
     )
     return blocks.unbatch()
+
+  def is_in_part(self, location):
+    """Whether a record is in this part: scalar bool, of its location.
+
+    It is in another part in each epoch, so that the parts' sizes even out.
+    """
+    epoch, place = location // _EPOCH, location % _EPOCH
+    # The shard counts too: all may have only one record.
+    number = epoch + place // _SHARD + place % _SHARD
+    return tf.equal(number % self.part.count, self.part.index)
 
   def place_in(self, error: Exception) -> tuple[str, int]:
     """As `place_of`, of the record that an error names."""

@@ -14,6 +14,7 @@ import fnmatch
 import os
 import re
 import secrets
+import sys
 from collections.abc import Callable
 
 import program  # Sets up the environment; before TensorFlow and Keras.
@@ -25,10 +26,12 @@ from absl import flags, logging
 
 import bad_records
 import checkpoints
+import cluster
 import evaluation
 import experiment
 import monitoring
 import readers
+import sources
 import train_dir_lock
 import utils
 from bad_records import BadRecords
@@ -196,6 +199,7 @@ def _define_machine_flags():
     "Log the device of every operation.",
     module_name="Machine",
   )
+  cluster.define_flags()
 
 
 def run():
@@ -205,10 +209,66 @@ def run():
 
 def main() -> int:
   """Trains as the flags say; returns the exit code."""
+  task = cluster.read_task()
+  if task.role == cluster.PARAMETER_SERVER:
+    logging.info(
+      "This is a parameter server, which has nothing to do: the workers hold "
+      "the parameters."
+    )
+    return 0
+  if task.role == cluster.EVALUATOR:
+    become_evaluator()
   tf.debugging.set_log_device_placement(FLAGS.log_device_placement)
-  # First of all: devices cannot be chosen any more once one has been used.
-  strategy = choose_strategy(FLAGS.num_gpu)
   profile_steps = parse_profile_steps(FLAGS.profile_steps)
+  # First of all: devices cannot be chosen any more once one has been used.
+  choose_devices(FLAGS.num_gpu)
+  workers = cluster.start(task, FLAGS.worker_timeout_secs)
+  with cluster.clear_errors(workers):
+    if workers.is_chief:
+      return lead(workers, profile_steps)
+    return follow(workers)
+
+
+def become_evaluator():
+  """Runs eval.py in this process, for the model that the workers train.
+
+  Raises:
+    UserError: it is not said on what data.
+  """
+  if not FLAGS.eval_data_pattern:
+    raise UserError(
+      f"{cluster.TASK_VARIABLE} makes this the evaluator: give "
+      "--eval_data_pattern, the shards to evaluate on."
+    )
+  folder = os.path.dirname(os.path.abspath(__file__))
+  os.environ.pop(cluster.TASK_VARIABLE)
+  logging.info("This is the evaluator: it runs eval.py.")
+  os.execv(  # noqa: S606 Nothing of it is a user's but the two flags.
+    sys.executable,
+    [
+      sys.executable,
+      os.path.join(folder, "eval.py"),
+      f"--train_dir={FLAGS.train_dir}",
+      f"--eval_data_pattern={FLAGS.eval_data_pattern}",
+    ],
+  )
+
+
+def lead(
+  workers: cluster.Workers, profile_steps: tuple[int, int] | None
+) -> int:
+  """Trains as the flags say, and writes the train dir.
+
+  Args:
+    workers: the workers of which this is the chief; or this one alone.
+    profile_steps: from `parse_profile_steps`.
+
+  Returns:
+    The program's exit code.
+
+  Raises:
+    UserError: something is wrong with flags, data or folder.
+  """
   shards = utils.list_shards(FLAGS.train_data_pattern, "train_data_pattern")
   # From here on: what a trainer finds in the folder must not change under it.
   report_path = os.path.join(FLAGS.train_dir, bad_records.REPORT_FILE)
@@ -216,11 +276,11 @@ def main() -> int:
     train_dir_lock.TrainDirLock(FLAGS.train_dir) as lock,
     experiment.noting_bad_records(report_path, goes_on=True) as left_out,
   ):
-    return train_alone(strategy, profile_steps, shards, lock, left_out)
+    return train_as_chief(workers, profile_steps, shards, lock, left_out)
 
 
-def train_alone(
-  strategy: tf.distribute.Strategy,
+def train_as_chief(
+  workers: cluster.Workers,
   profile_steps: tuple[int, int] | None,
   shards: list[str],
   lock: train_dir_lock.TrainDirLock,
@@ -229,7 +289,7 @@ def train_alone(
   """Trains as the flags say, in a folder that no other trainer works in.
 
   Args:
-    strategy: from `choose_strategy`.
+    workers: this one is their chief.
     profile_steps: from `parse_profile_steps`.
     shards: the shards to train on.
     lock: that of the train dir.
@@ -244,14 +304,10 @@ def train_alone(
   config, schema = prepare_config(
     FLAGS.train_dir, shards, FLAGS.start_new_model, left_out
   )
+  check_batch_size(config.batch_size, workers)
+  workers.share(config.to_json())
   reader = experiment.build_reader(config, schema, FLAGS.num_readers)
-  # Keras draws its initialisers' seeds from the global generators.
-  keras.utils.set_random_seed(config.seed)
-  with strategy.scope():
-    model = experiment.build_model(config, config.mixed_precision)
-    optimizer = experiment.build_optimizer(config)
-    optimizer.build(model.trainable_variables)
-    position = checkpoints.Position()
+  model, optimizer, position = build_trainables(config, workers)
   loss = experiment.build_loss(config)
   validation_batches = open_validation(config, left_out)
   lock.check()  # Time has passed: one that started in the same moment shows.
@@ -260,27 +316,23 @@ def train_alone(
     if left_out:
       left_out.forget_earlier_runs()
 
-  saver = checkpoints.Saver(
-    FLAGS.train_dir,
-    model,
-    FLAGS.max_to_keep,
-    FLAGS.save_checkpoint_secs,
-    config=config,
-    lock=lock,
-    optimizer=optimizer,
-    position=position,
-  )
-  if resumed := saver.restore_latest():
-    logging.info("Resuming from %s.", resumed)
-  else:
-    config.save(FLAGS.train_dir)
+  saver = open_saver(config, lock, model, optimizer, position)
+  copy_from_chief(workers, model, optimizer, position)
   total_steps = estimate_steps(config, shards, schema.record_bytes)
-  batches = training_batches(config, shards, reader, schema, position, left_out)
   run = TrainingRun(
     config=config,
-    batches=batches.distributed(strategy),
+    workers=workers,
+    batches=training_batches(
+      config, shards, reader, schema, position, left_out, workers
+    ),
     train_step=make_train_step(
-      config, model, optimizer, loss, position, strategy, FLAGS.jit_compile
+      config,
+      model,
+      optimizer,
+      loss,
+      position,
+      workers.strategy,
+      FLAGS.jit_compile,
     ),
     position=position,
     saver=saver,
@@ -295,7 +347,109 @@ def train_alone(
     profiler=monitoring.Profiler(FLAGS.train_dir, profile_steps),
     validation=make_validation(config, model, loss, validation_batches, lock),
   )
-  return train(run)
+  exit_code = train(run)
+  workers.wait_for_all()
+  return exit_code
+
+
+def open_saver(config, lock, model, optimizer, position) -> checkpoints.Saver:
+  """Loads the train dir's latest checkpoint, if any; and writes the next."""
+  saver = checkpoints.Saver(
+    FLAGS.train_dir,
+    model,
+    FLAGS.max_to_keep,
+    FLAGS.save_checkpoint_secs,
+    config=config,
+    lock=lock,
+    optimizer=optimizer,
+    position=position,
+  )
+  if resumed := saver.restore_latest():
+    logging.info("Resuming from %s.", resumed)
+  else:
+    config.save(FLAGS.train_dir)
+  return saver
+
+
+def follow(workers: cluster.Workers) -> int:
+  """Trains with a chief, which says how and writes all files.
+
+  Returns:
+    The program's exit code.
+
+  Raises:
+    UserError: something is wrong with flags or data.
+  """
+  shards = utils.list_shards(FLAGS.train_data_pattern, "train_data_pattern")
+  config = experiment.ExperimentConfig.from_json(workers.share(None))
+  with experiment.noting_bad_records(None) as left_out:
+    schema = experiment.look_at_shards(shards, config.feature_names, left_out)
+    reader = experiment.build_reader(config, schema, FLAGS.num_readers)
+    model, optimizer, position = build_trainables(config, workers)
+    loss = experiment.build_loss(config)
+    copy_from_chief(workers, model, optimizer, position)
+    batches = training_batches(
+      config, shards, reader, schema, position, left_out, workers
+    )
+    train_step = make_train_step(
+      config,
+      model,
+      optimizer,
+      loss,
+      position,
+      workers.strategy,
+      FLAGS.jit_compile,
+    )
+    with program.StopSignals() as stop:
+      for batch, other_videos in workers.in_step(batches, stop):
+        if config.max_steps and position.step.numpy() >= config.max_steps:
+          break
+        train_step(batch, other_videos)
+  logging.info("Worker %d has finished.", workers.index)
+  workers.wait_for_all()
+  return program.exit_code(stop.received) if stop.received else 0
+
+
+def build_trainables(config, workers: cluster.Workers):
+  """The model, its optimizer, and the position, as at the start of a run."""
+  # Keras draws its initialisers' seeds from the global generators.
+  keras.utils.set_random_seed(config.seed)
+  with workers.strategy.scope():
+    model = experiment.build_model(config, config.mixed_precision)
+    optimizer = experiment.build_optimizer(config)
+    optimizer.build(model.trainable_variables)
+  if workers.strategy.num_replicas_in_sync > 1:
+    for layer in normalising_layers(model):
+      layer.synchronized = True  # Else each replica would have its own.
+  return model, optimizer, checkpoints.Position(workers.count)
+
+
+def normalising_layers(
+  model: keras.Model,
+) -> list[keras.layers.BatchNormalization]:
+  """The layers whose outputs depend on what else is in the batch."""
+  return [
+    layer
+    for layer in model._flatten_layers()
+    if isinstance(layer, keras.layers.BatchNormalization)
+  ]
+
+
+def copy_from_chief(workers: cluster.Workers, model, optimizer, position):
+  """Gives all workers what the chief has, which may be from a checkpoint."""
+  variables = [variable.value for variable in model.variables]
+  variables += [variable.value for variable in optimizer.variables]
+  workers.copy_from_chief([*variables, *position.variables])
+
+
+def check_batch_size(batch_size: int, workers: cluster.Workers):
+  """Raises a UserError if a batch cannot be divided equally."""
+  num_replicas = workers.strategy.num_replicas_in_sync
+  if workers.count > 1 and batch_size % num_replicas:
+    raise UserError(
+      f"--batch_size={batch_size} is of all workers together; it cannot be "
+      f"divided by the {num_replicas} replicas of {workers.count} workers."
+    )
 
 
 def parse_profile_steps(text: str | None) -> tuple[int, int] | None:
@@ -322,7 +476,8 @@ class TrainingRun:
 
   Attributes:
     config: the configuration.
-    batches: an iterable of batches (readers.py).
+    workers: which train together.
+    batches: this worker's batches (readers.py).
     train_step: made by `make_train_step`.
     position: how far the run has come.
     saver: writes the checkpoints.
@@ -332,8 +487,9 @@ class TrainingRun:
   """
 
   config: experiment.ExperimentConfig
+  workers: cluster.Workers
   batches: readers.Batches
-  train_step: Callable[[dict], dict]
+  train_step: Callable[..., dict]
   position: checkpoints.Position
   saver: checkpoints.Saver
   logger: monitoring.Logger
@@ -382,12 +538,12 @@ def training_loop(run: TrainingRun, stop: program.StopSignals):
   """
   step, outcome = int(run.position.step.numpy()), None
   try:
-    for batch in stop.until_received(run.batches):
+    for batch, other_videos in run.workers.in_step(run.batches, stop):
       if run.config.max_steps and step >= run.config.max_steps:
         break
-      run.logger.log_graph(run.train_step, batch)
+      run.logger.log_graph(run.train_step, batch, other_videos)
       with run.profiler.step(step + 1):
-        outcome = run.train_step(batch)
+        outcome = run.train_step(batch, other_videos)
       step += 1
       run.logger.observe(step, outcome)
       if run.logger.is_due(step):
@@ -421,27 +577,30 @@ def save(run: TrainingRun, step: int, outcome: dict):
     run.logger.log_histograms(step, outcome)
 
 
-def training_batches(config, shards, reader, schema, position, left_out):
-  """The batches that are left to train on."""
-  # numpy(), since int() does not take the variables of several replicas.
+def training_batches(
+  config, shards, reader, schema, position, left_out, workers
+):
+  """The batches that are left to this worker to train on."""
   first_epoch = int(position.epoch.numpy())
-  skip_videos = int(position.epoch_videos.numpy())
+  skip_videos = int(position.epoch_videos.numpy()) // workers.count
   if skip_videos:
     logging.info(
       "Passing over the first %d videos of epoch %d, which are done.",
       skip_videos,
       first_epoch,
     )
-  return reader.training_batches(
+  batches = reader.training_batches(
     shards,
-    config.batch_size,
+    config.batch_size // workers.count,
     config.num_epochs,
     config.seed,
     schema.record_bytes,
     first_epoch,
     skip_videos,
     left_out,
+    sources.Part(workers.index, workers.count),
   )
+  return batches if workers.count > 1 else batches.distributed(workers.strategy)
 
 
 def make_train_step(
@@ -459,7 +618,8 @@ def make_train_step(
     jit_compile: whether to compile with XLA.
 
   Returns:
-    A function from a batch to a dict: "loss", without regularization;
+    A function from a batch, and the number of videos that other workers have in
+    theirs, to a dict: "loss", without regularization;
     "regularization_loss", without that of the weights; and "learning_rate",
     scalars; "scores" and "labels", [batch, num_classes], and "weights",
     [batch]. Scores are logits where the model has them, else predictions:
@@ -487,16 +647,16 @@ def make_train_step(
     return tf.concat(strategy.experimental_local_results(values), axis=0)
 
   @tf.function(autograph=False)
-  def train_step(batch):
+  def train_step(batch, other_videos=0.0):
     rate = experiment.learning_rate(config, position.num_examples)
     optimizer.learning_rate.assign(rate)
     weights = whole(batch["weights"])
     # At least 1: all records of a batch may have been left out.
-    num_videos = tf.maximum(tf.reduce_sum(weights), 1)
+    num_videos = tf.maximum(tf.reduce_sum(weights) + other_videos, 1)
     label_loss, penalty, scores = strategy.run(
       replica_step, (batch, num_videos)
     )
-    position.advance(whole(batch["epochs"]), weights)
+    position.advance(whole(batch["epochs"]), weights, other_videos)
     add_up = tf.distribute.ReduceOp.SUM
     return {
       "loss": strategy.reduce(add_up, label_loss, axis=None),
@@ -515,7 +675,7 @@ def make_gradient_function(config, model, loss, num_replicas, jit_compile):
 
   XLA compiles at least the loss, whose elementwise operations it fuses, and
   all of it where that is faster. The all-reduce of several replicas is not in
-  it, since it cannot be compiled.
+  it, since it cannot be compiled; nor are layers that have one of their own.
 
   Returns:
     A function of a batch's inputs, labels [part, num_classes], weights [part]
@@ -544,10 +704,6 @@ def make_gradient_function(config, model, loss, num_replicas, jit_compile):
 
     return differentiate()
 
-  @tf.function(
-    jit_compile=jit_compile and experiment.compiles_well(config),
-    autograph=False,
-  )
   def compute_gradients(inputs, labels, weights, num_videos):
     with tf.GradientTape() as tape:
       outputs = model(inputs, training=True)
@@ -570,7 +726,13 @@ def make_gradient_function(config, model, loss, num_replicas, jit_compile):
     scores = outputs.get("logits", outputs["predictions"])
     return gradients, label_loss, penalty, scores
 
-  return compute_gradients
+  if num_replicas > 1 and normalising_layers(model):
+    return compute_gradients  # Replicas cannot meet in a function's function.
+  return tf.function(
+    compute_gradients,
+    jit_compile=jit_compile and experiment.compiles_well(config),
+    autograph=False,
+  )
 
 
 def make_update_function(config, model, optimizer, num_replicas, jit_compile):
@@ -728,8 +890,8 @@ def delete_model(train_dir: str):
         utils.delete(os.path.join(folder, name))
 
 
-def choose_strategy(num_gpu: int | None) -> tf.distribute.Strategy:
-  """One replica for each GPU that is to be used.
+def choose_devices(num_gpu: int | None):
+  """Lets TensorFlow see as many GPUs as are to be used.
 
   Raises:
     UserError: more GPUs were asked for than there are.
@@ -739,9 +901,6 @@ def choose_strategy(num_gpu: int | None) -> tf.distribute.Strategy:
   if wanted > len(visible):
     raise UserError(f"--num_gpu={num_gpu}, but {len(visible)} are visible.")
   tf.config.set_visible_devices(visible[:wanted], "GPU")
-  if wanted > 1:
-    return tf.distribute.MirroredStrategy()
-  return tf.distribute.get_strategy()
 
 
 def estimate_steps(config, shards, record_bytes: int) -> int:

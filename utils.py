@@ -35,6 +35,29 @@ DEQUANTIZE_OFFSET = 4.0 / 512.0 - 2.0
 _MAX_JSON_BYTES = 2**26
 _SAMPLED_FILES = 16
 
+# How TensorFlow quotes an answer of Cloud Storage, and how that gives reasons:
+# in JSON, or in XML where objects are read.
+_HTTP_ERROR = re.compile(
+  r"HTTP response code (?P<status>\d+) with body '(?P<body>.*)'"
+  r".*gs://(?P<bucket>[^/\s]+)",
+  re.DOTALL,
+)
+_HTTP_REASON = re.compile(
+  r'"message": ?"([^"]*)"|<(?:Message|Details)>([^<]*)<'
+)
+_REFUSALS = {
+  "401": (
+    "Log in with `gcloud auth application-default login`, or name a service "
+    "account's key in GOOGLE_APPLICATION_CREDENTIALS."
+  ),
+  "403": (
+    "Ask the bucket's owner for the role Storage Object Viewer to read, or "
+    "Storage Object User to write; or use another account (`gcloud auth "
+    "application-default login`)."
+  ),
+  "404": "Check its name, or make it: gcloud storage buckets create gs://NAME",
+}
+
 
 def list_shards(patterns: str, flag_name: str | None) -> list[str]:
   """Files that match a comma-separated list of globs, sorted, each once.
@@ -141,7 +164,26 @@ def error_text(error: Exception) -> str:
     # As TensorFlow has it.
     return f"{error.filename or 'file'}; {error.strerror}"
   message = getattr(error, "message", None) or str(error)
-  return message.split("[Op:")[0].split("}} ")[-1].strip()
+  message = message.split("[Op:")[0].split("}} ")[-1].strip()
+  return _refusal_text(message) or message
+
+
+def _refusal_text(message: str) -> str | None:
+  """What Cloud Storage refuses, and what to do; None where it does not.
+
+  Args:
+    message: TensorFlow's, which quotes the service's whole answer.
+  """
+  match = _HTTP_ERROR.search(message)
+  advice = match and _REFUSALS.get(match["status"])
+  if not advice:
+    return None
+  reasons = [a or b for a, b in _HTTP_REASON.findall(match["body"])]
+  if match["status"] == "404" and not any("bucket" in text for text in reasons):
+    return None  # A file is missing, which TensorFlow says well enough.
+  reason = reasons[-1].rstrip(".") if reasons else "no reason given"
+  bucket = match["bucket"]
+  return f"bucket {bucket!r}: {reason} (HTTP {match['status']}). {advice}"
 
 
 @contextlib.contextmanager
@@ -284,6 +326,9 @@ def make_folder(path: str, flag_name: str):
     UserError: it cannot be made, or a file is in its place.
   """
   try:
+    if not is_local(path):
+      # Without a bucket, writing would be tried again for many minutes.
+      tf.io.gfile.glob(os.path.join(path, "*"))
     if not tf.io.gfile.exists(path):
       tf.io.gfile.makedirs(path)
   except (tf.errors.OpError, OSError) as error:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shared fixtures: the checkout, its programs as processes, small shards."""
 
+import contextlib
 import dataclasses
 import importlib
 import itertools
@@ -203,20 +204,22 @@ class StartedProgram:
     )
 
 
-@pytest.fixture(scope="session")
-def start_program(tmp_path_factory) -> Iterator[Callable[..., StartedProgram]]:
-  """`start_program("train", "--flag=x")` starts train.py and returns at once.
+@contextlib.contextmanager
+def _program_starter(
+  elsewhere: pathlib.Path, env: dict[str, str]
+) -> Iterator[Callable[..., StartedProgram]]:
+  """A function that starts programs in `elsewhere`; see `start_program`.
 
-  It takes a fraction of the time of `run_program`, see fork_programs.py. A path
-  instead of a name starts any other script.
+  Args:
+    elsewhere: an empty folder.
+    env: variables that TensorFlow reads when it is imported.
   """
-  elsewhere = tmp_path_factory.mktemp("forked")
   server = subprocess.Popen(
     [
       *(sys.executable, "-W", "ignore:This process:DeprecationWarning"),
       *(CHECKOUT / "tests" / "fork_programs.py", CHECKOUT),
     ],
-    env=USER_ENVIRONMENT,
+    env={**USER_ENVIRONMENT, **env},
     stdin=subprocess.PIPE,
     stdout=subprocess.PIPE,
     text=True,
@@ -246,6 +249,23 @@ def start_program(tmp_path_factory) -> Iterator[Callable[..., StartedProgram]]:
   for program in started:
     program.signal(signal.SIGKILL)
   server.communicate(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def start_program(tmp_path_factory) -> Iterator[Callable[..., StartedProgram]]:
+  """`start_program("train", "--flag=x")` starts train.py and returns at once.
+
+  It takes a fraction of the time of `run_program`, see fork_programs.py. A path
+  instead of a name starts any other script.
+  """
+  with _program_starter(tmp_path_factory.mktemp("forked"), {}) as start:
+    yield start
+
+
+@pytest.fixture(scope="session")
+def program_starter() -> Callable[..., contextlib.AbstractContextManager]:
+  """`program_starter(folder, env)`, a context; see `_program_starter`."""
+  return _program_starter
 
 
 @pytest.fixture(scope="session")

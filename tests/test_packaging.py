@@ -130,7 +130,7 @@ def test_entry_points_exist(sdist, checkout):
   entry_points = metadata(sdist).entry_points
   assert {entry_point.name for entry_point in entry_points} == {
     *("yt8m-train", "yt8m-eval", "yt8m-inference", "yt8m-sample-data"),
-    "yt8m-verify-shards",
+    *("yt8m-verify-shards", "yt8m-download"),
   }
   for entry_point in entry_points:
     package, module = entry_point.module.split(".")

@@ -156,6 +156,65 @@ class TestMemory:
     assert second > 0.5 * first
 
 
+class TestCloudSettings:
+  """What TensorFlow's gs:// finds in the environment."""
+
+  NAMES = (
+    "NO_GCE_CHECK",
+    "GCE_METADATA_HOST",
+    "GCS_READ_CACHE_BLOCK_SIZE_MB",
+    "GCS_READAHEAD_BUFFER_SIZE_BYTES",
+  )
+
+  def settings(self, monkeypatch, path, **variables):
+    """The settings, given a file with the machine's name and the user's own."""
+    for name in self.NAMES:
+      monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+      monkeypatch.setenv(name, value)
+    program._set_up_cloud_storage(str(path))
+    found = {name: os.environ.get(name) for name in self.NAMES}
+    return {name: value for name, value in found.items() if value is not None}
+
+  @pytest.mark.parametrize(
+    ("product", "asks"),
+    [
+      ("Google Compute Engine\n", True),
+      ("Google\n", True),
+      ("ThinkPad\n", False),
+      ("", False),
+    ],
+  )
+  def test_only_googles_machines_ask_for_credentials(
+    self, product, asks, monkeypatch, tmp_path
+  ):
+    path = tmp_path / "product_name"
+    path.write_text(product)
+    settings = self.settings(monkeypatch, path)
+    assert settings.get("NO_GCE_CHECK") == (None if asks else "true")
+    assert settings["GCS_READ_CACHE_BLOCK_SIZE_MB"] == "8"
+
+  def test_an_unknown_machine_asks(self, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "platform", "linux")
+    settings = self.settings(monkeypatch, tmp_path / "none")
+    assert settings == {"GCS_READ_CACHE_BLOCK_SIZE_MB": "8"}
+    monkeypatch.setattr(sys, "platform", "darwin")
+    settings = self.settings(monkeypatch, tmp_path / "none")
+    assert settings["NO_GCE_CHECK"] == "true"
+
+  @pytest.mark.parametrize(
+    "variables",
+    [
+      {"NO_GCE_CHECK": "false", "GCS_READ_CACHE_BLOCK_SIZE_MB": "64"},
+      {"GCE_METADATA_HOST": "host", "GCS_READAHEAD_BUFFER_SIZE_BYTES": "1"},
+    ],
+  )
+  def test_what_a_user_sets_stays(self, variables, monkeypatch, tmp_path):
+    path = tmp_path / "product_name"
+    path.write_text("ThinkPad\n")
+    assert self.settings(monkeypatch, path, **variables) == variables
+
+
 @pytest.mark.parametrize(
   ("signum", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )

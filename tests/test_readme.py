@@ -32,7 +32,7 @@ PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 PROGRAMS = (
   *("train", "eval", "inference", "verify_shards", "sample_data"),
-  "quickstart",
+  *("download", "quickstart"),
 )
 # Of their commands, what does not begin with "-" is no flag.
 WITH_ARGUMENTS = {"verify_shards"}

@@ -890,13 +890,14 @@ def test_two_replicas_train_as_one(fork_program, tmp_path):
 TWO_REPLICAS_PROGRAM = """
 import program
 import tensorflow as tf
+import cluster
 import train
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(
   cpu, [tf.config.LogicalDeviceConfiguration()] * 2
 )
-train.choose_strategy = lambda _: tf.distribute.MirroredStrategy(
+cluster._strategy_of_one = lambda: tf.distribute.MirroredStrategy(
   ["CPU:0", "CPU:1"]
 )
 train.run()
@@ -960,7 +961,7 @@ class TestChoices:
   def test_more_gpus_than_there_are(self):
     visible = len(tf.config.list_physical_devices("GPU"))
     with pytest.raises(UserError, match=f"but {visible} are visible"):
-      train.choose_strategy(visible + 1)
+      train.choose_devices(visible + 1)
 
   @pytest.mark.parametrize(
     ("max_steps", "expected"), [(None, 76), (50, 50), (100, 76)]

@@ -1,0 +1,401 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Several workers: who they are, as TF_CONFIG says, and what they agree on.
+
+TF_CONFIG is the variable with which Google Cloud's training services, gcloud
+and Kubernetes operators tell each process of a job its part:
+
+  {"cluster": {"chief": ["host:port"], "worker": ["host:port", ...]},
+   "task": {"type": "worker", "index": 0}}
+
+Each worker is a process with a replica of the model for each of its GPUs, or
+one on its CPU. All of them take the same step at the same time.
+"""
+
+import contextlib
+import faulthandler
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import program
+from program import UserError
+
+import numpy as np
+import tensorflow as tf
+from absl import flags, logging
+
+import utils
+
+TASK_VARIABLE = "TF_CONFIG"
+PARAMETER_SERVER, EVALUATOR, WORKER = "ps", "evaluator", "worker"
+# `master` is the chief's name of older services.
+_CHIEFS = ("chief", "master")
+_POLL_SECS = 0.1
+_ROLES = (*_CHIEFS, WORKER, PARAMETER_SERVER, EVALUATOR)
+# What TensorFlow raises where another process of the job is gone.
+_LOST_WORKER_ERRORS = (
+  tf.errors.UnavailableError,
+  tf.errors.AbortedError,
+  tf.errors.CancelledError,
+  tf.errors.DeadlineExceededError,
+)
+
+
+class Task(NamedTuple):
+  """A process's part in a job.
+
+  Attributes:
+    role: `WORKER`, `PARAMETER_SERVER` or `EVALUATOR`.
+    index: the worker's number; 0 is the chief, which alone writes files.
+    addresses: host:port of each worker; of none where there is only one.
+  """
+
+  role: str = WORKER
+  index: int = 0
+  addresses: tuple[str, ...] = ()
+
+
+def read_task() -> Task:
+  """This process's part, from TF_CONFIG.
+
+  Raises:
+    UserError: TF_CONFIG says nothing that makes sense.
+  """
+  text = os.environ.get(TASK_VARIABLE, "")
+  try:
+    config = json.loads(text or "{}")
+    cluster = {
+      role: [str(address) for address in addresses]
+      for role, addresses in (config.get("cluster") or {}).items()
+    }
+    task = config.get("task") or {}
+    role, index = task.get("type", _CHIEFS[0]), int(task.get("index", 0))
+  except (ValueError, TypeError, AttributeError) as error:
+    raise UserError(
+      f"{TASK_VARIABLE}={text!r} is not as expected: {error}. An example: "
+      '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": '
+      '"worker", "index": 0}}.'
+    ) from error
+  if unknown := {role, *cluster} - {*_ROLES}:
+    raise UserError(
+      f"{TASK_VARIABLE} names {unknown.pop()!r}; the roles are "
+      f"{', '.join(_ROLES)}."
+    )
+  return _make_task(role, index, cluster)
+
+
+def _make_task(role: str, index: int, cluster: dict[str, list[str]]) -> Task:
+  if role in (PARAMETER_SERVER, EVALUATOR):
+    return Task(role, index)
+  chiefs = [address for name in _CHIEFS for address in cluster.get(name, ())]
+  addresses = (*chiefs, *cluster.get(WORKER, ()))
+  if role == WORKER:
+    index += len(chiefs)
+  if len(chiefs) > 1 or len(set(addresses)) < len(addresses):
+    raise UserError(
+      f"{TASK_VARIABLE} names {len(chiefs)} chiefs and the workers "
+      f"{', '.join(addresses)}: there is one chief, and each address is of one "
+      "worker."
+    )
+  if len(addresses) < 2:
+    return Task()
+  if not 0 <= index < len(addresses):
+    raise UserError(
+      f"{TASK_VARIABLE} says that this is {role} {index}, but there are "
+      f"{len(addresses)} workers."
+    )
+  return Task(WORKER, index, addresses)
+
+
+def define_flags():
+  """Flags of programs that may run on several workers."""
+  flags.DEFINE_integer(
+    "worker_timeout_secs",
+    300,
+    "How long to wait for the other workers that TF_CONFIG names to start.",
+    lower_bound=1,
+    module_name="Machine",
+  )
+
+
+class Workers:
+  """The processes that work together; or this one, which works alone.
+
+  Attributes:
+    strategy: tf.distribute.Strategy with all their replicas.
+    index: this one's number.
+    count: how many there are.
+  """
+
+  def __init__(self, strategy: tf.distribute.Strategy, index=0, count=1):
+    self.strategy = strategy
+    self.index = index
+    self.count = count
+    self._num_local = strategy.num_replicas_in_sync // count
+
+    @tf.function(
+      autograph=False, input_signature=[tf.TensorSpec([None], tf.float64)]
+    )
+    def add_up(values):
+      def add_up_replica(values):
+        context = tf.distribute.get_replica_context()
+        # Of the replicas of a worker, the first speaks for it.
+        replica = context.replica_id_in_sync_group
+        speaks = tf.cast(replica % self._num_local == 0, tf.float64)
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, values * speaks)
+
+      sums = strategy.run(add_up_replica, (values,))
+      return strategy.experimental_local_results(sums)[0]
+
+    self._add_up = add_up
+
+  @property
+  def is_chief(self) -> bool:
+    """Whether this is the worker that writes files."""
+    return self.index == 0
+
+  def agree(self, values: Sequence[float]) -> np.ndarray:
+    """Tells the others some numbers; waits for theirs.
+
+    Args:
+      values: as many as every other worker gives.
+
+    Returns:
+      [count, len(values)] float64, the numbers of each worker.
+    """
+    table = np.zeros((self.count, len(values)))
+    table[self.index] = values
+    if self.count == 1:
+      return table
+    return self._add_up(table.ravel()).numpy().reshape(table.shape)
+
+  def share(self, text: str | None) -> str:
+    """The chief's text; what the others give is not looked at."""
+    codes = list((text or "").encode()) if self.is_chief else []
+    length = int(self.agree([len(codes)])[0, 0])
+    codes += [0] * (length - len(codes))
+    return bytes(self.agree(codes)[0].astype(np.uint8)).decode()
+
+  def wait_for_all(self):
+    """Returns once every worker has come here."""
+    self.agree([0])
+
+  def copy_from_chief(self, variables: Sequence[tf.Variable]):
+    """Gives variables the values that they have at the chief."""
+    if self.count == 1:
+      return
+
+    @tf.function(autograph=False)
+    def chiefs_values():
+      def add_up(*values):
+        context = tf.distribute.get_replica_context()
+        # Zeros of all others do not change a sum.
+        is_chiefs = context.replica_id_in_sync_group == 0
+        return [
+          context.all_reduce(
+            tf.distribute.ReduceOp.SUM, value * tf.cast(is_chiefs, value.dtype)
+          )
+          for value in values
+        ]
+
+      values = map(tf.convert_to_tensor, variables)
+      sums = self.strategy.run(add_up, tuple(values))
+      of_replicas = self.strategy.experimental_local_results
+      return [of_replicas(value)[0] for value in sums]
+
+    for variable, value in zip(variables, chiefs_values(), strict=True):
+      variable.assign(value)
+
+  def in_step(
+    self, batches, stop: program.StopSignals
+  ) -> Iterator[tuple[dict, tf.Tensor | float]]:
+    """Batches, as long as any worker has one and none was told to stop.
+
+    A worker without data goes on with batches without videos.
+
+    Args:
+      batches: `sources.Batches`, this worker's part of the data.
+      stop: the signals; has the one that another worker got, too.
+
+    Yields:
+      A batch; and how many videos the others have in theirs, a scalar.
+    """
+    if self.count == 1:
+      yield from ((batch, 0.0) for batch in stop.until_received(batches))
+      return
+    iterator = iter(batches)
+    while True:
+      batch = next(iterator, None)
+      is_end = batch is None
+      if is_end:
+        batch = batches.blank()
+      num_videos = np.count_nonzero(batch["weights"])
+      table = self.agree([num_videos, is_end, stop.received or 0])
+      if signum := int(table[:, 2].max()):
+        stop.received = stop.received or signum
+        return
+      if table[:, 1].all():
+        return
+      other_videos = table[:, 0].sum() - num_videos
+      yield self._split(batch), tf.constant(other_videos, tf.float32)
+
+  def _split(self, batch: dict) -> dict:
+    """A batch's equal parts for this worker's replicas."""
+    if self._num_local == 1:
+      return batch
+
+    def part(value):
+      def of_replica(context):
+        replica = context.replica_id_in_sync_group % self._num_local
+        size = len(value) // self._num_local
+        return value[replica * size : (replica + 1) * size]
+
+      return self.strategy.experimental_distribute_values_from_function(
+        of_replica
+      )
+
+    return tf.nest.map_structure(part, batch)
+
+
+def start(task: Task, timeout_secs: float) -> Workers:
+  """Meets the other workers of a task; before TensorFlow does anything else.
+
+  Ends the process with an error if one of them does not come in time.
+
+  Args:
+    task: from `read_task`; of a worker.
+    timeout_secs: how long to wait.
+  """
+  if not task.addresses:
+    os.environ.pop(TASK_VARIABLE, None)
+    return Workers(_strategy_of_one())
+  os.environ[TASK_VARIABLE] = json.dumps(
+    # TensorFlow would wait for parameter servers, and stumbles over other
+    # things that services write.
+    {
+      "cluster": {WORKER: list(task.addresses)},
+      "task": {"type": WORKER, "index": task.index},
+    }
+  )
+  logging.info(
+    "This is worker %d of %d; waiting for the others.",
+    task.index,
+    len(task.addresses),
+  )
+  _wait_for_others(task, timeout_secs)
+  with _signals_that_end(), _time_limit(timeout_secs):
+    try:
+      strategy = tf.distribute.MultiWorkerMirroredStrategy()
+      workers = Workers(strategy, task.index, len(task.addresses))
+      workers.wait_for_all()
+    except tf.errors.OpError as error:
+      raise _lost_worker(error) from error
+  return workers
+
+
+def _strategy_of_one() -> tf.distribute.Strategy:
+  """A replica for each GPU that TensorFlow may see."""
+  if len(tf.config.get_visible_devices("GPU")) > 1:
+    return tf.distribute.MirroredStrategy()
+  return tf.distribute.get_strategy()
+
+
+def _wait_for_others(task: Task, timeout_secs: float):
+  """Waits until all workers are there, each listening at its address.
+
+  TensorFlow would wait for ever, and let nothing else run meanwhile.
+
+  Raises:
+    UserError: some do not come in time.
+  """
+  deadline = time.monotonic() + timeout_secs
+  absent = {*task.addresses} - {task.addresses[task.index]}
+  with _listening(task.addresses[task.index]):
+    while absent := {name for name in absent if not _is_listening(name)}:
+      if time.monotonic() > deadline:
+        raise UserError(
+          f"After {timeout_secs:g} s (--worker_timeout_secs), these workers of "
+          f"{TASK_VARIABLE} have not come up: {', '.join(sorted(absent))}. "
+          "Start all workers within that time, with the same addresses."
+        )
+      time.sleep(_POLL_SECS)
+
+
+@contextlib.contextmanager
+def _listening(address: str) -> Iterator[None]:
+  """Listens at this worker's address, until TensorFlow does so."""
+  host, _, port = address.rpartition(":")
+  try:
+    # The name may be that of a gateway, which is no interface of this machine.
+    for name in (host, ""):
+      with contextlib.suppress(socket.gaierror):
+        server = socket.create_server((name, int(port)), backlog=1024)
+        break
+  except (OSError, ValueError, OverflowError) as error:
+    raise UserError(
+      f"This worker's address in {TASK_VARIABLE}, {address!r}, cannot be "
+      f"listened at: {utils.error_text(error)}."
+    ) from error
+  with server:
+    yield
+
+
+@contextlib.contextmanager
+def _signals_that_end() -> Iterator[None]:
+  """Lets signals end the process without Python, which may have to wait."""
+  previous = {
+    signum: signal.signal(signum, signal.SIG_DFL)
+    for signum in (signal.SIGINT, signal.SIGTERM)
+  }
+  try:
+    yield
+  finally:
+    for signum, handler in previous.items():
+      signal.signal(signum, handler)
+
+
+@contextlib.contextmanager
+def _time_limit(timeout_secs: float) -> Iterator[None]:
+  """Ends the process with its stack if the block takes longer.
+
+  That is where a worker is gone again as soon as it has come.
+  """
+  faulthandler.dump_traceback_later(timeout_secs, exit=True)
+  try:
+    yield
+  finally:
+    faulthandler.cancel_dump_traceback_later()
+
+
+def _is_listening(address: str) -> bool:
+  host, _, port = address.rpartition(":")
+  try:
+    socket.create_connection((host, int(port)), timeout=1).close()
+  except (OSError, ValueError):
+    return False
+  return True
+
+
+@contextlib.contextmanager
+def clear_errors(workers: Workers) -> Iterator[None]:
+  """Says what it means that TensorFlow cannot reach a worker."""
+  try:
+    yield
+  except _LOST_WORKER_ERRORS as error:
+    if workers.count == 1:
+      raise
+    raise _lost_worker(error) from error
+
+
+def _lost_worker(error: Exception) -> UserError:
+  first_line = str(error).strip().splitlines()[-1]
+  return UserError(
+    "Another worker has ended or cannot be reached; its own messages say why. "
+    "Start all workers again: training goes on from the last checkpoint. "
+    f"(TensorFlow says: {first_line[:200]})"
+  )
