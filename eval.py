@@ -70,6 +70,7 @@ def run():
 
 def main() -> int:
   """Evaluates as the flags say; returns the exit code."""
+  experiment.use_job_dir()
   if not FLAGS.run_once:
     wait_for_model(FLAGS.train_dir)
   config = experiment.load_config(FLAGS.train_dir)

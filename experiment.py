@@ -218,6 +218,13 @@ def define_train_dir_flags():
     "Local or gs://.",
     module_name="Model folder",
   )
+  flags.DEFINE_string(
+    "job-dir",  # As gcloud spells it.
+    None,
+    "What Google Cloud's training services pass on: the --train_dir where that "
+    "is not given.",
+    module_name="Model folder",
+  )
   flags.DEFINE_integer(
     "num_readers",
     None,
@@ -235,6 +242,13 @@ def define_train_dir_flags():
     "level or on a GPU, the model.",
     module_name="Machine",
   )
+
+
+def use_job_dir():
+  """Sets --train_dir from --job-dir where only that is given."""
+  job_dir = flags.FLAGS["job-dir"].value
+  if job_dir and not flags.FLAGS["train_dir"].present:
+    flags.FLAGS.train_dir = job_dir
 
 
 def _define_bad_record_flags():

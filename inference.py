@@ -89,6 +89,7 @@ def run():
 
 def main() -> int:
   """Predicts as the flags say; returns the exit code."""
+  experiment.use_job_dir()
   config = experiment.load_config(FLAGS.train_dir)
   names = None
   if FLAGS.vocabulary_file:

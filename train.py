@@ -209,6 +209,7 @@ def run():
 
 def main() -> int:
   """Trains as the flags say; returns the exit code."""
+  experiment.use_job_dir()
   task = cluster.read_task()
   if task.role == cluster.PARAMETER_SERVER:
     logging.info(

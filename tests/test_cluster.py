@@ -557,3 +557,22 @@ def assert_same_training(folder, shards, count):
   assert list(losses) == list(range(1, len(expected) + 1))
   # float32, added up in another order.
   np.testing.assert_allclose(list(losses.values()), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("has_train_dir", [False, True])
+def test_job_dir_is_the_train_dir_where_that_is_not_given(
+  has_train_dir, trained_video, fork_program, tmp_path
+):
+  flags = ["--job-dir", str(tmp_path / "job")]
+  if has_train_dir:
+    flags = [f"--train_dir={tmp_path / 'model'}", *flags]
+  fork_program("train", *trained_video.flags, *flags, "--max_steps=2")
+  name = "model" if has_train_dir else "job"
+  assert [path.name for path in tmp_path.iterdir()] == [name]
+  result = fork_program(
+    "eval",
+    "--run_once",
+    f"--eval_data_pattern={trained_video.shards.validate}",
+    f"--job-dir={tmp_path / name}",
+  )
+  assert "GAP: " in result.output
