@@ -217,6 +217,10 @@ class TrainDirLock:
       if content is not None:
         self._delete_temporary_files()
     except BaseException:
+      if (
+        self._me and self._me.heartbeats
+      ):  # A signal came while it was written.
+        self._release()
       self._remove_made_folders()
       raise
     self._thread.start()
@@ -225,6 +229,9 @@ class TrainDirLock:
   def __exit__(self, *unused_error):
     self._is_over.set()
     self._thread.join(timeout=self._heartbeat_secs)
+    self._release()
+
+  def _release(self):
     try:
       if self._is_held():
         utils.delete(self._path)

@@ -114,7 +114,9 @@ def flags_of(fork_program) -> dict[str, dict[str, str | None]]:
   result = {}
   for program in PROGRAMS:
     text = fork_program(program, "--help").stdout
-    entries = re.findall(r"^  (--[\w-]+): (.*(?:\n    .*)*)", text, re.MULTILINE)
+    entries = re.findall(
+      r"^  (--[\w-]+): (.*(?:\n    .*)*)", text, re.MULTILINE
+    )
     result[program] = {}
     for flag, description in entries:
       description = " ".join(description.split())

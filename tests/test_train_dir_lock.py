@@ -28,6 +28,7 @@ import tensorflow as tf
 import checkpoints
 import train
 import train_dir_lock
+import utils
 from train_dir_lock import LOCK_FILE, Holder, TrainDirLock
 
 HOLDER = r"host '[^']+', pid \d+, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
@@ -595,6 +596,20 @@ class TestUses:
 def train_flags(trained, train_dir, **flags) -> list[str]:
   flags = {"train_dir": train_dir, **flags}
   return [*trained.flags, *(f"--{k}={v}" for k, v in flags.items())]
+
+
+def test_a_signal_while_it_is_written_removes_it(tmp_path, monkeypatch):
+  write_json = utils.write_json
+
+  def write(*arguments):
+    write_json(*arguments)
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(utils, "write_json", write)
+  train_dir = tmp_path / "made" / "too"
+  with pytest.raises(KeyboardInterrupt):
+    train_dir_lock.TrainDirLock(str(train_dir)).__enter__()
+  assert list(tmp_path.iterdir()) == []
 
 
 @needs_proc
