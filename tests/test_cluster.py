@@ -463,6 +463,7 @@ class TestEvaluator:
         assert any("GAP: " in line for line in lines)
       finally:
         process.terminate()
+        process.stderr.read()  # Up to its end: it must be able to write.
     # As eval.py ends where it follows a trainer.
     assert process.returncode == 0
 
