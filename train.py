@@ -16,6 +16,7 @@ import re
 import secrets
 import sys
 from collections.abc import Callable
+from typing import NamedTuple
 
 import program  # Sets up the environment; before TensorFlow and Keras.
 from program import UserError
@@ -308,8 +309,7 @@ def train_as_chief(
   check_batch_size(config.batch_size, workers)
   workers.share(config.to_json())
   reader = experiment.build_reader(config, schema, FLAGS.num_readers)
-  model, optimizer, position = build_trainables(config, workers)
-  loss = experiment.build_loss(config)
+  model, optimizer, position = state = build_train_state(config, workers)
   validation_batches = open_validation(config, left_out)
   lock.check()  # Time has passed: one that started in the same moment shows.
   if FLAGS.start_new_model:
@@ -318,23 +318,15 @@ def train_as_chief(
       left_out.forget_earlier_runs()
 
   saver = open_saver(config, lock, model, optimizer, position)
-  copy_from_chief(workers, model, optimizer, position)
+  batches, train_step = open_training(
+    config, shards, reader, schema, state, left_out, workers
+  )
   total_steps = estimate_steps(config, shards, schema.record_bytes)
   run = TrainingRun(
     config=config,
     workers=workers,
-    batches=training_batches(
-      config, shards, reader, schema, position, left_out, workers
-    ),
-    train_step=make_train_step(
-      config,
-      model,
-      optimizer,
-      loss,
-      position,
-      workers.strategy,
-      FLAGS.jit_compile,
-    ),
+    batches=batches,
+    train_step=train_step,
     position=position,
     saver=saver,
     logger=monitoring.Logger(
@@ -346,7 +338,7 @@ def train_as_chief(
       total_steps,
     ),
     profiler=monitoring.Profiler(FLAGS.train_dir, profile_steps),
-    validation=make_validation(config, model, loss, validation_batches, lock),
+    validation=make_validation(config, model, validation_batches, lock),
   )
   exit_code = train(run)
   workers.wait_for_all()
@@ -386,24 +378,13 @@ def follow(workers: cluster.Workers) -> int:
   with experiment.noting_bad_records(None) as left_out:
     schema = experiment.look_at_shards(shards, config.feature_names, left_out)
     reader = experiment.build_reader(config, schema, FLAGS.num_readers)
-    model, optimizer, position = build_trainables(config, workers)
-    loss = experiment.build_loss(config)
-    copy_from_chief(workers, model, optimizer, position)
-    batches = training_batches(
-      config, shards, reader, schema, position, left_out, workers
-    )
-    train_step = make_train_step(
-      config,
-      model,
-      optimizer,
-      loss,
-      position,
-      workers.strategy,
-      FLAGS.jit_compile,
+    state = build_train_state(config, workers)
+    batches, train_step = open_training(
+      config, shards, reader, schema, state, left_out, workers
     )
     with program.StopSignals() as stop:
       for batch, other_videos in workers.in_step(batches, stop):
-        if config.max_steps and position.step.numpy() >= config.max_steps:
+        if config.max_steps and state.position.step >= config.max_steps:
           break
         train_step(batch, other_videos)
   logging.info("Worker %d has finished.", workers.index)
@@ -411,8 +392,22 @@ def follow(workers: cluster.Workers) -> int:
   return program.exit_code(stop.received) if stop.received else 0
 
 
-def build_trainables(config, workers: cluster.Workers):
-  """The model, its optimizer, and the position, as at the start of a run."""
+class TrainState(NamedTuple):
+  """What training changes, and checkpoints hold.
+
+  Attributes:
+    model: with its weights.
+    optimizer: built for them.
+    position: how far the run has come.
+  """
+
+  model: keras.Model
+  optimizer: keras.optimizers.Optimizer
+  position: checkpoints.Position
+
+
+def build_train_state(config, workers: cluster.Workers) -> TrainState:
+  """The state at the start of a run."""
   # Keras draws its initialisers' seeds from the global generators.
   keras.utils.set_random_seed(config.seed)
   with workers.strategy.scope():
@@ -422,7 +417,7 @@ def build_trainables(config, workers: cluster.Workers):
   if workers.strategy.num_replicas_in_sync > 1:
     for layer in normalising_layers(model):
       layer.synchronized = True  # Else each replica would have its own.
-  return model, optimizer, checkpoints.Position(workers.count)
+  return TrainState(model, optimizer, checkpoints.Position(workers.count))
 
 
 def normalising_layers(
@@ -436,11 +431,30 @@ def normalising_layers(
   ]
 
 
-def copy_from_chief(workers: cluster.Workers, model, optimizer, position):
-  """Gives all workers what the chief has, which may be from a checkpoint."""
-  variables = [variable.value for variable in model.variables]
-  variables += [variable.value for variable in optimizer.variables]
-  workers.copy_from_chief([*variables, *position.variables])
+def open_training(config, shards, reader, schema, state, left_out, workers):
+  """What each worker trains on, and with what, from the chief's state on.
+
+  Returns:
+    The batches of its part of the data, and the function that trains on one.
+  """
+  model, optimizer, position = state
+  variables = [*model.variables, *optimizer.variables]
+  workers.copy_from_chief(
+    [*(variable.value for variable in variables), *position.variables]
+  )
+  batches = training_batches(
+    config, shards, reader, schema, position, left_out, workers
+  )
+  train_step = make_train_step(
+    config,
+    model,
+    optimizer,
+    experiment.build_loss(config),
+    position,
+    workers.strategy,
+    FLAGS.jit_compile,
+  )
+  return batches, train_step
 
 
 def check_batch_size(batch_size: int, workers: cluster.Workers):
@@ -804,7 +818,7 @@ def open_validation(
 
 
 def make_validation(
-  config, model, loss, batches: readers.Batches | None, lock
+  config, model, batches: readers.Batches | None, lock
 ) -> monitoring.Validation | None:
   """Evaluation during training; None where there are no batches for it."""
   if batches is None:
@@ -813,7 +827,7 @@ def make_validation(
     config,
     FLAGS.train_dir,
     model,
-    loss,
+    experiment.build_loss(config),
     batches,
     FLAGS.eval_every_steps,
     FLAGS.jit_compile,

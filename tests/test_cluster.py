@@ -290,7 +290,7 @@ def losses_of_one_process(config, video_shards, count) -> list[float]:
   schema = readers.detect_schema(shards)
   reader = experiment.build_reader(config, schema)
   alone = cluster.Workers(tf.distribute.get_strategy())
-  model, optimizer, position = train.build_trainables(config, alone)
+  model, optimizer, position = train.build_train_state(config, alone)
   step = train.make_train_step(
     config, model, optimizer, experiment.build_loss(config), position,
     alone.strategy, jit_compile=True,
