@@ -214,6 +214,15 @@ class Saver:
       return False
     check_finite(step, self._model)
     self._check_lock()
+    try:
+      self._save(step)
+    except UserError:
+      self._check_lock()  # That the folder has gone explains any failure.
+      raise
+    return True
+
+  def _save(self, step: int):
+    """Writes what a step's checkpoint needs, and deletes what it makes old."""
     if self._config:
       self._config.save(self._directory)
       self._config = None
@@ -226,7 +235,6 @@ class Saver:
       ) from error
     self._saved_step = step
     self.tidy(newer_too=True)
-    return True
 
   def _check_lock(self):
     if self._lock:

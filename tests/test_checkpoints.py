@@ -575,6 +575,36 @@ def test_a_vanished_folder_does_not_come_back(tmp_path):
   assert not (tmp_path / "dir").exists()
 
 
+class LockOfFolder:
+  """A lock that is lost with its folder."""
+
+  def __init__(self, folder):
+    self.folder = folder
+
+  def check(self):
+    if not self.folder.exists():
+      raise UserError("the lock's folder has vanished")
+
+
+@pytest.mark.parametrize("moment", ["_write", "_write_state"])
+def test_a_folder_that_vanishes_while_saving(moment, tmp_path, monkeypatch):
+  folder = tmp_path / "dir"
+  folder.mkdir()
+  lock = LockOfFolder(folder)
+  saver = checkpoints.Saver(str(folder), dense_model(), 5, lock=lock)
+  saver.save(1)
+  function = getattr(saver, moment)
+
+  def after_it_is_gone(*args, **kwargs):
+    shutil.rmtree(folder)
+    return function(*args, **kwargs)
+
+  monkeypatch.setattr(saver, moment, after_it_is_gone)
+  with pytest.raises(UserError, match="^the lock's folder has vanished$"):
+    saver.save(2)
+  assert not folder.exists()
+
+
 def damage(folder, step):
   data = folder / f"model.ckpt-{step}.data-00000-of-00001"
   content = bytearray(data.read_bytes())
