@@ -7,6 +7,7 @@ goes on without it, and this module counts, logs and lists what was left out.
 """
 
 import collections
+import json
 import threading
 import time
 from collections.abc import Sequence
@@ -79,6 +80,7 @@ class BadRecords:
     self._num_readable = self._num_bytes = 0
     # The cause, too: a shard may go after its first record was left out.
     self._left_out: dict[tuple[str, int, str], dict] = {}
+    self._news: list[dict] = []
     self._num_in_faults = 0
     self._causes = collections.Counter()
     self._num_lines = collections.Counter()
@@ -169,20 +171,18 @@ class BadRecords:
 
   def _add(self, shard, number, problem, video_id, num_records) -> int:
     """Notes what is left out; returns how many records are new."""
-    key = (shard, number, problem.cause)
+    entry = {
+      "shard": shard,
+      "record": number,
+      "video_id": video_id,
+      "cause": problem.cause,
+      "detail": problem.detail,
+      "num_records": num_records,
+    }
+    if not self._count(entry):
+      return 0
     with self._lock:
-      if key in self._left_out:
-        return 0
-      self._left_out[key] = {
-        "shard": shard,
-        "record": number,
-        "video_id": video_id,
-        "cause": problem.cause,
-        "detail": problem.detail,
-        "num_records": num_records,
-      }
-      self._causes[problem.cause] += num_records
-      self._num_lines[problem.cause] += 1
+      self._news.append(entry)
     if self._num_lines[problem.cause] <= _MOST_LINES:
       logging.warning(
         "Left out: %s: %s. So far: %s.",
@@ -191,6 +191,28 @@ class BadRecords:
         self.summary(),
       )
     return num_records
+
+  def _count(self, entry: dict) -> bool:
+    """Counts what is left out, if it is new."""
+    key = tuple(map(entry.get, _KEY))
+    with self._lock:
+      if key in self._left_out:
+        return False
+      self._left_out[key] = entry
+      self._causes[entry["cause"]] += entry["num_records"]
+      self._num_lines[entry["cause"]] += 1
+    return True
+
+  def take_news(self) -> bytes:
+    """What was left out since this was called last; for other workers."""
+    with self._lock:
+      news, self._news = self._news, []
+    return json.dumps(news).encode() if news else b""
+
+  def add_news(self, news: bytes):
+    """Counts what another worker has left out and logged."""
+    for entry in json.loads(news):
+      self._count(entry)
 
   def check(self):
     """Called now and then by the thread that uses the data; writes the report.
@@ -204,9 +226,11 @@ class BadRecords:
       self._write()
     fraction = self._causes.total() / max(1, self._num_expected())
     if fraction > self._max_fraction:
+      path = self._report_path
       raise UserError(
         f"More cannot be used than --max_bad_fraction={self._max_fraction} "
-        f"allows: {self.summary()}. They are listed in {self._report_path!r}."
+        f"allows: {self.summary()}."
+        + (f" They are listed in {path!r}." if path else "")
       )
 
   def _num_expected(self) -> float:

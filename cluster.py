@@ -14,17 +14,19 @@ one on its CPU. All of them take the same step at the same time.
 
 import contextlib
 import faulthandler
+import io
 import json
 import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import program
 from program import UserError
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl import flags, logging
@@ -112,6 +114,16 @@ def _make_task(role: str, index: int, cluster: dict[str, list[str]]) -> Task:
   return Task(WORKER, index, addresses)
 
 
+def has_work(task: Task) -> bool:
+  """Whether a task is a worker's, or an evaluator's; says so if it is not."""
+  if task.role == PARAMETER_SERVER:
+    logging.info(
+      "This is a parameter server, which has nothing to do: the workers hold "
+      "the parameters."
+    )
+  return task.role != PARAMETER_SERVER
+
+
 def define_flags():
   """Flags of programs that may run on several workers."""
   flags.DEFINE_integer(
@@ -121,6 +133,19 @@ def define_flags():
     lower_bound=1,
     module_name="Machine",
   )
+
+
+class Notes(Protocol):
+  """What each worker notes, and tells the others when they agree."""
+
+  def take_news(self) -> bytes:
+    """What was noted since this was called last; b"" for nothing."""
+
+  def add_news(self, news: bytes):
+    """Notes what another worker has noted."""
+
+  def check(self):
+    """Called when there was news; may raise a UserError."""
 
 
 class Workers:
@@ -137,6 +162,8 @@ class Workers:
     self.index = index
     self.count = count
     self._num_local = strategy.num_replicas_in_sync // count
+    self._stop: program.StopSignals | None = None
+    self._notes: Notes | None = None
 
     @tf.function(
       autograph=False, input_signature=[tf.TensorSpec([None], tf.float64)]
@@ -152,15 +179,47 @@ class Workers:
       sums = strategy.run(add_up_replica, (values,))
       return strategy.experimental_local_results(sums)[0]
 
-    self._add_up = add_up
+    @tf.function(
+      autograph=False, input_signature=[tf.TensorSpec([None], tf.int64)]
+    )
+    def join(values):
+      def join_replica(values):
+        context = tf.distribute.get_replica_context()
+        # An argument has no device, by which TensorFlow finds the others.
+        return context.all_gather(tf.identity(values), axis=0)
+
+      joined = strategy.run(join_replica, (values,))
+      return strategy.experimental_local_results(joined)[0]
+
+    self._add_up, self._join = add_up, join
 
   @property
   def is_chief(self) -> bool:
     """Whether this is the worker that writes files."""
     return self.index == 0
 
+  @contextlib.contextmanager
+  def stopping_together(self) -> Iterator[None]:
+    """A signal to one worker ends all, when they next agree on something."""
+    if self.count == 1:
+      yield
+      return
+    with program.StopSignals() as self._stop:
+      yield
+
+  @contextlib.contextmanager
+  def sharing(self, notes: Notes) -> Iterator[None]:
+    """What one worker notes, all know when they next agree on something."""
+    self._notes = notes
+    try:
+      yield
+    finally:
+      self._notes = None
+
   def agree(self, values: Sequence[float]) -> np.ndarray:
     """Tells the others some numbers; waits for theirs.
+
+    In one go with what `stopping_together` and `sharing` need.
 
     Args:
       values: as many as every other worker gives.
@@ -168,24 +227,82 @@ class Workers:
     Returns:
       [count, len(values)] float64, the numbers of each worker.
     """
-    table = np.zeros((self.count, len(values)))
-    table[self.index] = values
     if self.count == 1:
-      return table
-    return self._add_up(table.ravel()).numpy().reshape(table.shape)
+      return np.array([values], np.float64)
+    news = self._notes.take_news() if self._notes else b""
+    signum = (self._stop and self._stop.received) or 0
+    table = np.zeros((self.count, len(values) + 2))
+    table[self.index] = *values, len(news), signum
+    table = self._add_up(table.ravel()).numpy().reshape(table.shape)
+    self._tell(news, table[:, -2])
+    if signum := int(table[:, -1].max()):
+      self._stop = None  # Once; the block may still have to agree on its end.
+      program.raise_signal(signum)
+    return table[:, :-2]
+
+  def _tell(self, news: bytes, lengths: np.ndarray):
+    """Tells the others what is new; `lengths` says how much each has to say."""
+    if not lengths.any():
+      return
+    of_all = self._gather(news, lengths)
+    if self._notes:
+      for index, others in enumerate(of_all):
+        if others and index != self.index:
+          self._notes.add_news(others)
+      self._notes.check()
 
   def share(self, text: str | None) -> str:
     """The chief's text; what the others give is not looked at."""
-    codes = list((text or "").encode()) if self.is_chief else []
-    length = int(self.agree([len(codes)])[0, 0])
-    codes += [0] * (length - len(codes))
-    return bytes(self.agree(codes)[0].astype(np.uint8)).decode()
+    codes = (text or "").encode() if self.is_chief else b""
+    return self.gather(codes)[0].decode()
 
   def wait_for_all(self):
     """Returns once every worker has come here."""
     self.agree([0])
 
-  def copy_from_chief(self, variables: Sequence[tf.Variable]):
+  def gather(self, data: bytes) -> list[bytes]:
+    """Gives all workers what each of them has, in the order of their numbers.
+
+    Args:
+      data: of any length.
+    """
+    lengths = self.agree([len(data)])[:, 0]
+    if self.count == 1 or not lengths.any():
+      return [data] * self.count
+    return self._gather(data, lengths)
+
+  def _gather(self, data: bytes, lengths: np.ndarray) -> list[bytes]:
+    """As `gather`, where all know the [count] lengths."""
+    num_words = -(-int(lengths.max()) // 8)
+    words = np.frombuffer(data.ljust(8 * num_words, b"\0"), np.int64)
+    # Of the replicas of a worker, the first speaks for it.
+    table = self._join(words).numpy().reshape(-1, num_words)[:: self._num_local]
+    return [
+      row.tobytes()[: int(length)]
+      for row, length in zip(table, lengths, strict=True)
+    ]
+
+  def collect(
+    self, items: Iterable[Sequence[np.ndarray]]
+  ) -> Iterator[Sequence[np.ndarray]]:
+    """Gives the chief what all workers have; the others get nothing.
+
+    Args:
+      items: this worker's, as many as there are; each some arrays.
+    """
+    if self.count == 1:
+      yield from items
+      return
+    iterator = iter(items)
+    while True:
+      item = next(iterator, None)
+      gathered = self.gather(b"" if item is None else _pack(item))
+      if not any(gathered):
+        return
+      if self.is_chief:
+        yield from map(_unpack, filter(None, gathered))
+
+  def copy_from_chief(self, variables: Sequence[tf.Variable | keras.Variable]):
     """Gives variables the values that they have at the chief."""
     if self.count == 1:
       return
@@ -196,12 +313,14 @@ class Workers:
         context = tf.distribute.get_replica_context()
         # Zeros of all others do not change a sum.
         is_chiefs = context.replica_id_in_sync_group == 0
-        return [
-          context.all_reduce(
-            tf.distribute.ReduceOp.SUM, value * tf.cast(is_chiefs, value.dtype)
-          )
-          for value in values
-        ]
+
+        def sum_up(value):
+          # Seeds are of types that cannot be added up over a network.
+          kind = value.dtype if value.dtype.is_floating else tf.int64
+          value = tf.cast(value, kind) * tf.cast(is_chiefs, kind)
+          return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+        return list(map(sum_up, values))
 
       values = map(tf.convert_to_tensor, variables)
       sums = self.strategy.run(add_up, tuple(values))
@@ -209,7 +328,7 @@ class Workers:
       return [of_replicas(value)[0] for value in sums]
 
     for variable, value in zip(variables, chiefs_values(), strict=True):
-      variable.assign(value)
+      variable.assign(tf.cast(value, variable.dtype))
 
   def in_step(
     self, batches, stop: program.StopSignals
@@ -262,6 +381,21 @@ class Workers:
     return tf.nest.map_structure(part, batch)
 
 
+def _pack(arrays: Sequence[np.ndarray]) -> bytes:
+  """Arrays as bytes, never none."""
+  buffer = io.BytesIO()
+  np.lib.format.write_array(buffer, np.array(len(arrays)))
+  for array in arrays:
+    np.lib.format.write_array(buffer, array)
+  return buffer.getvalue()
+
+
+def _unpack(data: bytes) -> list[np.ndarray]:
+  buffer = io.BytesIO(data)
+  count = np.lib.format.read_array(buffer)
+  return [np.lib.format.read_array(buffer) for _ in range(count)]
+
+
 def start(task: Task, timeout_secs: float) -> Workers:
   """Meets the other workers of a task; before TensorFlow does anything else.
 
@@ -296,6 +430,21 @@ def start(task: Task, timeout_secs: float) -> Workers:
     except tf.errors.OpError as error:
       raise _lost_worker(error) from error
   return workers
+
+
+@contextlib.contextmanager
+def joined(task: Task, timeout_secs: float) -> Iterator[Workers]:
+  """As `start`, for a block in which the workers stop together.
+
+  Raises:
+    UserError: one of them is lost.
+  """
+  workers = start(task, timeout_secs)
+  with clear_errors(workers), workers.stopping_together():
+    yield workers
+    workers.wait_for_all()
+  if not workers.is_chief:
+    logging.info("Worker %d has finished.", workers.index)
 
 
 def _strategy_of_one() -> tf.distribute.Strategy:

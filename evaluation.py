@@ -16,6 +16,7 @@ from program import UserError
 import numpy as np
 import tensorflow as tf
 
+import cluster
 import eval_util
 import experiment
 import utils
@@ -96,44 +97,45 @@ def evaluate(
   top_k: int,
   on_batch: Callable[[int, float, dict[str, float]], None] | None = None,
   should_stop: Callable[[], bool] = lambda: False,
+  workers: cluster.Workers | None = None,
 ) -> dict[str, Any] | None:
   """Metrics over all the batches; every video counts once.
 
   Args:
     evaluation_step: made by `make_evaluation_step`.
-    batches: an iterable of batches (readers.py).
+    batches: an iterable of batches (readers.py); of several workers, each has
+      those of its part of the videos.
     num_classes: number of classes.
     top_k: classes of each video that count for GAP and mAP.
     on_batch: called after each batch with the number of videos so far, videos
       per second, and the batch's metrics.
     should_stop: asked before each batch is counted whether to give up.
+    workers: those that evaluate together; None where this one is alone.
 
   Returns:
     "hit_at_one", "perr", "map", "gap", "loss", and the counts "num_videos",
     "num_unlabeled_videos", "num_classes_with_labels", "videos_per_second";
-    None if it was stopped.
+    None if it was stopped, and for workers other than the chief.
 
   Raises:
     UserError: a prediction is not finite, or there is no video.
   """
   metrics = eval_util.EvaluationMetrics(num_classes, top_k)
   num_videos, start = 0, time.monotonic()
-  evaluated = _evaluated(evaluation_step, batches)
-  with utils.one_ahead(evaluated) as evaluated_batches:
-    for video_ids, predictions, labels, label_losses in evaluated_batches:
+  with utils.one_ahead(_evaluated(evaluation_step, batches)) as evaluated:
+    ranked_batches = _ranked(evaluated, min(top_k, num_classes))
+    if workers:
+      ranked_batches = workers.collect(ranked_batches)
+    for *ranked, label_losses in ranked_batches:
       if should_stop():
         return None
-      if not np.isfinite(label_losses).all():
-        refuse_not_finite(predictions, video_ids)
-      try:
-        batch_metrics = metrics.accumulate(predictions, labels, label_losses)
-      except ValueError:
-        refuse_not_finite(predictions, video_ids)
-        raise
-      num_videos += len(labels)
+      batch_metrics = metrics.accumulate_ranked(ranked, label_losses)
+      num_videos += len(label_losses)
       if on_batch:
         rate = num_videos / (time.monotonic() - start)
         on_batch(num_videos, rate, batch_metrics)
+  if workers and not workers.is_chief:
+    return None
   if not num_videos:
     raise UserError("There is no video to evaluate on: the shards are empty.")
   rate = num_videos / (time.monotonic() - start)
@@ -147,6 +149,19 @@ def _evaluated(evaluation_step, batches):
     predictions, label_losses = evaluation_step(batch)
     tensors = batch["video_ids"], predictions, batch["labels"], label_losses
     yield tuple(tensor.numpy()[:num_real] for tensor in tensors)
+
+
+def _ranked(evaluated, top_k: int):
+  """Yields the fields of `RankedPredictions`, and losses, of each batch."""
+  for video_ids, predictions, labels, label_losses in evaluated:
+    if not np.isfinite(label_losses).all():
+      refuse_not_finite(predictions, video_ids)
+    try:
+      ranked = eval_util.rank_predictions(predictions, labels, top_k)
+    except ValueError:
+      refuse_not_finite(predictions, video_ids)
+      raise
+    yield *ranked, label_losses
 
 
 def _results(values: dict[str, Any], videos_per_second: float):

@@ -22,6 +22,7 @@ import keras
 import tensorflow as tf
 from absl import flags
 
+import cluster
 import losses
 import models
 import readers
@@ -273,24 +274,29 @@ def _define_bad_record_flags():
 
 @contextlib.contextmanager
 def noting_bad_records(
-  report_path: str | None, goes_on: bool = False
+  report_path: str, workers: cluster.Workers, goes_on: bool = False
 ) -> Iterator[BadRecords | None]:
   """What takes note of bad records while they are left out; or None.
 
   Args:
-    report_path: the JSON file that lists them; None lists them nowhere.
+    report_path: the JSON file in which the chief lists those of all workers.
+    workers: the workers that leave them out.
     goes_on: as in `BadRecords`.
   """
   if flags.FLAGS.on_bad_record == "stop":
     # Of another run; it must not lie beside results without bad records.
-    if report_path and not goes_on and utils.is_file(report_path):
+    if workers.is_chief and not goes_on and utils.is_file(report_path):
       utils.delete(report_path)
     yield None
     return
   max_fraction = flags.FLAGS.max_bad_fraction
   if not 0 <= max_fraction <= 1:  # As NaN, which the flag lets pass.
     raise UserError(f"--max_bad_fraction={max_fraction} should be from 0 to 1.")
-  with BadRecords(report_path, max_fraction, goes_on) as left_out:
+  path = report_path if workers.is_chief else None
+  with (
+    BadRecords(path, max_fraction, goes_on) as left_out,
+    workers.sharing(left_out),
+  ):
     yield left_out
 
 
@@ -815,6 +821,17 @@ def learning_rate(config: ExperimentConfig, num_examples):
 def has_model(train_dir: str) -> bool:
   """Whether a trainer has begun a model in this folder."""
   return utils.exists(os.path.join(train_dir, CONFIG_FILE))
+
+
+def load_shared_config(
+  train_dir: str, workers: cluster.Workers
+) -> ExperimentConfig:
+  """As `load_config`; of several workers, only the chief looks there."""
+  if not workers.is_chief:
+    return ExperimentConfig.from_json(workers.share(None))
+  config = load_config(train_dir)
+  workers.share(config.to_json())
+  return config
 
 
 def load_config(train_dir: str) -> ExperimentConfig:

@@ -9,6 +9,7 @@ One row a video: its id, then "class confidence" pairs by falling confidence.
 The model is rebuilt from the train dir; shards need no labels.
 """
 
+import collections
 import contextlib
 import csv
 import io
@@ -26,9 +27,11 @@ from absl import flags, logging
 
 import bad_records
 import checkpoints
+import cluster
 import eval_util
 import evaluation
 import experiment
+import sources
 import utils
 
 FLAGS = flags.FLAGS
@@ -80,6 +83,7 @@ def define_flags():
     module_name="Output",
   )
   experiment.define_model_flags(defaults=None)
+  cluster.define_flags()
 
 
 def run():
@@ -90,12 +94,25 @@ def run():
 def main() -> int:
   """Predicts as the flags say; returns the exit code."""
   experiment.use_job_dir()
-  config = experiment.load_config(FLAGS.train_dir)
+  task = cluster.read_task()
+  if not cluster.has_work(task):
+    return 0
+  with cluster.joined(task, FLAGS.worker_timeout_secs) as workers:
+    infer_with(workers)
+  return 0
+
+
+def infer_with(workers: cluster.Workers):
+  """Predicts as the flags say, each worker for a part of the videos.
+
+  The chief alone reads the train dir and writes files.
+  """
+  config = experiment.load_shared_config(FLAGS.train_dir, workers)
   names = None
   if FLAGS.vocabulary_file:
     names = read_vocabulary(FLAGS.vocabulary_file)
   report_path = _beside(FLAGS.output_file, bad_records.REPORT_FILE)
-  with experiment.noting_bad_records(report_path) as left_out:
+  with experiment.noting_bad_records(report_path, workers) as left_out:
     shards, reader = experiment.open_shards(
       config,
       FLAGS.input_data_pattern,
@@ -110,13 +127,18 @@ def main() -> int:
         "Name another file."
       )
     model = experiment.build_model(config)
-    checkpoints.restore_latest_model(model, FLAGS.train_dir)
+    if workers.is_chief:
+      checkpoints.restore_latest_model(model, FLAGS.train_dir)
+    workers.copy_from_chief(model.variables)
     forward = evaluation.make_forward(config, model, FLAGS.jit_compile)
     batches = reader.evaluation_batches(
-      shards, FLAGS.batch_size, with_labels=False, left_out=left_out
+      shards,
+      FLAGS.batch_size,
+      with_labels=False,
+      left_out=left_out,
+      part=sources.Part(workers.index, workers.count),
     )
-    infer(batches, forward, FLAGS.top_k, FLAGS.output_file, names)
-  return 0
+    infer(batches, forward, FLAGS.top_k, FLAGS.output_file, names, workers)
 
 
 def _beside(path: str, name: str) -> str:
@@ -130,37 +152,46 @@ def infer(
   top_k: int,
   output_file: str,
   names: Mapping[int, str] | None = None,
-) -> int:
-  """Writes the CSV file, and the one with names; returns the videos' number.
+  workers: cluster.Workers | None = None,
+):
+  """Writes the CSV file, and the one with names.
 
   Args:
-    batches: an iterable of batches (readers.py).
+    batches: an iterable of batches (readers.py); of several workers, each has
+      those of its part of the videos.
     forward: made by `evaluation.make_forward`.
     top_k: classes listed of each video.
     output_file: path of the CSV file.
     names: class index -> name; None writes no file with names.
+    workers: those that predict together; None where this one is alone.
   """
+  with utils.one_ahead(_predicted(batches, forward)) as predicted:
+    parts = _formatted(predicted, top_k, names)
+    if workers:
+      parts = workers.collect(parts)
+    if workers and not workers.is_chief:
+      collections.deque(parts, maxlen=0)  # There are none; it takes part.
+    else:
+      _write(parts, output_file, names is not None)
+
+
+def _write(parts, output_file: str, with_names: bool):
+  """Writes what `_formatted` yields."""
   num_videos, start, last_shown = 0, time.monotonic(), 0.0
   with contextlib.ExitStack() as stack:
     display = stack.enter_context(program.ProgressDisplay("video"))
     output = stack.enter_context(utils.replacing(output_file))
     output.write(HEADER)
     output.flush()  # A folder that cannot be written shows now, not at the end.
-    names_output = None
-    if names is not None:
+    if with_names:
       path = _beside(output_file, "names.csv")
       names_output = stack.enter_context(utils.replacing(path))
       names_output.write(NAMES_HEADER)
-    predicted = stack.enter_context(
-      utils.one_ahead(_predicted(batches, forward))
-    )
-    for video_ids, predictions in predicted:
-      scores, classes = _best_classes(predictions, top_k, video_ids)
-      output.write(format_rows(video_ids, scores, classes))
-      if names_output:
-        rows = format_named_rows(video_ids, scores, classes, names)
-        names_output.write(rows)
-      num_videos += len(video_ids)
+    for count, rows, named_rows in parts:
+      output.write(rows.tobytes())
+      if with_names:
+        names_output.write(named_rows.tobytes())
+      num_videos += int(count)
       now = time.monotonic()
       if now - last_shown > _LOG_EVERY_SECS:
         last_shown = now
@@ -171,7 +202,24 @@ def infer(
   logging.info(
     "Wrote %d videos to %s (%.1f examples/sec).", num_videos, output_file, rate
   )
-  return num_videos
+
+
+def _formatted(predicted, top_k: int, names: Mapping[int, str] | None):
+  """Yields the number of videos of a batch, its rows, and its rows with names.
+
+  As arrays: of shape [], and two of bytes.
+  """
+  for video_ids, predictions in predicted:
+    scores, classes = _best_classes(predictions, top_k, video_ids)
+    rows = format_rows(video_ids, scores, classes)
+    named_rows = b""
+    if names is not None:
+      named_rows = format_named_rows(video_ids, scores, classes, names)
+    yield (
+      np.array(len(video_ids)),
+      np.frombuffer(rows, np.uint8),
+      np.frombuffer(named_rows, np.uint8),
+    )
 
 
 def _predicted(batches, forward):

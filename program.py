@@ -210,6 +210,13 @@ def _exit_on_signal(signum, frame):
   raise _Terminated(exit_code(signum))
 
 
+def raise_signal(signum: int):
+  """Ends the program as if it had got a signal, SIGTERM or SIGINT, itself."""
+  if signum == signal.SIGINT:
+    raise KeyboardInterrupt
+  _exit_on_signal(signum, None)
+
+
 def _note_signal(signum: int) -> int:
   _write_line(f"stopped by signal {signum}.")
   return exit_code(signum)

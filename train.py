@@ -212,11 +212,7 @@ def main() -> int:
   """Trains as the flags say; returns the exit code."""
   experiment.use_job_dir()
   task = cluster.read_task()
-  if task.role == cluster.PARAMETER_SERVER:
-    logging.info(
-      "This is a parameter server, which has nothing to do: the workers hold "
-      "the parameters."
-    )
+  if not cluster.has_work(task):
     return 0
   if task.role == cluster.EVALUATOR:
     become_evaluator()
@@ -273,12 +269,17 @@ def lead(
   """
   shards = utils.list_shards(FLAGS.train_data_pattern, "train_data_pattern")
   # From here on: what a trainer finds in the folder must not change under it.
-  report_path = os.path.join(FLAGS.train_dir, bad_records.REPORT_FILE)
   with (
     train_dir_lock.TrainDirLock(FLAGS.train_dir) as lock,
-    experiment.noting_bad_records(report_path, goes_on=True) as left_out,
+    noting_bad_records(workers) as left_out,
   ):
     return train_as_chief(workers, profile_steps, shards, lock, left_out)
+
+
+def noting_bad_records(workers: cluster.Workers):
+  """`experiment.noting_bad_records`, in the train dir."""
+  path = os.path.join(FLAGS.train_dir, bad_records.REPORT_FILE)
+  return experiment.noting_bad_records(path, workers, goes_on=True)
 
 
 def train_as_chief(
@@ -375,7 +376,7 @@ def follow(workers: cluster.Workers) -> int:
   """
   shards = utils.list_shards(FLAGS.train_data_pattern, "train_data_pattern")
   config = experiment.ExperimentConfig.from_json(workers.share(None))
-  with experiment.noting_bad_records(None) as left_out:
+  with noting_bad_records(workers) as left_out:
     schema = experiment.look_at_shards(shards, config.feature_names, left_out)
     reader = experiment.build_reader(config, schema, FLAGS.num_readers)
     state = build_train_state(config, workers)
@@ -439,9 +440,7 @@ def open_training(config, shards, reader, schema, state, left_out, workers):
   """
   model, optimizer, position = state
   variables = [*model.variables, *optimizer.variables]
-  workers.copy_from_chief(
-    [*(variable.value for variable in variables), *position.variables]
-  )
+  workers.copy_from_chief([*variables, *position.variables])
   batches = training_batches(
     config, shards, reader, schema, position, left_out, workers
   )

@@ -4,6 +4,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import itertools
 import json
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+import worker_processes
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -284,6 +286,12 @@ def fork_program(start_program) -> Callable[..., ProgramResult]:
     return result
 
   return run
+
+
+@pytest.fixture(scope="module")
+def start_workers(start_program):
+  """`start_workers(2, "train", "--flag=x")`: the chief first."""
+  return functools.partial(worker_processes.start, start_program)
 
 
 @pytest.fixture(scope="session")

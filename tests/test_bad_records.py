@@ -374,6 +374,25 @@ def test_a_report_that_cannot_be_written(
   assert all(str(tmp_path / place) in line for line in warnings)
 
 
+def test_news_of_other_workers(tmp_path, shards):
+  chief = BadRecords(str(tmp_path / "report.json"), 1.0)
+  other = BadRecords(None, 1.0)
+  for left_out in (chief, other):
+    left_out.expect(shards, 1)
+    left_out.leave_out_fault("b", fault(0, 2), None)  # Both have looked there.
+  other.leave_out("a", 7, NO_ID, None)
+  news = other.take_news()
+  assert other.take_news() == b""
+  with chief:
+    chief.add_news(news)
+    chief.leave_out("a", 7, NO_ID, None)  # It counts already.
+    chief.leave_out("a", 8, NO_ID, None)
+  assert len(json.loads(chief.take_news())) == 2  # Only its own.
+  report = json.loads((tmp_path / "report.json").read_text())
+  assert report["causes"] == {"no id": 2, "damaged record": 2}
+  assert [entry["record"] for entry in report["left_out"]] == [0, 7, 8]
+
+
 def test_threads_count_once(report_path, shards):
   left_out = BadRecords(str(report_path), 1.0)
   left_out.expect(shards, 1)  # 4000 records.

@@ -18,6 +18,7 @@ from sklearn.metrics import average_precision_score
 from tensorflow.core.util import event_pb2
 
 import checkpoints
+import cluster
 import eval as eval_program
 import experiment
 import readers
@@ -29,6 +30,7 @@ FINAL_LINE = re.compile(
   r"Avg_Loss: (?P<loss>\d+\.\d{3}) \| num_classes: (?P<num_classes>\d+)$",
   re.MULTILINE,
 )
+ALONE = cluster.Workers(tf.distribute.get_strategy())
 METRICS = ("hit_at_one", "perr", "map", "gap", "loss")
 
 
@@ -204,9 +206,10 @@ def evaluate_in_process(trained, shards, batch_size=1024, eval_dir=None):
     reader.evaluation_batches(paths, batch_size),
     min(20, config.num_classes),
     jit_compile=False,
+    workers=ALONE,
   )
-  evaluator.restore(checkpoints.latest_checkpoint(str(trained.train_dir)))
-  return evaluator, evaluator.evaluate()
+  path = checkpoints.latest_checkpoint(str(trained.train_dir))
+  return evaluator, evaluator.evaluate(evaluator.restore(path))
 
 
 def test_writes_to_its_own_folder_only(trained_video, fork_program, tmp_path):
@@ -324,7 +327,7 @@ class TestFollow:
     monkeypatch.setattr(time, "sleep", sleeps.append)
     evaluator = FakeEvaluator(deleted={"c-2"})
     with caplog.at_level("INFO"):
-      eval_program.follow("dir", evaluator)
+      eval_program.follow("dir", evaluator, ALONE)
     assert evaluator.evaluated == ["c-1", "c-3"]
     assert caplog.messages == ["Skipped: c-2 is gone", "Stopped by a signal."]
     assert len(sleeps) == 4  # Whenever there was nothing new.
@@ -343,7 +346,7 @@ class TestFollow:
 
     monkeypatch.setattr(checkpoints, "all_checkpoints", lambda _: [str(path)])
     monkeypatch.setattr(time, "sleep", sleep)
-    eval_program.follow("dir", evaluator)
+    eval_program.follow("dir", evaluator, ALONE)
     assert evaluator.evaluated == [str(path)] * 2
 
 
@@ -359,6 +362,8 @@ class FakeEvaluator:
     if path in self.deleted:
       raise checkpoints.UnreadableError(f"{path} is gone")
     self.restored = path
+    return 7
 
-  def evaluate(self):
+  def evaluate(self, step):
+    assert step == 7
     self.evaluated.append(self.restored)

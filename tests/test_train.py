@@ -803,17 +803,16 @@ import program
 import numpy as np
 import tensorflow as tf
 import keras
-import checkpoints, experiment, models, readers, train
+import checkpoints, cluster, experiment, models, readers, train
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(
   cpu, [tf.config.LogicalDeviceConfiguration()] * 2
 )
-BATCH_SIZE = 7  # Of which one replica gets 4 and the other 3.
-NUM_VIDEOS = 38  # The last batch has 3: none for one replica.
+NUM_VIDEOS = 38
 
 
-def batches():
+def batches(size):
   rng = np.random.default_rng(0)
   labels = rng.random((NUM_VIDEOS, 5)) < 0.4
   dataset = tf.data.Dataset.from_tensor_slices({
@@ -823,8 +822,8 @@ def batches():
     "weights": np.ones(NUM_VIDEOS, np.float32),
     "epochs": np.zeros(NUM_VIDEOS, np.int32),
   })
-  dataset = dataset.batch(BATCH_SIZE)
-  dataset = dataset.map(lambda batch: readers._pad_batch(batch, BATCH_SIZE))
+  dataset = dataset.batch(size)
+  dataset = dataset.map(lambda batch: readers._pad_batch(batch, size))
   return readers.Batches(dataset, None, lambda is_end: None)
 
 
@@ -839,7 +838,7 @@ class Regularized(models.BaseModel):
 models.Regularized = Regularized
 
 
-def run(strategy):
+def run(strategy, batches):
   config = experiment.ExperimentConfig(
     feature_names=("x",), feature_sizes=(6,), num_classes=5, optimizer="Adam",
     base_learning_rate=0.1, clip_gradient_norm=0.3,
@@ -855,7 +854,7 @@ def run(strategy):
     config, model, optimizer, experiment.build_loss(config), position,
     strategy, jit_compile=True,
   )
-  outcomes = [step(b) for b in batches().distributed(strategy)]
+  outcomes = [step(batch) for batch in batches]
   return {
     "losses": [float(outcome["loss"]) for outcome in outcomes],
     "penalties": [float(o["regularization_loss"]) for o in outcomes],
@@ -870,15 +869,29 @@ def run(strategy):
   }
 
 
+one = tf.distribute.get_strategy()
 two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-print(json.dumps([run(tf.distribute.get_strategy()), run(two)]))
+# Of 7 one replica gets 4 and the other 3; of the last batch's 3 none.
+print(json.dumps([run(one, batches(7)), run(two, batches(7).distributed(two))]))
+# As one of several workers does it.
+split = map(cluster.Workers(two)._split, batches(8))
+print(json.dumps([run(one, batches(8)), run(two, split)]))
 """
 
 
-def test_two_replicas_train_as_one(fork_program, tmp_path):
-  (tmp_path / "replicas.py").write_text(REPLICAS_SCRIPT)
-  one, two = json.loads(fork_program(tmp_path / "replicas.py").stdout)
-  assert one["position"] == two["position"] == [6, 38]
+@pytest.fixture(scope="module")
+def replicas(fork_program, tmp_path_factory) -> list[str]:
+  path = tmp_path_factory.mktemp("replicas") / "replicas.py"
+  path.write_text(REPLICAS_SCRIPT)
+  return fork_program(path).stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+  ("way", "num_steps"), [(0, 6), (1, 5)], ids=["alone", "of_several_workers"]
+)
+def test_two_replicas_train_as_one(replicas, way, num_steps):
+  one, two = json.loads(replicas[way])
+  assert one["position"] == two["position"] == [num_steps, 38]
   # Of the last batch the model takes means over parts with padding.
   del one["penalties"][-1], two["penalties"][-1]
   assert one["penalties"][0] > 0.01
