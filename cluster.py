@@ -313,14 +313,12 @@ class Workers:
         context = tf.distribute.get_replica_context()
         # Zeros of all others do not change a sum.
         is_chiefs = context.replica_id_in_sync_group == 0
-
-        def sum_up(value):
-          # Seeds are of types that cannot be added up over a network.
-          kind = value.dtype if value.dtype.is_floating else tf.int64
-          value = tf.cast(value, kind) * tf.cast(is_chiefs, kind)
-          return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
-
-        return list(map(sum_up, values))
+        return [
+          context.all_reduce(
+            tf.distribute.ReduceOp.SUM, value * tf.cast(is_chiefs, value.dtype)
+          )
+          for value in values
+        ]
 
       values = map(tf.convert_to_tensor, variables)
       sums = self.strategy.run(add_up, tuple(values))
@@ -328,7 +326,7 @@ class Workers:
       return [of_replicas(value)[0] for value in sums]
 
     for variable, value in zip(variables, chiefs_values(), strict=True):
-      variable.assign(tf.cast(value, variable.dtype))
+      variable.assign(value)
 
   def in_step(
     self, batches, stop: program.StopSignals

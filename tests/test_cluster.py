@@ -451,7 +451,7 @@ class Normalised(models.BaseModel):
     """See `BaseModel.create_model`."""
     hidden = keras.layers.Dense(8)(model_input)
     hidden = keras.layers.BatchNormalization(momentum=0.5)(hidden)
-    # It has a seed, which is no float, and drops next to nothing.
+    # With a seed to be shared; it drops next to nothing.
     hidden = keras.layers.Dropout(1e-9)(hidden)
     logits = keras.layers.Dense(vocab_size)(hidden)
     return {"logits": logits, "predictions": keras.ops.sigmoid(logits)}
