@@ -639,22 +639,22 @@ def make_train_step(
     [batch]. Scores are logits where the model has them, else predictions:
     what is only logged now and then need not be computed in every step.
   """
-  num_replicas = strategy.num_replicas_in_sync
   compute_gradients = make_gradient_function(
-    config, model, loss, num_replicas, jit_compile
+    config, model, loss, strategy.num_replicas_in_sync, jit_compile
   )
-  update = make_update_function(
-    config, model, optimizer, num_replicas, jit_compile
-  )
+  update = make_update_function(config, model, optimizer, strategy, jit_compile)
 
   def replica_step(batch, num_videos):
     inputs = {key: batch[key] for key in ("features", "num_frames")}
-    gradients, *outcome = compute_gradients(
+    gradients, label_loss, penalty, scores = compute_gradients(
       inputs, batch["labels"], batch["weights"], num_videos
     )
+    # In one go: between workers, each all-reduce takes milliseconds.
     context = tf.distribute.get_replica_context()
-    update(context.all_reduce(tf.distribute.ReduceOp.SUM, gradients))
-    return outcome
+    sums = context.all_reduce(
+      tf.distribute.ReduceOp.SUM, [label_loss, penalty, *gradients]
+    )
+    return sums, scores
 
   def whole(values):
     """The global batch of what is split over the replicas."""
@@ -667,14 +667,16 @@ def make_train_step(
     weights = whole(batch["weights"])
     # At least 1: all records of a batch may have been left out.
     num_videos = tf.maximum(tf.reduce_sum(weights) + other_videos, 1)
-    label_loss, penalty, scores = strategy.run(
-      replica_step, (batch, num_videos)
+    sums, scores = strategy.run(replica_step, (batch, num_videos))
+    # All replicas have the same.
+    label_loss, penalty, *gradients = (
+      strategy.experimental_local_results(values)[0] for values in sums
     )
+    update(gradients)
     position.advance(whole(batch["epochs"]), weights, other_videos)
-    add_up = tf.distribute.ReduceOp.SUM
     return {
-      "loss": strategy.reduce(add_up, label_loss, axis=None),
-      "regularization_loss": strategy.reduce(add_up, penalty, axis=None),
+      "loss": label_loss,
+      "regularization_loss": penalty,
       "learning_rate": rate,
       "scores": whole(scores),
       "labels": whole(batch["labels"]),
@@ -749,12 +751,13 @@ def make_gradient_function(config, model, loss, num_replicas, jit_compile):
   )
 
 
-def make_update_function(config, model, optimizer, num_replicas, jit_compile):
+def make_update_function(config, model, optimizer, strategy, jit_compile):
   """A function that clips gradients and lets the optimizer apply them.
 
   It takes the gradients of the whole batch, a dense tensor for each trainable
-  variable, and is called in each replica. It adds those of the weights'
-  penalty, whose value nothing here needs: XLA leaves it out.
+  variable, and is called once for all replicas: called in each, Keras would add
+  up their gradients again. It adds those of the weights' penalty, whose value
+  nothing here needs: XLA leaves it out.
   """
 
   @tf.function(jit_compile=jit_compile, autograph=False)
@@ -775,22 +778,19 @@ def make_update_function(config, model, optimizer, num_replicas, jit_compile):
     ]
     optimizer.apply(scaled, model.trainable_variables)
 
-  if num_replicas == 1:
+  copies = strategy.experimental_local_results(optimizer.iterations.value)
+  if len(copies) == 1:  # What XLA compiles is of one device.
     apply = tf.function(apply, jit_compile=jit_compile, autograph=False)
 
   def update(gradients):
     gradients = add_penalty(gradients)
-    # Keras adds up the replicas' gradients; they have been added up already.
-    scales = [1.0 / num_replicas] * len(gradients)
+    scales = [1.0] * len(gradients)
     limit = config.clip_gradient_norm
     if limit > 0:
       # XLA sums up a whole matrix with one thread, TensorFlow with all; and
       # the product with the scale is fused into the optimizer's.
       norms = [tf.sqrt(2.0 * tf.nn.l2_loss(part)) for part in gradients]
-      scales = [
-        scale * limit / tf.maximum(norm, limit)
-        for scale, norm in zip(scales, norms, strict=True)
-      ]
+      scales = [limit / tf.maximum(norm, limit) for norm in norms]
     apply(gradients, scales)
 
   return update

@@ -293,6 +293,23 @@ def video_repeated(bench: Bench) -> dict[str, float]:
   return {"rate": results["examples_per_second"]}
 
 
+def video_workers(bench: Bench) -> dict[str, float]:
+  """The same as `video_train` with two workers."""
+  return _train_on_two(bench, "video")
+
+
+def frame_workers(bench: Bench) -> dict[str, float]:
+  """The same as `frame_train` with two workers."""
+  return _train_on_two(bench, "frame", "--model=FrameLevelLogisticModel")
+
+
+def _train_on_two(bench: Bench, level: str, *flags: str) -> dict[str, float]:
+  _, results = bench.train(
+    f"{level}_workers", level, *flags, program="-m benchmarks.two_workers"
+  )
+  return {"rate": results["examples_per_second"]}
+
+
 def video_mixed(bench: Bench) -> dict[str, float]:
   """The same as `video_train` in mixed precision."""
   return _train_mixed(bench, "video")
@@ -525,6 +542,7 @@ MEASUREMENTS = (
   Measurement(video_parts),
   Measurement(video_train),
   Measurement(video_repeated),
+  Measurement(video_workers, once=True),
   Measurement(video_mixed),
   Measurement(video_eval, needs=("video_train",)),
   Measurement(video_inference, needs=("video_train",)),
@@ -532,6 +550,7 @@ MEASUREMENTS = (
   Measurement(frame_parts),
   Measurement(frame_reference),
   Measurement(frame_train),
+  Measurement(frame_workers, once=True),
   Measurement(frame_mixed, once=True),
   Measurement(frame_eval, needs=("frame_train",)),
   Measurement(frame_inference, needs=("frame_train",)),

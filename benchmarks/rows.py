@@ -85,6 +85,13 @@ ROWS = (
     at_least=0.9,
   ),
   Row(
+    name="video_workers",
+    title="the same, two workers on this machine",
+    figure="video_workers.rate",
+    limit_title="one process",
+    limit="video_train.rate",
+  ),
+  Row(
     name="video_mixed",
     title="the same, --mixed_precision",
     figure="video_mixed.rate",
@@ -123,6 +130,13 @@ ROWS = (
     limit_title="training on that pipeline, plain TensorFlow",
     limit="frame_reference.reference_rate",
     at_least=3.0,
+  ),
+  Row(
+    name="frame_workers",
+    title="the same, two workers on this machine",
+    figure="frame_workers.rate",
+    limit_title="one process",
+    limit="frame_train.rate",
   ),
   Row(
     name="frame_mixed",

@@ -43,14 +43,17 @@ RATES = {
   "train.py": {
     "video": 2000.0,
     "video_repeated": 2500.0,
+    "video_workers": 1500.0,
     "video_mixed": 3000.0,
     "frame": 50.0,
+    "frame_workers": 45.0,
     "frame_mixed": 55.0,
   },
   "eval.py": {"video": 400.0, "frame": 60.0},
   "inference.py": {"video": 800.0, "frame": 40.0},
   "verify_shards.py": {"video": 180.0, "frame": 90.0},
 }
+WRAPPERS = ("benchmarks.repeated_batch", "benchmarks.two_workers")
 PARTS = {
   "video_parts": {
     "matmul_ms": 5.0,
@@ -73,11 +76,13 @@ EXPECTED = {
   "video_step": (16 / 2000.0 * 1e3 / 5.0, False),  # Batches of 16.
   "video_keras": (2.0, True),
   "video_pipeline": (0.8, False),
+  "video_workers": (0.75, None),
   "video_mixed": (1.5, True),
   "video_mixed_gap": (0.0, None),  # Judged on real shards alone.
   "frame_reading": (0.25, True),
   "frame_float32": (5.0, True),
   "frame_reference": (2.5, False),
+  "frame_workers": (0.9, None),
   "frame_mixed": (1.1, None),
   "frame_eval": (1.2, True),
   "frame_inference": (0.8, False),
@@ -110,7 +115,7 @@ def pretend(command, folder, until=None) -> processes.Finished:
   _, program, *arguments = command
   if program == "-c":
     return finished("2.21.0 3.15.1")
-  if program == "-m" and arguments[0] != "benchmarks.repeated_batch":
+  if program == "-m" and arguments[0] not in WRAPPERS:
     return finished(json.dumps(PARTS[arguments[0].split(".")[1]]))
   options = dict(text[2:].split("=", 1) for text in arguments if "=" in text)
   if program == "sample_data.py":
