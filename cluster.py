@@ -198,6 +198,10 @@ class Workers:
     """Whether this is the worker that writes files."""
     return self.index == 0
 
+  def part_of(self, batch_size: int) -> int:
+    """This worker's part of a batch; the parts differ by one at most."""
+    return batch_size // self.count + (self.index < batch_size % self.count)
+
   @contextlib.contextmanager
   def stopping_together(self) -> Iterator[None]:
     """A signal to one worker ends all, when they next agree on something."""
@@ -362,15 +366,15 @@ class Workers:
       yield self._split(batch), tf.constant(other_videos, tf.float32)
 
   def _split(self, batch: dict) -> dict:
-    """A batch's equal parts for this worker's replicas."""
+    """A batch's parts for this worker's replicas."""
     if self._num_local == 1:
       return batch
 
     def part(value):
       def of_replica(context):
         replica = context.replica_id_in_sync_group % self._num_local
-        size = len(value) // self._num_local
-        return value[replica * size : (replica + 1) * size]
+        edges = np.arange(self._num_local + 1) * len(value) // self._num_local
+        return value[edges[replica] : edges[replica + 1]]
 
       return self.strategy.experimental_distribute_values_from_function(
         of_replica

@@ -457,12 +457,12 @@ def open_training(config, shards, reader, schema, state, left_out, workers):
 
 
 def check_batch_size(batch_size: int, workers: cluster.Workers):
-  """Raises a UserError if a batch cannot be divided equally."""
+  """Raises a UserError if there is not a video for each replica."""
   num_replicas = workers.strategy.num_replicas_in_sync
-  if workers.count > 1 and batch_size % num_replicas:
+  if workers.count > 1 and batch_size < num_replicas:
     raise UserError(
-      f"--batch_size={batch_size} is of all workers together; it cannot be "
-      f"divided by the {num_replicas} replicas of {workers.count} workers."
+      f"--batch_size={batch_size} is of all workers together; the "
+      f"{num_replicas} replicas of {workers.count} workers need a video each."
     )
 
 
@@ -596,7 +596,12 @@ def training_batches(
 ):
   """The batches that are left to this worker to train on."""
   first_epoch = int(position.epoch.numpy())
-  skip_videos = int(position.epoch_videos.numpy()) // workers.count
+  batch_size = workers.part_of(config.batch_size)
+  # Saved is what the chief has had, which has the largest part, times their
+  # number.
+  chiefs_videos = int(position.epoch_videos.numpy()) // workers.count
+  largest = -(-config.batch_size // workers.count)
+  skip_videos = chiefs_videos * batch_size // largest
   if skip_videos:
     logging.info(
       "Passing over the first %d videos of epoch %d, which are done.",
@@ -605,7 +610,7 @@ def training_batches(
     )
   batches = reader.training_batches(
     shards,
-    config.batch_size // workers.count,
+    batch_size,
     config.num_epochs,
     config.seed,
     schema.record_bytes,

@@ -304,8 +304,11 @@ def frame_workers(bench: Bench) -> dict[str, float]:
 
 
 def _train_on_two(bench: Bench, level: str, *flags: str) -> dict[str, float]:
+  # Of few shards, each worker would read all, and leave out half the records.
+  pattern = f"--train_data_pattern={bench.shards(level, copies=True)}"
+  program = "-m benchmarks.two_workers"
   _, results = bench.train(
-    f"{level}_workers", level, *flags, program="-m benchmarks.two_workers"
+    f"{level}_workers", level, pattern, *flags, program=program
   )
   return {"rate": results["examples_per_second"]}
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The YouTube-8M suite authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Google Cloud Storage on loopback: objects in memory, two doors, faults.
+"""Google Cloud on loopback: storage in memory, two doors, faults; job queues.
 
   with CloudServer() as server:
     server.objects["bucket", "folder/name"] = b"content"
@@ -17,6 +17,9 @@ connection on, answers it by itself.
 Behind both is the part of the service that these clients use: the JSON API
 (https://cloud.google.com/storage/docs/json_api/v1), and reading by
 `/bucket/name`. No bucket may be called "b" here.
+
+Beside the storage are the jobs of AI Platform Training and the custom jobs of
+Vertex AI. They are kept as they come and never run: that is a test's business.
 """
 
 import base64
@@ -53,9 +56,16 @@ _REASONS = {
 # lack their start, as a client's whose endpoint is a folder.
 _JSON = r"(?:/download)?(?:/storage/v1)?/b"
 _OBJECT = _JSON + r"/(?P<bucket>[^/]+)/o/(?P<name>[^/]+)"
+_JOBS = (
+  r"/v1(?:beta1)?/(?P<name>projects/[^/]+/"
+  r"(?:jobs|locations/[^/]+/customJobs)%s)"
+)
 _ROUTES = [
   (methods.split(), re.compile(path), action)
   for methods, path, action in (
+    ("POST", _JOBS % "", "create_job"),
+    ("GET", _JOBS % "", "list_jobs"),
+    ("GET", _JOBS % "/[^/]+", "get_job"),
     (
       "POST PUT",
       r"(?:/resumable)?/upload/storage/v1/b/(?P<bucket>[^/]+)/o",
@@ -66,6 +76,7 @@ _ROUTES = [
     ("DELETE", _OBJECT, "delete"),
     ("GET", _JSON + r"/(?P<bucket>[^/]+)/o/?", "list"),
     ("GET", _JSON + r"/(?P<bucket>[^/]+)/?", "bucket"),
+    ("POST", _JSON, "create_bucket"),
     ("GET", r"/(?P<bucket>[^/]+)/(?P<name>.+)", "read"),
   )
 ]
@@ -77,9 +88,10 @@ class Request:
 
   Attributes:
     action: "list", "stat" (metadata of an object), "read", "upload", "copy",
-      "delete", "bucket" (metadata), or "unknown".
+      "delete", "bucket" (metadata), "create_bucket", "create_job", "get_job",
+      "list_jobs", or "unknown".
     bucket: the bucket's name, or "".
-    name: the object's, or "".
+    name: the object's, or the job's, or "".
     method: for instance "GET".
     url: as it was sent. Behind the proxy, whole URLs are those of http://.
     query: the parameters in it.
@@ -185,13 +197,15 @@ class _Service:
     # Resumable uploads by id: what has come so far, None once it is an object.
     self._uploads: dict[str, bytearray | None] = {}
     self.written = []
+    self.jobs: dict[str, dict] = {}
 
   def answer(self, request: Request, body: bytes) -> _Answer:
     """Does what a request asks for."""
     try:
       if request.action == "unknown":
         raise _RefusalError(404, f"Not Found: {request.url}")
-      self._check_bucket(request.bucket)
+      if request.bucket:
+        self._check_bucket(request.bucket)
       return getattr(self, f"_{request.action}")(request, body)
     except _RefusalError as refusal:
       return refusal.answer
@@ -226,6 +240,37 @@ class _Service:
     return _Answer.of_json(
       {"kind": "storage#bucket", "id": name, "name": name, "location": "US"}
     )
+
+  def _create_bucket(self, request, body):
+    request.bucket = json.loads(body)["name"]
+    self._buckets.add(request.bucket)
+    return self._bucket(request, body)
+
+  def _create_job(self, request, body):
+    """Queues a job, which has an id of its own (AI Platform) or gets one."""
+    job = {**json.loads(body), "createTime": _TIME}
+    number = job.get("jobId") or str(len(self.jobs) + 1)
+    request.name = f"{request.name}/{number}"
+    if request.name in self.jobs:
+      raise _RefusalError(409, f"There is a job {request.name} already.")
+    if "jobId" in job:
+      job |= {"state": "QUEUED"}
+    else:
+      job |= {"state": "JOB_STATE_PENDING", "name": request.name}
+    self.jobs[request.name] = job
+    return _Answer.of_json(job)
+
+  def _list_jobs(self, request, body):
+    del body
+    prefix = f"{request.name}/"
+    found = [job for name, job in self.jobs.items() if name.startswith(prefix)]
+    return _Answer.of_json({request.name.rpartition("/")[2]: found})
+
+  def _get_job(self, request, body):
+    del body
+    if request.name not in self.jobs:
+      raise _RefusalError(404, f"No such job: {request.name}")
+    return _Answer.of_json(self.jobs[request.name])
 
   def _list(self, request, body):
     """Names and, with a delimiter, what names have up to it behind a prefix."""
@@ -395,6 +440,7 @@ class CloudServer:
   Attributes:
     objects: contents by (bucket, name), to be changed at any time.
     buckets: names of buckets; those with objects are known without.
+    jobs: the resource of each job that was created, by its whole name.
     requests: a `Request` for each one so far, in the order they came.
     written: (bucket, name) of each object that a client wrote, in order, those
       that were copied included.
@@ -431,6 +477,11 @@ class CloudServer:
   def http_url(self) -> str:
     """The plain door."""
     return f"http://127.0.0.1:{self._server.server_port}"
+
+  @property
+  def jobs(self) -> dict[str, dict]:
+    """Jobs that clients created."""
+    return self._service.jobs
 
   @property
   def written(self) -> list[tuple[str, str]]:

@@ -14,14 +14,9 @@ import runpy
 import shutil
 import sys
 import tarfile
-import venv
 
 import pytest
-
-PIP_INSTALL = (
-  *("-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-  *("--no-deps", "--no-index", "--no-build-isolation"),
-)
+from installing import PIP_INSTALL, copy_top_level, make_environment
 
 # Packages whose import has another name than their distribution.
 DISTRIBUTIONS = {
@@ -34,12 +29,7 @@ DISTRIBUTIONS = {
 @pytest.fixture(scope="module")
 def source_copy(checkout, tmp_path_factory) -> pathlib.Path:
   """What git would check out at the root, where a build may leave traces."""
-  folder = tmp_path_factory.mktemp("parent") / "youtube-8m"
-  folder.mkdir()
-  for path in checkout.iterdir():
-    if path.is_file() and not path.name.startswith("."):
-      shutil.copy(path, folder)
-  return folder
+  return copy_top_level(checkout, tmp_path_factory.mktemp("parent"))
 
 
 @pytest.fixture(scope="module")
@@ -48,23 +38,6 @@ def sdist(source_copy, run_command) -> pathlib.Path:
   run_command(sys.executable, "setup.py", "-q", "sdist", cwd=source_copy)
   (archive,) = (source_copy / "dist").iterdir()
   return archive
-
-
-def make_environment(folder: pathlib.Path) -> pathlib.Path:
-  """A virtual environment that also sees what this one has installed.
-
-  `--system-site-packages` would show the base interpreter's packages, which
-  are not those of the environment that runs the tests. Packages installed here
-  in editable mode stay invisible, as a .pth file does not read another's.
-
-  Returns:
-    Its site-packages folder.
-  """
-  venv.create(folder, symlinks=True, with_pip=False)
-  (site_packages,) = folder.glob("lib/python*/site-packages")
-  ours = [path for path in sys.path if path.endswith("-packages")]
-  (site_packages / "outer.pth").write_text("\n".join(ours))
-  return site_packages
 
 
 def assert_is_help_of_train(text: str, checkout: pathlib.Path):

@@ -20,15 +20,22 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from pages import (
+  PAGES,
+  README,
+  ROOT,
+  block_with,
+  blocks,
+  code_words,
+  commands,
+  section,
+  table_rows,
+)
 
 import readers
 import sample_data
 import train_dir_lock
 import utils
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 PROGRAMS = (
   *("train", "eval", "inference", "verify_shards", "sample_data"),
@@ -36,9 +43,15 @@ PROGRAMS = (
 )
 # Of their commands, what does not begin with "-" is no flag.
 WITH_ARGUMENTS = {"verify_shards"}
-OTHER_COMMANDS = {"make", "pip", ".", "tensorboard"}
+OTHER_COMMANDS = {"make", "pip", ".", "rm", "tensorboard", "gcloud", "setup"}
 # Options of other programs, and of the starter code.
-OTHER_FLAGS = {"--help", "--package-path", "--input_model_tgz"}
+OTHER_FLAGS = {
+  *("--help", "--input_model_tgz", "--load_fast"),
+  *("--args", "--command", "--config", "--distributed", "--module-name"),
+  *("--package-path", "--parameter-server-count", "--python-package-uris"),
+  *("--service-account", "--staging-bucket", "--worker-count"),
+  "--worker-pool-spec",
+}
 # What the flag table says where --help shows no default.
 NO_DEFAULT = {"none", "from the data", "from the machine", "drawn and saved"}
 
@@ -54,58 +67,18 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def blocks(page: pathlib.Path, language: str) -> list[str]:
-  """The fenced code blocks of a language."""
-  pattern = rf"^```{language}\n(.*?)^```$"
-  return re.findall(pattern, page.read_text(), re.MULTILINE | re.DOTALL)
-
-
-def block_with(page: pathlib.Path, language: str, text: str) -> str:
-  """The one code block that holds a text."""
-  (block,) = [block for block in blocks(page, language) if text in block]
-  return block
-
-
-def section(page: pathlib.Path, heading: str) -> str:
-  """What is between a heading and the next one of the same level or above."""
-  level = heading.split()[0]
-  pattern = rf"^{heading}\n(.*?)(?=^#{{1,{len(level)}}} |\Z)"
-  return re.search(pattern, page.read_text(), re.MULTILINE | re.DOTALL)[1]
-
-
-def table_rows(text: str) -> list[list[str]]:
-  """The cells of a table's rows, without its two heading lines."""
-  lines = [line for line in text.splitlines() if line.startswith("|")]
-  return [
-    [cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]
-  ]
-
-
-def code_words(cell: str) -> list[str]:
-  """What is set as code in a cell."""
-  return re.findall(r"`([^`]+)`", cell)
-
-
-def commands(page: pathlib.Path) -> list[list[str]]:
-  """The words of every shell command, without lines that only set a name."""
-  found = []
-  for block in blocks(page, "sh"):
-    for line in block.replace("\\\n", " ").splitlines():
-      words = shlex.split(line, comments=True)
-      if words and not re.fullmatch(r"\w+=\S*", line):
-        found.append(words)
-  return found
-
-
-def started_program(words: list[str]) -> tuple[str, list[str]] | None:
-  """The program of the suite that a command starts, and its arguments."""
+def started_program(words: list[str]) -> tuple[str, list[str]]:
+  """The program that a command starts, here or as a job, and its arguments."""
   if words[0] == "python":
     return words[1].removesuffix(".py"), words[2:]
-  if words[0] == "gcloud":
-    first = words.index("--")
-    (module,) = [w for w in words[:first] if w.startswith("--module-name=")]
-    return module.rpartition(".")[2], words[first + 1 :]
-  return None
+  options = dict(word.partition("=")[::2] for word in words)
+  if words[0] == "gcloud" and "--module-name" in options:
+    module = options["--module-name"]
+    return module.rpartition(".")[2], words[words.index("--") + 1 :]
+  if words[:4] == ["gcloud", "ai", "custom-jobs", "create"]:
+    pool = re.search(r"python-module=\w+\.(\w+)", options["--worker-pool-spec"])
+    return pool[1] if pool else "train", options["--args"].split(",")
+  return words[0], words[1:]
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +107,9 @@ def names_a_flag(word: str, known) -> bool:
 class TestPages:
   def test_commands_use_flags_that_exist(self, page, flags_of):
     for words in commands(page):
-      if words[0] in OTHER_COMMANDS:
-        continue
       program, arguments = started_program(words)
+      if program in OTHER_COMMANDS:
+        continue
       if program in WITH_ARGUMENTS:
         arguments = [word for word in arguments if word.startswith("-")]
       for argument in arguments:
