@@ -313,6 +313,26 @@ def _train_on_two(bench: Bench, level: str, *flags: str) -> dict[str, float]:
   return {"rate": results["examples_per_second"]}
 
 
+def gs_near(bench: Bench) -> dict[str, float]:
+  """The same as `frame_train` from gs://, whose answers come at once."""
+  return _train_on_cloud(bench, "gs_near", latency_ms=0)
+
+
+def gs_far(bench: Bench) -> dict[str, float]:
+  """The same with 50 ms for each request."""
+  return _train_on_cloud(bench, "gs_far", latency_ms=50)
+
+
+def _train_on_cloud(bench: Bench, model: str, latency_ms: int):
+  _, results = bench.train(
+    model,
+    "frame",
+    "--model=FrameLevelLogisticModel",
+    program=f"-m benchmarks.cloud_training {latency_ms} 0",
+  )
+  return {"rate": results["examples_per_second"]}
+
+
 def video_mixed(bench: Bench) -> dict[str, float]:
   """The same as `video_train` in mixed precision."""
   return _train_mixed(bench, "video")
@@ -554,6 +574,8 @@ MEASUREMENTS = (
   Measurement(frame_reference),
   Measurement(frame_train),
   Measurement(frame_workers, once=True),
+  Measurement(gs_near, once=True),
+  Measurement(gs_far, once=True),
   Measurement(frame_mixed, once=True),
   Measurement(frame_eval, needs=("frame_train",)),
   Measurement(frame_inference, needs=("frame_train",)),

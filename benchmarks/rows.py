@@ -139,6 +139,14 @@ ROWS = (
     limit="frame_train.rate",
   ),
   Row(
+    name="gs_latency",
+    title="the same from gs://, 50 ms a request",
+    figure="gs_far.rate",
+    limit_title="from gs:// without latency",
+    limit="gs_near.rate",
+    at_least=0.75,
+  ),
+  Row(
     name="frame_mixed",
     title="the same, --mixed_precision",
     figure="frame_mixed.rate",

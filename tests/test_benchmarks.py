@@ -47,13 +47,18 @@ RATES = {
     "video_mixed": 3000.0,
     "frame": 50.0,
     "frame_workers": 45.0,
+    "gs_near": 40.0,
+    "gs_far": 34.0,
     "frame_mixed": 55.0,
   },
   "eval.py": {"video": 400.0, "frame": 60.0},
   "inference.py": {"video": 800.0, "frame": 40.0},
   "verify_shards.py": {"video": 180.0, "frame": 90.0},
 }
-WRAPPERS = ("benchmarks.repeated_batch", "benchmarks.two_workers")
+WRAPPERS = [
+  f"benchmarks.{name}"
+  for name in ("repeated_batch", "two_workers", "cloud_training")
+]
 PARTS = {
   "video_parts": {
     "matmul_ms": 5.0,
@@ -83,6 +88,7 @@ EXPECTED = {
   "frame_float32": (5.0, True),
   "frame_reference": (2.5, False),
   "frame_workers": (0.9, None),
+  "gs_latency": (0.85, True),
   "frame_mixed": (1.1, None),
   "frame_eval": (1.2, True),
   "frame_inference": (0.8, False),
