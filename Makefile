@@ -22,7 +22,7 @@ help:
 	@echo "make lint         check the code and its format"
 	@echo "make format       fix the format"
 	@echo "make soak         the long tests: kills, faults, fuzzing"
-	@echo "make bench        measure the speed, in up to 10 minutes"
+	@echo "make bench        measure the speed, in about 10 minutes"
 	@echo "make clean        remove .venv and everything generated"
 
 install: $(INSTALLED)
@@ -48,7 +48,7 @@ soak: $(TEST_INSTALLED)
 	$(VENV_PYTHON) -m pytest -m soak $(SOAK_FLAGS)
 
 # For instance: make bench BENCH_FLAGS="--rows=video,startup --scale=0.3"
-bench: $(INSTALLED)
+bench: $(TEST_INSTALLED)
 	$(VENV_PYTHON) -m benchmarks.run --output_dir=bench_output $(BENCH_FLAGS)
 
 clean:

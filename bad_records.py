@@ -165,12 +165,10 @@ class BadRecords:
       per_shard = self._num_expected() / max(1, len(self._shards))
       num_lost = max(num_lost, round(per_shard) - fault.number)
     problem = Problem(fault.cause, fault.detail)
-    num_new = self._add(shard, fault.number, problem, video_id, num_lost)
-    with self._lock:
-      self._num_in_faults += num_new
+    self._add(shard, fault.number, problem, video_id, num_lost, True)
 
-  def _add(self, shard, number, problem, video_id, num_records) -> int:
-    """Notes what is left out; returns how many records are new."""
+  def _add(self, shard, number, problem, video_id, num_records, in_fault=False):
+    """Notes what is left out, and logs it if it is new."""
     entry = {
       "shard": shard,
       "record": number,
@@ -179,10 +177,10 @@ class BadRecords:
       "detail": problem.detail,
       "num_records": num_records,
     }
-    if not self._count(entry):
-      return 0
+    if not self._count(entry, in_fault):
+      return
     with self._lock:
-      self._news.append(entry)
+      self._news.append((entry, in_fault))
     if self._num_lines[problem.cause] <= _MOST_LINES:
       logging.warning(
         "Left out: %s: %s. So far: %s.",
@@ -190,9 +188,8 @@ class BadRecords:
         problem.detail,
         self.summary(),
       )
-    return num_records
 
-  def _count(self, entry: dict) -> bool:
+  def _count(self, entry: dict, in_fault: bool) -> bool:
     """Counts what is left out, if it is new."""
     key = tuple(map(entry.get, _KEY))
     with self._lock:
@@ -201,6 +198,7 @@ class BadRecords:
       self._left_out[key] = entry
       self._causes[entry["cause"]] += entry["num_records"]
       self._num_lines[entry["cause"]] += 1
+      self._num_in_faults += in_fault * entry["num_records"]
     return True
 
   def take_news(self) -> bytes:
@@ -211,8 +209,8 @@ class BadRecords:
 
   def add_news(self, news: bytes):
     """Counts what another worker has left out and logged."""
-    for entry in json.loads(news):
-      self._count(entry)
+    for entry, in_fault in json.loads(news):
+      self._count(entry, in_fault)
 
   def check(self):
     """Called now and then by the thread that uses the data; writes the report.

@@ -17,6 +17,7 @@ import faulthandler
 import io
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -31,13 +32,13 @@ import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
-import utils
-
 TASK_VARIABLE = "TF_CONFIG"
 PARAMETER_SERVER, EVALUATOR, WORKER = "ps", "evaluator", "worker"
 # `master` is the chief's name of older services.
 _CHIEFS = ("chief", "master")
 _POLL_SECS = 0.1
+# What is worth showing of TensorFlow's many lines where a worker is lost.
+_LOSS_CAUSE = re.compile(r"aborted by: (.+)")
 _ROLES = (*_CHIEFS, WORKER, PARAMETER_SERVER, EVALUATOR)
 # What TensorFlow raises where another process of the job is gone.
 _LOST_WORKER_ERRORS = (
@@ -72,18 +73,18 @@ def read_task() -> Task:
   try:
     config = json.loads(text or "{}")
     cluster = {
-      role: [str(address) for address in addresses]
+      role: _check_addresses(addresses)
       for role, addresses in (config.get("cluster") or {}).items()
     }
     task = config.get("task") or {}
-    role, index = task.get("type", _CHIEFS[0]), int(task.get("index", 0))
+    role, index = str(task.get("type", "")), int(str(task.get("index", 0)))
   except (ValueError, TypeError, AttributeError) as error:
     raise UserError(
       f"{TASK_VARIABLE}={text!r} is not as expected: {error}. An example: "
       '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": '
       '"worker", "index": 0}}.'
     ) from error
-  if unknown := {role, *cluster} - {*_ROLES}:
+  if unknown := {role, *cluster} - {*_ROLES, ""}:
     raise UserError(
       f"{TASK_VARIABLE} names {unknown.pop()!r}; the roles are "
       f"{', '.join(_ROLES)}."
@@ -91,13 +92,21 @@ def read_task() -> Task:
   return _make_task(role, index, cluster)
 
 
+def _check_addresses(addresses) -> list[str]:
+  """A role's addresses; a ValueError if they are something else."""
+  if not isinstance(addresses, list) or not all(
+    re.fullmatch(r".+:\d+", str(address)) for address in addresses
+  ):
+    raise ValueError(f"{addresses!r} should be a list of addresses, host:port")
+  return addresses
+
+
 def _make_task(role: str, index: int, cluster: dict[str, list[str]]) -> Task:
   if role in (PARAMETER_SERVER, EVALUATOR):
     return Task(role, index)
   chiefs = [address for name in _CHIEFS for address in cluster.get(name, ())]
-  addresses = (*chiefs, *cluster.get(WORKER, ()))
-  if role == WORKER:
-    index += len(chiefs)
+  workers = cluster.get(WORKER, [])
+  addresses = (*chiefs, *workers)
   if len(chiefs) > 1 or len(set(addresses)) < len(addresses):
     raise UserError(
       f"{TASK_VARIABLE} names {len(chiefs)} chiefs and the workers "
@@ -106,22 +115,28 @@ def _make_task(role: str, index: int, cluster: dict[str, list[str]]) -> Task:
     )
   if len(addresses) < 2:
     return Task()
-  if not 0 <= index < len(addresses):
+  if not role:
     raise UserError(
-      f"{TASK_VARIABLE} says that this is {role} {index}, but there are "
-      f"{len(addresses)} workers."
+      f"{TASK_VARIABLE} has no task: it does not say which of the "
+      f"{len(addresses)} workers this is."
     )
-  return Task(WORKER, index, addresses)
+  of_role = workers if role == WORKER else chiefs
+  if not 0 <= index < len(of_role):
+    raise UserError(
+      f"{TASK_VARIABLE} says that this is {role} {index}, counted from 0, but "
+      f"its cluster has {len(of_role)} of that role."
+    )
+  offset = len(chiefs) if role == WORKER else 0
+  return Task(WORKER, offset + index, addresses)
 
 
-def has_work(task: Task) -> bool:
-  """Whether a task is a worker's, or an evaluator's; says so if it is not."""
-  if task.role == PARAMETER_SERVER:
-    logging.info(
-      "This is a parameter server, which has nothing to do: the workers hold "
-      "the parameters."
-    )
-  return task.role != PARAMETER_SERVER
+def has_work(task: Task, roles: Sequence[str] = (WORKER, EVALUATOR)) -> bool:
+  """Whether a task is of one of these roles; says so if it is not."""
+  if task.role in roles:
+    return True
+  name = {PARAMETER_SERVER: "a parameter server", EVALUATOR: "an evaluator"}
+  logging.info("This is %s, which has nothing to do here.", name[task.role])
+  return False
 
 
 def define_flags():
@@ -164,34 +179,8 @@ class Workers:
     self._num_local = strategy.num_replicas_in_sync // count
     self._stop: program.StopSignals | None = None
     self._notes: Notes | None = None
-
-    @tf.function(
-      autograph=False, input_signature=[tf.TensorSpec([None], tf.float64)]
-    )
-    def add_up(values):
-      def add_up_replica(values):
-        context = tf.distribute.get_replica_context()
-        # Of the replicas of a worker, the first speaks for it.
-        replica = context.replica_id_in_sync_group
-        speaks = tf.cast(replica % self._num_local == 0, tf.float64)
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, values * speaks)
-
-      sums = strategy.run(add_up_replica, (values,))
-      return strategy.experimental_local_results(sums)[0]
-
-    @tf.function(
-      autograph=False, input_signature=[tf.TensorSpec([None], tf.int64)]
-    )
-    def join(values):
-      def join_replica(values):
-        context = tf.distribute.get_replica_context()
-        # An argument has no device, by which TensorFlow finds the others.
-        return context.all_gather(tf.identity(values), axis=0)
-
-      joined = strategy.run(join_replica, (values,))
-      return strategy.experimental_local_results(joined)[0]
-
-    self._add_up, self._join = add_up, join
+    self._add_up = _make_add_up(strategy, self._num_local)
+    self._join = _make_join(strategy)
 
   @property
   def is_chief(self) -> bool:
@@ -209,7 +198,10 @@ class Workers:
       yield
       return
     with program.StopSignals() as self._stop:
-      yield
+      try:
+        yield
+      finally:
+        self._stop = None
 
   @contextlib.contextmanager
   def sharing(self, notes: Notes) -> Iterator[None]:
@@ -230,6 +222,11 @@ class Workers:
 
     Returns:
       [count, len(values)] float64, the numbers of each worker.
+
+    Raises:
+      KeyboardInterrupt, SystemExit: one has got a signal, where they stop
+        together.
+      UserError: of the `check` of what they share.
     """
     if self.count == 1:
       return np.array([values], np.float64)
@@ -269,6 +266,9 @@ class Workers:
 
     Args:
       data: of any length.
+
+    Returns:
+      The data of each worker.
     """
     lengths = self.agree([len(data)])[:, 0]
     if self.count == 1 or not lengths.any():
@@ -279,7 +279,7 @@ class Workers:
     """As `gather`, where all know the [count] lengths."""
     num_words = -(-int(lengths.max()) // 8)
     words = np.frombuffer(data.ljust(8 * num_words, b"\0"), np.int64)
-    # Of the replicas of a worker, the first speaks for it.
+    # All replicas of a worker have given the same.
     table = self._join(words).numpy().reshape(-1, num_words)[:: self._num_local]
     return [
       row.tobytes()[: int(length)]
@@ -289,7 +289,10 @@ class Workers:
   def collect(
     self, items: Iterable[Sequence[np.ndarray]]
   ) -> Iterator[Sequence[np.ndarray]]:
-    """Gives the chief what all workers have; the others get nothing.
+    """Gives the chief what all workers have, item by item, in step.
+
+    The others get nothing. (But all of it goes to all of them: TensorFlow has
+    nothing else.)
 
     Args:
       items: this worker's, as many as there are; each some arrays.
@@ -383,6 +386,46 @@ class Workers:
     return tf.nest.map_structure(part, batch)
 
 
+def _make_add_up(strategy: tf.distribute.Strategy, num_local: int):
+  """A function that adds up [n] float64 of the workers.
+
+  Args:
+    strategy: with all their replicas.
+    num_local: replicas of each worker, of which the first speaks for it.
+  """
+
+  def add_up(values):
+    context = tf.distribute.get_replica_context()
+    speaks = context.replica_id_in_sync_group % num_local == 0
+    return context.all_reduce(
+      tf.distribute.ReduceOp.SUM, values * tf.cast(speaks, tf.float64)
+    )
+
+  return _run_in_replicas(strategy, add_up, tf.float64)
+
+
+def _make_join(strategy: tf.distribute.Strategy):
+  """A function that joins [n] int64 of all replicas, in their order."""
+
+  def join(values):
+    context = tf.distribute.get_replica_context()
+    # An argument has no device, by which TensorFlow finds the others.
+    return context.all_gather(tf.identity(values), axis=0)
+
+  return _run_in_replicas(strategy, join, tf.int64)
+
+
+def _run_in_replicas(strategy, function, dtype):
+  """A function of a vector, with the result that all replicas have."""
+
+  @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], dtype)])
+  def run(values):
+    results = strategy.run(function, (values,))
+    return strategy.experimental_local_results(results)[0]
+
+  return run
+
+
 def _pack(arrays: Sequence[np.ndarray]) -> bytes:
   """Arrays as bytes, never none."""
   buffer = io.BytesIO()
@@ -401,11 +444,17 @@ def _unpack(data: bytes) -> list[np.ndarray]:
 def start(task: Task, timeout_secs: float) -> Workers:
   """Meets the other workers of a task; before TensorFlow does anything else.
 
-  Ends the process with an error if one of them does not come in time.
-
   Args:
     task: from `read_task`; of a worker.
-    timeout_secs: how long to wait.
+    timeout_secs: how long to wait. If they all come, and one of them is gone
+      before TensorFlow has met it, the process ends after that time again.
+
+  Returns:
+    All of them; or this one alone.
+
+  Raises:
+    UserError: one of them does not come in time, or this one's address cannot
+      be listened at.
   """
   if not task.addresses:
     os.environ.pop(TASK_VARIABLE, None)
@@ -424,6 +473,11 @@ def start(task: Task, timeout_secs: float) -> Workers:
     len(task.addresses),
   )
   _wait_for_others(task, timeout_secs)
+  logging.info(
+    "All are there, and join. Should one not answer now, this ends after %g s "
+    "with the word 'Timeout' and a stack: start all workers again then.",
+    timeout_secs,
+  )
   with _signals_that_end(), _time_limit(timeout_secs):
     try:
       strategy = tf.distribute.MultiWorkerMirroredStrategy()
@@ -481,16 +535,15 @@ def _wait_for_others(task: Task, timeout_secs: float):
 def _listening(address: str) -> Iterator[None]:
   """Listens at this worker's address, until TensorFlow does so."""
   host, _, port = address.rpartition(":")
+  # As TensorFlow, on all interfaces: the name may be that of a gateway, or, as
+  # a machine's own name often, lead to it alone.
+  name = host if host in ("localhost", "127.0.0.1") else ""
   try:
-    # The name may be that of a gateway, which is no interface of this machine.
-    for name in (host, ""):
-      with contextlib.suppress(socket.gaierror):
-        server = socket.create_server((name, int(port)), backlog=1024)
-        break
+    server = socket.create_server((name, int(port)), backlog=1024)
   except (OSError, ValueError, OverflowError) as error:
     raise UserError(
       f"This worker's address in {TASK_VARIABLE}, {address!r}, cannot be "
-      f"listened at: {utils.error_text(error)}."
+      f"listened at: {getattr(error, 'strerror', None) or error}."
     ) from error
   with server:
     yield
@@ -544,9 +597,9 @@ def clear_errors(workers: Workers) -> Iterator[None]:
 
 
 def _lost_worker(error: Exception) -> UserError:
-  first_line = str(error).strip().splitlines()[-1]
+  cause = _LOSS_CAUSE.search(str(error))
   return UserError(
     "Another worker has ended or cannot be reached; its own messages say why. "
-    "Start all workers again: training goes on from the last checkpoint. "
-    f"(TensorFlow says: {first_line[:200]})"
+    "Start all workers again; a training goes on from its last checkpoint."
+    + (f" (TensorFlow says: {cause[1][:200]})" if cause else "")
   )

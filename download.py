@@ -212,7 +212,7 @@ def parse_shards(text: str | None) -> Fraction | slice | None:
   Raises:
     UserError: it is neither.
   """
-  if not text:
+  if text is None:
     return None
   if match := re.fullmatch(r"(\d+)-(\d+)", text):
     first, last = map(int, match.groups())

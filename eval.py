@@ -80,6 +80,7 @@ def main() -> int:
   if not cluster.has_work(task):
     return 0
   with cluster.joined(task, FLAGS.worker_timeout_secs) as workers:
+    experiment.check_same_flags(workers)
     evaluate_with(workers)
   return 0
 
@@ -103,6 +104,7 @@ def evaluate_with(workers: cluster.Workers):
       FLAGS.num_readers,
       left_out=left_out,
     )
+    experiment.check_same_shards(workers, shards, "eval_data_pattern")
     batches = reader.evaluation_batches(
       shards,
       FLAGS.batch_size,
@@ -122,11 +124,15 @@ def evaluate_with(workers: cluster.Workers):
 def wait_for_model(train_dir: str):
   """Waits for a trainer that was started at the same time, but not for ever.
 
-  A train dir that is mistyped shows after half a minute.
+  A train dir that is mistyped shows after half a minute, or the time that is
+  given to the trainer's workers.
   """
-  deadline = time.monotonic() + _PATIENCE_SECS
+  patience = _PATIENCE_SECS
+  if FLAGS["worker_timeout_secs"].present:
+    patience = max(patience, FLAGS.worker_timeout_secs)
+  deadline = time.monotonic() + patience
   while not experiment.has_model(train_dir) and time.monotonic() < deadline:
-    if deadline - time.monotonic() > _PATIENCE_SECS - _POLL_SECS:
+    if deadline - time.monotonic() > patience - _POLL_SECS:
       logging.info("Waiting for a trainer to begin in %s ...", train_dir)
     time.sleep(_POLL_SECS)
 

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import sys
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -248,8 +249,47 @@ def define_train_dir_flags():
 def use_job_dir():
   """Sets --train_dir from --job-dir where only that is given."""
   job_dir = flags.FLAGS["job-dir"].value
-  if job_dir and not flags.FLAGS["train_dir"].present:
+  train_dir = flags.FLAGS["train_dir"]
+  if job_dir and not (train_dir.present and train_dir.value):
     flags.FLAGS.train_dir = job_dir
+
+
+# Groups of flags of which all workers need the same.
+_SHARED_GROUPS = ("Data", "Model", "Optimization", "Evaluation", "Output")
+
+
+def check_same_flags(workers: cluster.Workers):
+  """Makes sure that workers are the same program, with the same flags.
+
+  Paths may differ from machine to machine, but not whether they are given.
+
+  Raises:
+    UserError: they are not.
+  """
+  groups = flags.FLAGS.flags_by_module_dict()
+  values = {"program": os.path.basename(sys.argv[0])} | {
+    f"--{flag.name}": (
+      flag.value is not None
+      if flag.name.endswith(("_pattern", "_file"))
+      else flag.value
+    )
+    for group in _SHARED_GROUPS
+    for flag in groups.get(group, ())
+    if flag.name != "num_readers"
+  }
+  gathered = workers.gather(json.dumps(values).encode())
+  first, *others = map(json.loads, gathered)
+  different = {
+    name
+    for other in others
+    for name in {*first, *other}
+    if other.get(name) != first.get(name)
+  }
+  if different:
+    raise UserError(
+      "The workers were not started alike: they differ in "
+      f"{', '.join(sorted(different))}. Give each of them the same command."
+    )
 
 
 def _define_bad_record_flags():
@@ -525,6 +565,25 @@ def open_shards(
   if need_labels:
     check_labels(schema, flag_name)
   return shards, build_reader(config, schema, num_readers)
+
+
+def check_same_shards(
+  workers: cluster.Workers, shards: Sequence[str], flag_name: str
+):
+  """Makes sure that all workers read the same files, wherever they lie.
+
+  Raises:
+    UserError: they do not, so that some would be left out or come twice.
+  """
+  names = "\n".join(map(os.path.basename, shards))
+  table = workers.agree([len(shards), zlib.crc32(names.encode())])
+  if (table != table[0]).any():
+    raise UserError(
+      f"--{flag_name}: the workers see different shards; this one has "
+      f"{len(shards)}, from {shards[0]!r} on, and in all they have "
+      f"{', '.join(f'{number:g}' for number in table[:, 0])}. Give each the "
+      "same files."
+    )
 
 
 def look_at_shards(

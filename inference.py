@@ -95,9 +95,10 @@ def main() -> int:
   """Predicts as the flags say; returns the exit code."""
   experiment.use_job_dir()
   task = cluster.read_task()
-  if not cluster.has_work(task):
+  if not cluster.has_work(task, [cluster.WORKER]):
     return 0
   with cluster.joined(task, FLAGS.worker_timeout_secs) as workers:
+    experiment.check_same_flags(workers)
     infer_with(workers)
   return 0
 
@@ -121,6 +122,7 @@ def infer_with(workers: cluster.Workers):
       need_labels=False,
       left_out=left_out,
     )
+    experiment.check_same_shards(workers, shards, "input_data_pattern")
     if FLAGS.output_file in shards:
       raise UserError(
         f"--output_file={FLAGS.output_file!r} is one of the shards to read. "

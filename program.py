@@ -228,11 +228,13 @@ class StopSignals:
   A second signal ends the program at once.
 
   Attributes:
-    received: the signal's number, or None.
+    received: the signal's number, or None. May be set to that of another
+      process; the first one that comes to this is not the second then.
   """
 
   def __init__(self):
     self.received: int | None = None
+    self._has_come = False
     self._previous = {}
 
   def __enter__(self):
@@ -253,9 +255,10 @@ class StopSignals:
 
   def _note(self, signum, frame):
     del frame
-    if self.received:
+    if self._has_come:
       os._exit(exit_code(signum))
-    self.received = signum
+    self._has_come = True
+    self.received = self.received or signum
 
 
 class ProgressDisplay:

@@ -54,6 +54,12 @@ _CONFIG_NAMES = tuple(
   field.name for field in dataclasses.fields(experiment.ExperimentConfig)
 )
 
+# What a trainer that is the evaluator hands over to eval.py.
+_EVALUATOR_FLAGS = (
+  *("train_dir", "eval_data_pattern", "num_readers", "jit_compile"),
+  *("on_bad_record", "max_bad_fraction", "worker_timeout_secs"),
+)
+
 
 def define_flags():
   """Defines the trainer's flags."""
@@ -222,6 +228,7 @@ def main() -> int:
   choose_devices(FLAGS.num_gpu)
   workers = cluster.start(task, FLAGS.worker_timeout_secs)
   with cluster.clear_errors(workers):
+    experiment.check_same_flags(workers)
     if workers.is_chief:
       return lead(workers, profile_steps)
     return follow(workers)
@@ -241,14 +248,14 @@ def become_evaluator():
   folder = os.path.dirname(os.path.abspath(__file__))
   os.environ.pop(cluster.TASK_VARIABLE)
   logging.info("This is the evaluator: it runs eval.py.")
-  os.execv(  # noqa: S606 Nothing of it is a user's but the two flags.
+  arguments = [
+    FLAGS[name].serialize()
+    for name in _EVALUATOR_FLAGS
+    if FLAGS[name].value is not None
+  ]
+  os.execv(  # noqa: S606 Nothing of it is a user's but these flags.
     sys.executable,
-    [
-      sys.executable,
-      os.path.join(folder, "eval.py"),
-      f"--train_dir={FLAGS.train_dir}",
-      f"--eval_data_pattern={FLAGS.eval_data_pattern}",
-    ],
+    [sys.executable, os.path.join(folder, "eval.py"), *arguments],
   )
 
 
@@ -309,6 +316,7 @@ def train_as_chief(
   )
   check_batch_size(config.batch_size, workers)
   workers.share(config.to_json())
+  experiment.check_same_shards(workers, shards, "train_data_pattern")
   reader = experiment.build_reader(config, schema, FLAGS.num_readers)
   model, optimizer, position = state = build_train_state(config, workers)
   validation_batches = open_validation(config, left_out)
@@ -376,6 +384,7 @@ def follow(workers: cluster.Workers) -> int:
   """
   shards = utils.list_shards(FLAGS.train_data_pattern, "train_data_pattern")
   config = experiment.ExperimentConfig.from_json(workers.share(None))
+  experiment.check_same_shards(workers, shards, "train_data_pattern")
   with noting_bad_records(workers) as left_out:
     schema = experiment.look_at_shards(shards, config.feature_names, left_out)
     reader = experiment.build_reader(config, schema, FLAGS.num_readers)
@@ -388,9 +397,12 @@ def follow(workers: cluster.Workers) -> int:
         if config.max_steps and state.position.step >= config.max_steps:
           break
         train_step(batch, other_videos)
-  logging.info("Worker %d has finished.", workers.index)
   workers.wait_for_all()
-  return program.exit_code(stop.received) if stop.received else 0
+  if stop.received:
+    logging.info("Stopped by signal %d.", stop.received)
+    return program.exit_code(stop.received)
+  logging.info("Worker %d has finished.", workers.index)
+  return 0
 
 
 class TrainState(NamedTuple):
@@ -641,8 +653,9 @@ def make_train_step(
     theirs, to a dict: "loss", without regularization;
     "regularization_loss", without that of the weights; and "learning_rate",
     scalars; "scores" and "labels", [batch, num_classes], and "weights",
-    [batch]. Scores are logits where the model has them, else predictions:
-    what is only logged now and then need not be computed in every step.
+    [batch], which are of this worker's part of the batch. Scores are logits
+    where the model has them, else predictions: what is only logged now and then
+    need not be computed in every step.
   """
   compute_gradients = make_gradient_function(
     config, model, loss, strategy.num_replicas_in_sync, jit_compile
@@ -677,8 +690,10 @@ def make_train_step(
     label_loss, penalty, *gradients = (
       strategy.experimental_local_results(values)[0] for values in sums
     )
-    update(gradients)
-    position.advance(whole(batch["epochs"]), weights, other_videos)
+    # Should another worker be lost now, nothing of the step is done.
+    with tf.control_dependencies([label_loss, *gradients]):
+      update(gradients)
+      position.advance(whole(batch["epochs"]), weights, other_videos)
     return {
       "loss": label_loss,
       "regularization_loss": penalty,

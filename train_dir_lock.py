@@ -216,14 +216,14 @@ class TrainDirLock:
       self._beat()
       if content is not None:
         self._delete_temporary_files()
+      self._thread.start()
     except BaseException:
-      if (
-        self._me and self._me.heartbeats
-      ):  # A signal came while it was written.
+      self._is_over.set()
+      # A signal may have come when it had been written.
+      if self._me and self._me.heartbeats:
         self._release()
       self._remove_made_folders()
       raise
-    self._thread.start()
     return self
 
   def __exit__(self, *unused_error):

@@ -1,6 +1,6 @@
 # Copyright 2026 The YouTube-8M suite authors.
 # SPDX-License-Identifier: Apache-2.0
-"""train.py as two workers on this machine, each with a CPU of its own.
+"""train.py as two workers on this machine, which share its CPUs out.
 
   python -m benchmarks.two_workers --max_steps=N, and train.py's other flags
 
@@ -23,8 +23,8 @@ def main(arguments: list[str]) -> int:
   cpus = sorted(os.sched_getaffinity(0))
   workers = []
   for index, environment in enumerate(_environments()):
-    # What is started from here stays on that CPU, too.
-    os.sched_setaffinity(0, {cpus[index % len(cpus)]})
+    # What is started from here stays on those CPUs, too.
+    os.sched_setaffinity(0, cpus[index::_COUNT] or cpus)
     output = None if index == 0 else subprocess.DEVNULL
     workers.append(
       subprocess.Popen(  # noqa: S603 Our own program.

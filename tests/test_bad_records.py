@@ -393,6 +393,21 @@ def test_news_of_other_workers(tmp_path, shards):
   assert [entry["record"] for entry in report["left_out"]] == [0, 7, 8]
 
 
+def test_faults_that_another_worker_met_count_as_records(report_path, shards):
+  chief = BadRecords(str(report_path), 1.0)
+  other = BadRecords(None, 1.0)
+  for left_out in (chief, other):
+    left_out.expect(shards, 1)
+    for shard in shards:
+      left_out.add_shard(shard, 5, 100)
+  other.leave_out_fault("b", fault(0, 60), None)  # Three records of 20 bytes.
+  with chief:
+    chief.add_news(other.take_news())
+  report = json.loads(report_path.read_text())
+  assert report["num_records"] == 5 * len(shards) + 3
+  assert report["num_left_out"] == 3
+
+
 def test_threads_count_once(report_path, shards):
   left_out = BadRecords(str(report_path), 1.0)
   left_out.expect(shards, 1)  # 4000 records.

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import program
 from program import UserError
@@ -88,9 +89,24 @@ class TestTask:
       (tf_config({"worker": HOSTS}, "boss"), "names 'boss'; the roles are"),
       (
         tf_config({"worker": HOSTS}, "worker", 3),
-        "says that this is worker 3, but there are 3 workers",
+        "worker 3, counted from 0, but its cluster has 3",
       ),
       (tf_config({"worker": HOSTS}, "worker", -1), "this is worker -1"),
+      # They would be the chief, the chief too, and another worker too.
+      (
+        tf_config({"chief": HOSTS[:1], "worker": HOSTS[1:]}, "worker", -1),
+        "this is worker -1",
+      ),
+      (tf_config({"worker": HOSTS}, "chief"), "chief 0, .* has 0 of that role"),
+      (
+        tf_config({"chief": HOSTS[:1], "worker": HOSTS[1:]}, "chief", 1),
+        "chief 1, .* has 1 of that role",
+      ),
+      (tf_config({"worker": HOSTS}), "has no task"),
+      (tf_config({"worker": "a:1"}, "worker"), "'a:1' should be a list"),
+      (tf_config({"worker": ["a", "b"]}, "worker"), "list of addresses, host"),
+      (tf_config({"worker": HOSTS}, ["worker"]), "names \"\\['worker'\\]\""),
+      (tf_config({"worker": HOSTS}, "worker", 0.5), "'0.5'"),
       (tf_config({"chief": HOSTS[:2]}, "chief"), "names 2 chiefs"),
       (
         tf_config({"worker": ["a:1", "a:1"]}, "worker"),
@@ -102,6 +118,19 @@ class TestTask:
     monkeypatch.setenv("TF_CONFIG", config)
     with pytest.raises(UserError, match=message):
       cluster.read_task()
+
+
+def test_any_name_of_this_machine_is_listened_at():
+  (address,) = free_addresses(1)
+  port = address.rpartition(":")[2]
+  with cluster._listening(f"gateway.invalid:{port}"):
+    assert cluster._is_listening(f"127.0.0.1:{port}")
+  with (
+    cluster._listening(address),
+    pytest.raises(UserError, match=f"'{address}', cannot be .*: Address al"),
+    cluster._listening(address),
+  ):
+    pass
 
 
 def video_ids(batches) -> list[bytes]:
@@ -350,6 +379,15 @@ class TestLostWorkers:
     stopped = f"Stopped by signal {signum:d}; step {step} is saved."
     assert stopped in results[0].stderr
 
+  def test_signals_to_all_stop_all(self, long_training, tmp_path):
+    started = long_training()
+    for process in reversed(started):
+      process.signal(signal.SIGTERM)
+      time.sleep(0.1)  # The chief has heard of the first by then.
+    results = [process.wait(timeout=30) for process in started]
+    assert [result.returncode for result in results] == [143, 143]
+    assert "is saved." in results[0].stderr
+
   def test_one_that_does_not_come_is_given_up(self, start_program, tmp_path):
     addresses = free_addresses(2)
     result = start_program(
@@ -412,13 +450,18 @@ class TestEvaluator:
     # A process of its own, as it becomes another program.
     train_dir = tmp_path / "model"
     shutil.copytree(trained_video.train_dir, train_dir)
+    with tf.io.TFRecordWriter(str(tmp_path / "bad.tfrecord")) as writer:
+      writer.write(b"bad")
     process = subprocess.Popen(
       [
         sys.executable,
         checkout / "train.py",
         "--train_data_pattern=any",
         f"--train_dir={train_dir}",
-        f"--eval_data_pattern={trained_video.shards.validate}",
+        f"--eval_data_pattern={trained_video.shards.validate},"
+        f"{tmp_path}/bad.tfrecord",
+        "--on_bad_record=skip",
+        "--max_bad_fraction=0.1",
       ],
       env={**os.environ, **self.ENV},
       stderr=subprocess.PIPE,

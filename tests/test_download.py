@@ -263,7 +263,7 @@ class TestShards:
       ("7-7", [7]),
       ("1/1", range(3844)),
       (".5", range(0, 3844, 2)),
-      ("", range(3844)),
+      (None, range(3844)),
     ],
   )
   def test_of_the_data_set(self, text, expected):

@@ -23,6 +23,7 @@ import pytest
 import tensorflow as tf
 
 import checkpoints
+import cluster
 import experiment
 import monitoring
 import train
@@ -630,11 +631,13 @@ class TestFollow:
       if checkpoints.step_of(path) in damaged:
         raise checkpoints.UnreadableError(path)
       evaluator.steps.append(checkpoints.step_of(path))
+      return evaluator.steps[-1]
 
     evaluator.restore = restore
     monkeypatch.setattr(checkpoints, "all_checkpoints", all_checkpoints)
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    program.follow("dir", evaluator)
+    alone = cluster.Workers(tf.distribute.get_strategy())
+    program.follow("dir", evaluator, alone)
     return evaluator.steps
 
   def test_each_new_one_is_evaluated(self, monkeypatch):

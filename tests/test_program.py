@@ -76,6 +76,14 @@ if __name__ == "__main__":
 '''
 
 
+def test_the_signal_of_another_process_is_not_the_first_of_this():
+  with program.StopSignals() as stop:
+    stop.received = signal.SIGTERM
+    os.kill(os.getpid(), signal.SIGINT)  # A second one would end the tests.
+    time.sleep(0.1)
+    assert stop.received == signal.SIGTERM
+
+
 @pytest.fixture(scope="module")
 def probe(tmp_path_factory):
   path = tmp_path_factory.mktemp("probe") / "probe.py"

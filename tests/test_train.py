@@ -12,6 +12,7 @@ import pathlib
 import re
 import shutil
 import signal
+import time
 
 import program
 from program import UserError
@@ -567,6 +568,23 @@ class Run:
 
 
 class TestTrainStep:
+  def test_a_step_that_fails_is_not_counted(self, monkeypatch):
+    def fail():
+      time.sleep(0.3)  # All that does not wait for it has been done by then.
+      raise ValueError("lost")
+
+    def label_losses(loss, outputs, labels):
+      del loss, labels
+      failed = tf.numpy_function(fail, [], tf.float32)
+      return outputs["predictions"][:, 0] * failed
+
+    monkeypatch.setattr(experiment, "label_losses", label_losses)
+    run = Run()
+    with pytest.raises(tf.errors.OpError, match="lost"):
+      run.train_step(run.batch)
+    values = [int(variable) for variable in run.position.variables]
+    assert values == [0, 0, 0, 0]
+
   @pytest.mark.parametrize("clip", [0.0, 0.3, 100.0])
   def test_each_variable_is_clipped_by_itself(self, clip):
     run = Run(clip_gradient_norm=clip)

@@ -612,6 +612,22 @@ def test_a_signal_while_it_is_written_removes_it(tmp_path, monkeypatch):
   assert list(tmp_path.iterdir()) == []
 
 
+def test_a_signal_while_its_heart_starts_removes_it(tmp_path):
+  lock = quick_lock(tmp_path / "made")
+  start = lock._thread.start
+
+  def start_and_stop():
+    start()
+    raise KeyboardInterrupt
+
+  lock._thread.start = start_and_stop
+  with pytest.raises(KeyboardInterrupt):
+    lock.__enter__()
+  assert list(tmp_path.iterdir()) == []
+  lock._thread.join(timeout=10)
+  assert not lock._thread.is_alive()
+
+
 @needs_proc
 class TestTrainers:
   """Real trainers, which find each other."""

@@ -137,6 +137,40 @@ def test_bad_records_of_all_workers_count_together(
   assert [path.name for path in tmp_path.iterdir()] == ["p.bad_records.json"]
 
 
+@pytest.mark.parametrize(
+  ("own", "message"),
+  [
+    ("--top_k=7", "they differ in --top_k. Give each"),
+    ("--vocabulary_file=v.csv", "they differ in --vocabulary_file. Give each"),
+    (
+      "--input_data_pattern={folder}/0*,{folder}/1*",
+      "--input_data_pattern: the workers see different shards; this one has",
+    ),
+  ],
+)
+def test_workers_that_were_not_started_alike(
+  own, message, start_workers, trained_video, bad_shards, tmp_path
+):
+  own = own.format(folder=pathlib.Path(bad_shards).parent)
+  started = start_workers(
+    2,
+    "inference",
+    f"--train_dir={trained_video.train_dir}",
+    f"--input_data_pattern={bad_shards}",
+    f"--output_file={tmp_path}/p.csv",
+    "--on_bad_record=skip",
+    "--max_bad_fraction=0.5",
+    changes={1: [own]},
+  )
+  for process in started:
+    result = process.wait()
+    assert result.returncode == 1
+    *_, error = result.stderr.splitlines()
+    assert error.startswith("inference.py: error: ")
+    assert message in error
+  assert not (tmp_path / "p.csv").exists()
+
+
 @pytest.fixture
 def following(start_workers, model_dir, video_shards):
   """Two workers that have evaluated a checkpoint and wait for the next."""

@@ -43,7 +43,7 @@ def _own_ports() -> range:
   return range(first + os.getpid() * 37 % 1_000, first + 2_000)
 
 
-_PORTS = iter(_own_ports())
+_PORTS = itertools.cycle(_own_ports())
 
 
 def start(start_program, count, name, *flags, changes=()) -> list:
