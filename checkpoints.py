@@ -11,10 +11,12 @@ import math
 import os
 import re
 import time
+from collections.abc import Sequence
 
 from program import UserError
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -61,6 +63,9 @@ class Position(tf.Module):
     num_examples: int64 variable, videos trained on.
     epoch: int64 variable, the pass over the data that is under way.
     epoch_videos: int64 variable, records of that pass that were read for it.
+    counters: these four.
+    places: [workers, 2] int64 variable, of several workers: the pass of each,
+      and how many records it has read for it, as their parts differ in size.
 
   Args:
     num_workers: how many train together, each on a part of the data. The
@@ -70,9 +75,14 @@ class Position(tf.Module):
   def __init__(self, num_workers: int = 1):
     super().__init__()
     self._num_workers = num_workers
-    self.step, self.num_examples, self.epoch, self.epoch_videos = (
+    self.counters = [
       tf.Variable(0, trainable=False, dtype=tf.int64, name=name)
       for name in ("step", "num_examples", "epoch", "epoch_videos")
+    ]
+    self.step, self.num_examples, self.epoch, self.epoch_videos = self.counters
+    # Restored with any number of rows.
+    self.places = tf.Variable(
+      tf.zeros([1, 2], tf.int64), False, shape=[None, 2], name="places"
     )
 
   def advance(self, epochs, weights, other_videos=0):
@@ -98,8 +108,8 @@ class Position(tf.Module):
   def check(self):
     """Raises a DamagedError if no run can have come to this."""
     for variable in self.variables:
-      value = int(variable.numpy())
-      if not 0 <= value < 10**18:
+      value = variable.numpy()
+      if not np.all((value >= 0) & (value < 10**18)):
         raise checkpoint_files.DamagedError(
           f"its {variable.name.split(':')[0]} is {value}"
         )
@@ -108,6 +118,16 @@ class Position(tf.Module):
     """Notes that all passes are done, so that no data is read to find out."""
     self.epoch.assign(num_epochs)
     self.epoch_videos.assign(0)
+    self.note_places([])
+
+  def note_places(self, places: Sequence[tuple[int, int]]):
+    """Sets `places`; none where there is one worker."""
+    self.places.assign(places or [(0, 0)])
+
+  def read_places(self) -> list[tuple[int, int]]:
+    """The rows of `places`; none where there is one worker."""
+    rows = [(int(epoch), int(videos)) for epoch, videos in self.places.numpy()]
+    return rows if len(rows) > 1 else []
 
 
 class Saver:

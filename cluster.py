@@ -130,6 +130,28 @@ def _make_task(role: str, index: int, cluster: dict[str, list[str]]) -> Task:
   return Task(WORKER, offset + index, addresses)
 
 
+class Place(NamedTuple):
+  """How far a worker has come in its part of the data.
+
+  Attributes:
+    epoch: the pass that is under way.
+    videos: how many of its records the worker has read for it.
+  """
+
+  epoch: int
+  videos: int
+
+  def after(self, epochs: np.ndarray) -> "Place":
+    """The place behind a batch.
+
+    Args:
+      epochs: [batch] int, as `checkpoints.Position.advance` has them.
+    """
+    last = max(int(epochs.max()), self.epoch)
+    before = self.videos if last == self.epoch else 0
+    return Place(last, before + int(np.count_nonzero(epochs == last)))
+
+
 def has_work(task: Task, roles: Sequence[str] = (WORKER, EVALUATOR)) -> bool:
   """Whether a task is of one of these roles; says so if it is not."""
   if task.role in roles:
@@ -238,6 +260,7 @@ class Workers:
     self._tell(news, table[:, -2])
     if signum := int(table[:, -1].max()):
       self._stop = None  # Once; the block may still have to agree on its end.
+      self.make_sure_all_know()
       program.raise_signal(signum)
     return table[:, :-2]
 
@@ -245,12 +268,22 @@ class Workers:
     """Tells the others what is new; `lengths` says how much each has to say."""
     if not lengths.any():
       return
-    of_all = self._gather(news, lengths)
-    if self._notes:
-      for index, others in enumerate(of_all):
-        if others and index != self.index:
-          self._notes.add_news(others)
-      self._notes.check()
+    for index, others in enumerate(self._gather(news, lengths)):
+      if self._notes and others and index != self.index:
+        self._notes.add_news(others)
+    self._check_notes()
+
+  def _check_notes(self):
+    """Raises the UserError of the notes' `check`, in all workers or in none."""
+    error = None
+    try:
+      if self._notes:  # One may have begun to note, and another not yet.
+        self._notes.check()
+    except UserError as own_error:
+      error = own_error
+    if self._add_up(np.array([float(bool(error))])).numpy().any():
+      self.make_sure_all_know()
+      raise error or UserError("Another worker stops; its messages say why.")
 
   def share(self, text: str | None) -> str:
     """The chief's text; what the others give is not looked at."""
@@ -258,8 +291,20 @@ class Workers:
     return self.gather(codes)[0].decode()
 
   def wait_for_all(self):
-    """Returns once every worker has come here."""
+    """Returns once every worker has come here; they may end then."""
     self.agree([0])
+    self.make_sure_all_know()
+
+  def make_sure_all_know(self):
+    """To be called by all before they end because of what they agreed on.
+
+    What this worker has sent the others may still be under way when it has all
+    it needs itself, and would not arrive if it ended. Of this second time, all
+    that counts is that everyone has come to it: the first is over then.
+    """
+    if self.count > 1:
+      with contextlib.suppress(*_LOST_WORKER_ERRORS):
+        self._add_up(np.zeros(1))
 
   def gather(self, data: bytes) -> list[bytes]:
     """Gives all workers what each of them has, in the order of their numbers.
@@ -336,21 +381,23 @@ class Workers:
       variable.assign(value)
 
   def in_step(
-    self, batches, stop: program.StopSignals
-  ) -> Iterator[tuple[dict, tf.Tensor | float]]:
+    self, batches, place: Place, stop: program.StopSignals
+  ) -> Iterator[tuple[dict, tf.Tensor | float, list[Place]]]:
     """Batches, as long as any worker has one and none was told to stop.
 
     A worker without data goes on with batches without videos.
 
     Args:
       batches: `sources.Batches`, this worker's part of the data.
+      place: where they begin in it.
       stop: the signals; has the one that another worker got, too.
 
     Yields:
-      A batch; and how many videos the others have in theirs, a scalar.
+      A batch; how many videos the others have in theirs, a scalar; and the
+      places of all behind it, none where there is one worker.
     """
     if self.count == 1:
-      yield from ((batch, 0.0) for batch in stop.until_received(batches))
+      yield from ((batch, 0.0, []) for batch in stop.until_received(batches))
       return
     iterator = iter(batches)
     while True:
@@ -359,14 +406,16 @@ class Workers:
       if is_end:
         batch = batches.blank()
       num_videos = np.count_nonzero(batch["weights"])
-      table = self.agree([num_videos, is_end, stop.received or 0])
+      place = place.after(np.asarray(batch["epochs"]))
+      table = self.agree([num_videos, is_end, stop.received or 0, *place])
       if signum := int(table[:, 2].max()):
         stop.received = stop.received or signum
         return
       if table[:, 1].all():
         return
       other_videos = table[:, 0].sum() - num_videos
-      yield self._split(batch), tf.constant(other_videos, tf.float32)
+      places = [Place(*map(int, row)) for row in table[:, 3:]]
+      yield self._split(batch), tf.constant(other_videos, tf.float32), places
 
   def _split(self, batch: dict) -> dict:
     """A batch's parts for this worker's replicas."""

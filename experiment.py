@@ -286,6 +286,7 @@ def check_same_flags(workers: cluster.Workers):
     if other.get(name) != first.get(name)
   }
   if different:
+    workers.make_sure_all_know()
     raise UserError(
       "The workers were not started alike: they differ in "
       f"{', '.join(sorted(different))}. Give each of them the same command."
@@ -578,6 +579,7 @@ def check_same_shards(
   names = "\n".join(map(os.path.basename, shards))
   table = workers.agree([len(shards), zlib.crc32(names.encode())])
   if (table != table[0]).any():
+    workers.make_sure_all_know()
     raise UserError(
       f"--{flag_name}: the workers see different shards; this one has "
       f"{len(shards)}, from {shards[0]!r} on, and in all they have "

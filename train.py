@@ -11,6 +11,7 @@ resumes from its latest checkpoint. README.md has more examples.
 
 import dataclasses
 import fnmatch
+import json
 import os
 import re
 import secrets
@@ -327,7 +328,7 @@ def train_as_chief(
       left_out.forget_earlier_runs()
 
   saver = open_saver(config, lock, model, optimizer, position)
-  batches, train_step = open_training(
+  batches, place, train_step = open_training(
     config, shards, reader, schema, state, left_out, workers
   )
   total_steps = estimate_steps(config, shards, schema.record_bytes)
@@ -335,6 +336,7 @@ def train_as_chief(
     config=config,
     workers=workers,
     batches=batches,
+    place=place,
     train_step=train_step,
     position=position,
     saver=saver,
@@ -389,11 +391,11 @@ def follow(workers: cluster.Workers) -> int:
     schema = experiment.look_at_shards(shards, config.feature_names, left_out)
     reader = experiment.build_reader(config, schema, FLAGS.num_readers)
     state = build_train_state(config, workers)
-    batches, train_step = open_training(
+    batches, place, train_step = open_training(
       config, shards, reader, schema, state, left_out, workers
     )
     with program.StopSignals() as stop:
-      for batch, other_videos in workers.in_step(batches, stop):
+      for batch, other_videos, _ in workers.in_step(batches, place, stop):
         if config.max_steps and state.position.step >= config.max_steps:
           break
         train_step(batch, other_videos)
@@ -448,13 +450,15 @@ def open_training(config, shards, reader, schema, state, left_out, workers):
   """What each worker trains on, and with what, from the chief's state on.
 
   Returns:
-    The batches of its part of the data, and the function that trains on one.
+    The batches of its part of the data, where they begin in it, and the
+    function that trains on one.
   """
   model, optimizer, position = state
   variables = [*model.variables, *optimizer.variables]
-  workers.copy_from_chief([*variables, *position.variables])
+  workers.copy_from_chief([*variables, *position.counters])
+  place = find_place(config, position, workers)
   batches = training_batches(
-    config, shards, reader, schema, position, left_out, workers
+    config, shards, reader, schema, place, left_out, workers
   )
   train_step = make_train_step(
     config,
@@ -465,7 +469,22 @@ def open_training(config, shards, reader, schema, state, left_out, workers):
     workers.strategy,
     FLAGS.jit_compile,
   )
-  return batches, train_step
+  return batches, place, train_step
+
+
+def find_place(
+  config, position: checkpoints.Position, workers: cluster.Workers
+) -> cluster.Place:
+  """Where this worker's batches begin in its part of the data."""
+  places = json.loads(workers.share(json.dumps(position.read_places())))
+  position.note_places([])
+  if len(places) == workers.count:  # As many go on as have stopped.
+    return cluster.Place(*places[workers.index])
+  # What is saved is of one that had the largest part, times their number.
+  videos = int(position.epoch_videos.numpy()) // workers.count
+  largest = -(-config.batch_size // workers.count)
+  videos = videos * workers.part_of(config.batch_size) // largest
+  return cluster.Place(int(position.epoch.numpy()), videos)
 
 
 def check_batch_size(batch_size: int, workers: cluster.Workers):
@@ -504,6 +523,7 @@ class TrainingRun:
     config: the configuration.
     workers: which train together.
     batches: this worker's batches (readers.py).
+    place: where they begin in its part of the data.
     train_step: made by `make_train_step`.
     position: how far the run has come.
     saver: writes the checkpoints.
@@ -515,6 +535,7 @@ class TrainingRun:
   config: experiment.ExperimentConfig
   workers: cluster.Workers
   batches: readers.Batches
+  place: cluster.Place
   train_step: Callable[..., dict]
   position: checkpoints.Position
   saver: checkpoints.Saver
@@ -564,13 +585,16 @@ def training_loop(run: TrainingRun, stop: program.StopSignals):
   """
   step, outcome = int(run.position.step.numpy()), None
   try:
-    for batch, other_videos in run.workers.in_step(run.batches, stop):
+    for batch, other_videos, places in run.workers.in_step(
+      run.batches, run.place, stop
+    ):
       if run.config.max_steps and step >= run.config.max_steps:
         break
       run.logger.log_graph(run.train_step, batch, other_videos)
       with run.profiler.step(step + 1):
         outcome = run.train_step(batch, other_videos)
       step += 1
+      run.position.note_places(places)
       run.logger.observe(step, outcome)
       if run.logger.is_due(step):
         run.logger.log(step, outcome)
@@ -604,30 +628,23 @@ def save(run: TrainingRun, step: int, outcome: dict):
 
 
 def training_batches(
-  config, shards, reader, schema, position, left_out, workers
+  config, shards, reader, schema, place: cluster.Place, left_out, workers
 ):
   """The batches that are left to this worker to train on."""
-  first_epoch = int(position.epoch.numpy())
-  batch_size = workers.part_of(config.batch_size)
-  # Saved is what the chief has had, which has the largest part, times their
-  # number.
-  chiefs_videos = int(position.epoch_videos.numpy()) // workers.count
-  largest = -(-config.batch_size // workers.count)
-  skip_videos = chiefs_videos * batch_size // largest
-  if skip_videos:
+  if place.videos:
     logging.info(
       "Passing over the first %d videos of epoch %d, which are done.",
-      skip_videos,
-      first_epoch,
+      place.videos,
+      place.epoch,
     )
   batches = reader.training_batches(
     shards,
-    batch_size,
+    workers.part_of(config.batch_size),
     config.num_epochs,
     config.seed,
     schema.record_bytes,
-    first_epoch,
-    skip_videos,
+    place.epoch,
+    place.videos,
     left_out,
     sources.Part(workers.index, workers.count),
   )

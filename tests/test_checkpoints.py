@@ -92,12 +92,22 @@ def test_position_advances(batches, in_graph):
     ) == expected
 
 
+def test_places():
+  position = checkpoints.Position()
+  assert position.read_places() == []
+  position.note_places([(1, 20), (0, 7)])
+  assert position.read_places() == [(1, 20), (0, 7)]
+  position.note_places([])
+  assert position.read_places() == []
+
+
 def test_everything_comes_back(tmp_path):
   model, position = dense_model(), checkpoints.Position()
   optimizer = keras.optimizers.Adam(0.1)
   optimizer.build(model.trainable_variables)
   optimizer.apply([tf.ones_like(v) for v in model.trainable_variables])
   position.advance(tf.constant([2, 2]), tf.constant([1.0, 1.0]))
+  position.note_places([(2, 1), (1, 9)])
   saver = checkpoints.Saver(
     str(tmp_path), model, 5, optimizer=optimizer, position=position
   )
@@ -123,6 +133,7 @@ def test_everything_comes_back(tmp_path):
     np.testing.assert_array_equal(new, old)
   assert int(resumed.epoch) == 2
   assert int(resumed.epoch_videos) == 2
+  assert resumed.read_places() == [(2, 1), (1, 9)]
   # The step that was restored need not be saved again.
   assert not saver.save(7)
   assert saver.save(8)

@@ -3,6 +3,7 @@
 """Several workers: their part in a job, their parts of the data, training."""
 
 import collections
+import itertools
 import os
 import shutil
 import signal
@@ -216,8 +217,10 @@ class TestAlone:
     workers = cluster.Workers(tf.distribute.get_strategy())
     stop = program.StopSignals()
     seen = []
-    for batch, others in workers.in_step(range(9), stop):
+    place = cluster.Place(0, 0)
+    for batch, others, places in workers.in_step(range(9), place, stop):
       seen.append((batch, others))
+      assert places == []
       if batch == 1:
         stop.received = signal.SIGTERM
     assert seen == [(0, 0.0), (1, 0.0)]
@@ -552,6 +555,55 @@ def test_frame_level_training(count, start_workers, frame_shards, tmp_path):
     result = process.wait()
     assert result.returncode == 0, result.stderr
   assert_same_training(folder, frame_shards, count)
+
+
+def test_workers_go_on_where_each_of_them_stopped(start_workers, tmp_path):
+  # 41 shards of uneven sizes, which two workers divide: 21 shards and 20.
+  shards = write_shards(tmp_path, 41, num_videos=205)
+  for path in shards[::3]:
+    record, *_ = tf.data.TFRecordDataset(path).as_numpy_iterator()
+    with tf.io.TFRecordWriter(path) as writer:
+      writer.write(record)
+  reader, schema = open_shards(shards)
+  num_videos = len(video_ids(reader.evaluation_batches(shards, 64)))
+  flags = [
+    f"--train_data_pattern={tmp_path}/*.tfrecord",
+    f"--train_dir={tmp_path}/model",
+    "--num_classes=25",
+    "--batch_size=9",
+    "--num_epochs=3",
+    "--seed=3",
+  ]
+  # The first run is in its second pass when it stops.
+  for more in (["--max_steps=20"], ["--max_steps=10000"]):
+    started = start_workers(2, "train", *flags, *more)
+    for process in started:
+      result = process.wait()
+      assert result.returncode == 0, result.stderr
+    if more == ["--max_steps=20"]:
+      places = saved_position(tmp_path / "model").read_places()
+      assert len(places) == 2
+      # Each has read what the part of its batches was.
+      parts = [
+        reader.training_batches(
+          shards, size, 3, 3, schema.record_bytes, part=Part(index, 2)
+        )
+        for index, size in enumerate([5, 4])
+      ]
+      for place, part in zip(places, parts, strict=True):
+        read = np.concatenate([b["epochs"] for b in itertools.islice(part, 20)])
+        epoch = read.max()
+        assert place == (epoch, np.count_nonzero(read == epoch))
+  position = saved_position(tmp_path / "model")
+  assert position.num_examples.numpy() == 3 * num_videos
+  assert position.read_places() == []
+
+
+def saved_position(folder) -> checkpoints.Position:
+  path = checkpoints.latest_checkpoint(str(folder))
+  position = checkpoints.Position()
+  tf.train.Checkpoint(position=position).restore(path).expect_partial()
+  return position
 
 
 @pytest.mark.soak

@@ -582,7 +582,7 @@ class TestTrainStep:
     run = Run()
     with pytest.raises(tf.errors.OpError, match="lost"):
       run.train_step(run.batch)
-    values = [int(variable) for variable in run.position.variables]
+    values = [int(variable) for variable in run.position.counters]
     assert values == [0, 0, 0, 0]
 
   @pytest.mark.parametrize("clip", [0.0, 0.3, 100.0])
