@@ -118,11 +118,16 @@ class Position(tf.Module):
     """Notes that all passes are done, so that no data is read to find out."""
     self.epoch.assign(num_epochs)
     self.epoch_videos.assign(0)
-    self.note_places([])
+    self.forget_places()
 
   def note_places(self, places: Sequence[tuple[int, int]]):
-    """Sets `places`; none where there is one worker."""
-    self.places.assign(places or [(0, 0)])
+    """Sets `places`, if there are any: one worker has none."""
+    if places:
+      self.places.assign(places)
+
+  def forget_places(self):
+    """As where there is one worker."""
+    self.places.assign([(0, 0)])
 
   def read_places(self) -> list[tuple[int, int]]:
     """The rows of `places`; none where there is one worker."""

@@ -477,7 +477,7 @@ def find_place(
 ) -> cluster.Place:
   """Where this worker's batches begin in its part of the data."""
   places = json.loads(workers.share(json.dumps(position.read_places())))
-  position.note_places([])
+  position.forget_places()
   if len(places) == workers.count:  # As many go on as have stopped.
     return cluster.Place(*places[workers.index])
   # What is saved is of one that had the largest part, times their number.

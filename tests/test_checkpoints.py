@@ -98,6 +98,8 @@ def test_places():
   position.note_places([(1, 20), (0, 7)])
   assert position.read_places() == [(1, 20), (0, 7)]
   position.note_places([])
+  assert position.read_places() == [(1, 20), (0, 7)]
+  position.forget_places()
   assert position.read_places() == []
 
 
