@@ -11,6 +11,7 @@ WORKDIR /opt/youtube-8m
 COPY setup.py ./
 RUN pip install --no-cache-dir '.[gpu]'
 COPY LICENSE README.md pyproject.toml *.py ./
+COPY tools ./tools
 RUN pip install --no-cache-dir --no-deps --force-reinstall .
 
 WORKDIR /tmp

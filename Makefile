@@ -28,7 +28,7 @@ help:
 install: $(INSTALLED)
 
 quickstart: $(INSTALLED)
-	$(VENV_PYTHON) quickstart.py
+	$(VENV_PYTHON) -m tools.quickstart
 
 # Most tests start programs and wait for them: two at a time take half as long.
 test: lint

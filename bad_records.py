@@ -11,7 +11,6 @@ import json
 import threading
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from program import UserError
 
@@ -19,6 +18,7 @@ from absl import logging
 
 import shard_files
 import utils
+from records import Problem
 
 REPORT_FILE = "bad_records.json"
 
@@ -27,18 +27,6 @@ _MOST_LINES = 20
 _WRITE_EVERY_SECS = 10.0
 # What tells one entry of a report from another.
 _KEY = ("shard", "record", "cause")
-
-
-class Problem(NamedTuple):
-  """What is wrong with a record.
-
-  Attributes:
-    cause: the kind of problem, in a few words that all of its kind share.
-    detail: what is wrong; to be shown after the names of shard and record.
-  """
-
-  cause: str
-  detail: str
 
 
 def place(shard: str, number: int, video_id: str | None = None) -> str:

@@ -2,12 +2,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints of a train dir: writing them, finding them, loading them.
 
-Only the trainer writes them. They are `tf.train.Checkpoint`s called
-`model.ckpt-STEP`. Which there are is found from the files in the folder.
+The state of a run, and where it is kept:
+
+| state | saved by | restored by | other workers | eval, inference |
+| --- | --- | --- | --- | --- |
+| weights | `Saver` | `Saver` | copied from the chief | `restore_model` |
+| optimizer | `Saver` | `Saver` | copied from the chief | not read |
+| position | `Saver` | `Saver` | copied from the chief | not read |
+| configuration | `Saver`, once | train.py | sent by the chief | read first |
+| bad records | `bad_records` | `bad_records` | gathered each pass | not read |
+
+The first three are in one checkpoint, so they are of the same step. What else a
+run has, averages of weights for instance, is one more argument of `Saver`. The
+configuration is `model_flags.json`, written before the first checkpoint; the
+counts of bad records are `bad_records.json`.
+
+Only the chief writes. A checkpoint is a `tf.train.Checkpoint` that is called
+`model.ckpt-STEP`; which ones there are is found from the names in the folder.
+Damage is found by reading: TensorFlow keeps a checksum of all that it writes.
 """
 
 import contextlib
-import math
 import os
 import re
 import time
@@ -20,31 +35,31 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-import checkpoint_files
 import utils
+from train_dir import CHECKPOINT_PREFIX, CHECKPOINT_STATE_FILE
 
-PREFIX = "model.ckpt"
-_STATE_FILE = "checkpoint"
 # All that a trainer calls anything: a checkpoint's files, the folder in which
 # they are written, and the one that TensorFlow writes them in by itself. More
 # digits would not fit into the step that TensorBoard shows.
 _NAME = re.compile(
-  re.escape(PREFIX) + r"-(?P<step>0|[1-9]\d{0,17})"
+  re.escape(CHECKPOINT_PREFIX) + r"-(?P<step>0|[1-9]\d{0,17})"
   r"(?P<rest>\.index|\.data-\d{5}-of-\d{5}|\.tmp|_temp)"
 )
-# Not those of a network or a memory that may be better in a minute: what is
-# taken for damaged is deleted later on.
-_SIGNS_OF_DAMAGE = (
-  tf.errors.DataLossError,
-  tf.errors.FailedPreconditionError,
-  tf.errors.InvalidArgumentError,
-  tf.errors.NotFoundError,
-  tf.errors.OutOfRangeError,
-  IndexError,
-  checkpoint_files.DamagedError,
+# Errors of a network, a memory or an account that may be better in a minute.
+# They are no damage: a damaged checkpoint is deleted after the next save.
+_TRANSIENT_ERRORS = (
+  tf.errors.AbortedError,
+  tf.errors.CancelledError,
+  tf.errors.DeadlineExceededError,
+  tf.errors.PermissionDeniedError,
+  tf.errors.ResourceExhaustedError,
+  tf.errors.UnauthenticatedError,
+  tf.errors.UnavailableError,
 )
-# Any checkpoint may have a tensor of this size; its description is one.
-_SMALL_BYTES = 2**24
+# What TensorFlow raises for damage; MemoryError, for a damaged size.
+_READ_ERRORS = (tf.errors.OpError, IndexError, MemoryError)
+# Name of a variable of the position in a checkpoint.
+_POSITION_KEY = "position/{}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 class DivergedError(UserError):
@@ -56,83 +71,104 @@ class UnreadableError(UserError):
 
 
 class Position(tf.Module):
-  """How far a run has come; saved with every checkpoint.
+  """How far a run has come, the same on all workers; saved with the weights.
 
   Attributes:
     step: int64 variable, optimizer steps done.
-    num_examples: int64 variable, videos trained on.
-    epoch: int64 variable, the pass over the data that is under way.
-    epoch_videos: int64 variable, records of that pass that were read for it.
-    counters: these four.
-    places: [workers, 2] int64 variable, of several workers: the pass of each,
-      and how many records it has read for it, as their parts differ in size.
-
-  Args:
-    num_workers: how many train together, each on a part of the data. The
-      position in the pass is that of this one, times their number.
+    num_examples: int64 variable, rows trained on.
+    passes: int64 variable, passes that are done.
+    steps_in_pass: int64 variable, steps done of the pass that is under way.
+    layout: [4] int64 variable, what `passes` and `steps_in_pass` depend on:
+      global batch size, number of workers, passes per epoch, and the CRC-32 of
+      the shards' names; zeros until `resume`.
   """
 
-  def __init__(self, num_workers: int = 1):
+  def __init__(self):
     super().__init__()
-    self._num_workers = num_workers
-    self.counters = [
-      tf.Variable(0, trainable=False, dtype=tf.int64, name=name)
-      for name in ("step", "num_examples", "epoch", "epoch_videos")
-    ]
-    self.step, self.num_examples, self.epoch, self.epoch_videos = self.counters
-    # Restored with any number of rows.
-    self.places = tf.Variable(
-      tf.zeros([1, 2], tf.int64), False, shape=[None, 2], name="places"
-    )
 
-  def advance(self, epochs, weights, other_videos=0):
-    """Counts a batch.
+    def counter(name, value=0):
+      return tf.Variable(value, trainable=False, dtype=tf.int64, name=name)
+
+    self.step = counter("step")
+    self.num_examples = counter("num_examples")
+    self.passes = counter("passes")
+    self.steps_in_pass = counter("steps_in_pass")
+    self.layout = counter("layout", [0, 0, 0, 0])
+
+  @property
+  def counters(self) -> list[tf.Variable]:
+    """All variables, in the order above."""
+    position = [self.step, self.num_examples, self.passes, self.steps_in_pass]
+    return [*position, self.layout]
+
+  def advance(self, num_rows: tf.Tensor):
+    """Counts a step; may be traced.
 
     Args:
-      epochs: [batch] int32, the passes that the records read for the batch
-        belong to, never falling; -1 where there were fewer.
-      weights: [batch] float32, 0 for rows without a video.
-      other_videos: scalar, videos that the other workers trained on.
+      num_rows: scalar, rows of all workers that are no padding.
     """
-    epochs = tf.cast(epochs, tf.int64)
-    last = tf.maximum(tf.reduce_max(epochs), self.epoch)
-    before = tf.where(tf.equal(last, self.epoch), self.epoch_videos, 0)
-    num_records = tf.math.count_nonzero(tf.equal(epochs, last))
-    num_records *= self._num_workers
-    num_videos = tf.math.count_nonzero(weights > 0)
-    self.epoch_videos.assign(before + num_records)
-    self.epoch.assign(last)
-    self.num_examples.assign_add(num_videos + tf.cast(other_videos, tf.int64))
     self.step.assign_add(1)
+    self.steps_in_pass.assign_add(1)
+    self.num_examples.assign_add(tf.cast(num_rows, tf.int64))
+
+  def finish_pass(self):
+    """Notes that the pass under way is done."""
+    self.passes.assign_add(1)
+    self.steps_in_pass.assign(0)
+
+  def resume(self, layout: Sequence[int]):
+    """Fits the position to how this run reads the data.
+
+    Where another layout was saved, the pass under way starts anew, at the same
+    fraction of the epoch, rounded down to whole passes.
+
+    Args:
+      layout: this run's, as the attribute has it.
+    """
+    saved = self.layout.numpy().tolist()
+    self.layout.assign(layout)
+    if any(saved) and saved != list(layout):
+      self.passes.assign(int(self.passes) * layout[2] // max(saved[2], 1))
+      self.steps_in_pass.assign(0)
+      logging.info(
+        "%s: pass %d starts anew.", _difference(saved, layout), self.passes
+      )
+
+  @staticmethod
+  def has_earlier(reader) -> bool:
+    """Whether the version before wrote a checkpoint, which `_open` gave."""
+    return reader.has_tensor(_POSITION_KEY.format("epoch"))
+
+  def take_earlier(self, reader):
+    """Takes what the version before saved, which had one pass per epoch."""
+    step, num_examples, epoch = (
+      reader.get_tensor(_POSITION_KEY.format(name))
+      for name in ("step", "num_examples", "epoch")
+    )
+    values = step, num_examples, epoch, 0, [0, 0, 1, 0]
+    for variable, value in zip(self.counters, values, strict=True):
+      variable.assign(value)
 
   def check(self):
-    """Raises a DamagedError if no run can have come to this."""
-    for variable in self.variables:
+    """Raises a DataLossError if no run can have come to this."""
+    for variable in self.counters:
       value = variable.numpy()
-      if not np.all((value >= 0) & (value < 10**18)):
-        raise checkpoint_files.DamagedError(
-          f"its {variable.name.split(':')[0]} is {value}"
-        )
+      if np.any((value < 0) | (value >= 10**18)):
+        name = variable.name.split(":")[0]
+        raise tf.errors.DataLossError(None, None, f"its {name} is {value}")
 
-  def complete(self, num_epochs: int):
-    """Notes that all passes are done, so that no data is read to find out."""
-    self.epoch.assign(num_epochs)
-    self.epoch_videos.assign(0)
-    self.forget_places()
 
-  def note_places(self, places: Sequence[tuple[int, int]]):
-    """Sets `places`, if there are any: one worker has none."""
-    if places:
-      self.places.assign(places)
-
-  def forget_places(self):
-    """As where there is one worker."""
-    self.places.assign([(0, 0)])
-
-  def read_places(self) -> list[tuple[int, int]]:
-    """The rows of `places`; none where there is one worker."""
-    rows = [(int(epoch), int(videos)) for epoch, videos in self.places.numpy()]
-    return rows if len(rows) > 1 else []
+def _difference(saved: Sequence[int], layout: Sequence[int]) -> str:
+  """Says how two layouts of a `Position` differ."""
+  if not saved[0]:
+    return "The checkpoint is of the version before"
+  names = ("batch size", "number of workers", "passes per epoch", "shards")
+  changed = [
+    name if name == "shards" else f"{name} {before} -> {now}"
+    for name, before, now in zip(names, saved, layout, strict=True)
+    if before != now
+  ]
+  return f"What a pass holds has changed ({', '.join(changed)})"
 
 
 class Saver:
@@ -151,6 +187,7 @@ class Saver:
       checkpoint is written, so that none is ever without it; or None.
     lock: something with `check()`, called before anything is changed in the
       folder, which raises a UserError if another trainer works there; or None.
+    position: that of the run; or None.
     **trackables: what else to save, by name.
   """
 
@@ -162,6 +199,7 @@ class Saver:
     save_every_secs: float = 0,
     config=None,
     lock=None,
+    position: Position | None = None,
     **trackables,
   ):
     self._directory = directory
@@ -172,8 +210,10 @@ class Saver:
     self._save_every_secs = save_every_secs
     self._last_save = time.monotonic()
     self._saved_step = None
-    self._trackables = trackables
-    self._checkpoint = tf.train.Checkpoint(model=model, **trackables)
+    self._position = position
+    self._trackables = {"model": model, **trackables}
+    parts = {"position": position} if position else {}
+    self._checkpoint = tf.train.Checkpoint(**self._trackables, **parts)
 
   def restore_latest(self) -> str | None:
     """Loads the latest checkpoint that can be read.
@@ -191,18 +231,14 @@ class Saver:
     unreadable = None
     for path in reversed(all_checkpoints(self._directory)):
       try:
-        _check_files(path, self._model)
-        self._checkpoint.restore(path).assert_consumed()
-        for trackable in self._trackables.values():
-          if isinstance(trackable, Position):
-            trackable.check()
-      except _SIGNS_OF_DAMAGE as error:
-        unreadable = unreadable or error
-        logging.warning("%s cannot be read: %s", path, _first_line(error))
-      except tf.errors.OpError as error:
+        self._restore(path)
+      except _TRANSIENT_ERRORS as error:
         raise UserError(
           f"{path!r} cannot be read now: {_first_line(error)} Start again."
         ) from error
+      except _READ_ERRORS as error:
+        unreadable = unreadable or error
+        logging.warning("%s cannot be read: %s", path, _first_line(error))
       except (AssertionError, ValueError) as error:
         raise UserError(
           f"{path!r} cannot be restored, it is of another model: "
@@ -219,6 +255,17 @@ class Saver:
         "--start_new_model to train from the start."
       ) from unreadable
     return None
+
+  def _restore(self, path: str):
+    """Loads a checkpoint, of this version of the suite or the one before."""
+    reader = _open(path)
+    if self._position and self._position.has_earlier(reader):
+      _restore_objects(tf.train.Checkpoint(**self._trackables), path)
+      self._position.take_earlier(reader)
+    else:
+      self._checkpoint.restore(path).assert_consumed()
+    if self._position:
+      self._position.check()
 
   def is_due(self) -> bool:
     """Whether it is time for the next checkpoint."""
@@ -240,26 +287,21 @@ class Saver:
     check_finite(step, self._model)
     self._check_lock()
     try:
-      self._save(step)
-    except UserError:
-      self._check_lock()  # That the folder has gone explains any failure.
-      raise
-    return True
-
-  def _save(self, step: int):
-    """Writes what a step's checkpoint needs, and deletes what it makes old."""
-    if self._config:
-      self._config.save(self._directory)
-      self._config = None
-    try:
+      if self._config:
+        self._config.save(self._directory)
+        self._config = None
       self._write(step)
-    except (*_SIGNS_OF_DAMAGE, tf.errors.OpError, OSError) as error:
+      self._saved_step = step
+      self.tidy(newer_too=True)
+    except (UserError, *_READ_ERRORS, OSError) as error:
+      self._check_lock()  # That the folder has gone explains any failure.
+      if isinstance(error, UserError):
+        raise
       raise UserError(
         f"The checkpoint of step {step} cannot be written to "
         f"{self._directory!r}: {utils.error_text(error)}"
       ) from error
-    self._saved_step = step
-    self.tidy(newer_too=True)
+    return True
 
   def _check_lock(self):
     if self._lock:
@@ -270,14 +312,13 @@ class Saver:
     # TensorFlow would make it, without all that belongs there.
     if not tf.io.gfile.exists(self._directory):
       raise OSError("the folder has vanished")
-    path = os.path.join(self._directory, f"{PREFIX}-{step}")
+    path = os.path.join(self._directory, f"{CHECKPOINT_PREFIX}-{step}")
     folder = f"{path}.tmp"
     if utils.exists(folder):
       utils.delete(folder)
     self._checkpoint.save_counter.assign_add(1)
     try:
-      self._checkpoint.write(os.path.join(folder, PREFIX))
-      _check_files(os.path.join(folder, PREFIX), self._model)
+      self._checkpoint.write(os.path.join(folder, CHECKPOINT_PREFIX))
       self._check_lock()  # Again: writing may have taken long.
       # It must not lie beside the data of another, even if both are damaged.
       if tf.io.gfile.exists(f"{path}.index"):
@@ -285,7 +326,7 @@ class Saver:
       for name in sorted(tf.io.gfile.listdir(folder)):  # "index" is the last.
         tf.io.gfile.rename(
           os.path.join(folder, name),
-          f"{path}{name.removeprefix(PREFIX)}",
+          f"{path}{name.removeprefix(CHECKPOINT_PREFIX)}",
           overwrite=True,
         )
     finally:
@@ -329,10 +370,12 @@ class Saver:
 
   def _write_state(self, steps: list[int]):
     """Writes `checkpoint`, by which TensorFlow's tools find checkpoints."""
-    names = [f'"{PREFIX}-{step}"' for step in steps]
+    names = [f'"{CHECKPOINT_PREFIX}-{step}"' for step in steps]
     lines = [f"model_checkpoint_path: {names[-1]}\n"]
     lines += [f"all_model_checkpoint_paths: {name}\n" for name in names]
-    with utils.replacing(os.path.join(self._directory, _STATE_FILE)) as file:
+    with utils.replacing(
+      os.path.join(self._directory, CHECKPOINT_STATE_FILE)
+    ) as file:
       file.write("".join(lines).encode())
 
 
@@ -366,27 +409,16 @@ def all_checkpoints(train_dir: str) -> list[str]:
     for match in matches
     if match and match["rest"] == ".index"
   }
-  return [os.path.join(train_dir, f"{PREFIX}-{step}") for step in sorted(steps)]
+  return [
+    os.path.join(train_dir, f"{CHECKPOINT_PREFIX}-{step}")
+    for step in sorted(steps)
+  ]
 
 
 def latest_checkpoint(train_dir: str) -> str | None:
   """The path of the last step's checkpoint, or None."""
   paths = all_checkpoints(train_dir)
   return paths[-1] if paths else None
-
-
-def has_checkpoint(train_dir: str) -> bool:
-  """Whether a folder has checkpoints, be they another program's.
-
-  Raises:
-    UserError: the folder cannot be listed.
-  """
-  names = utils.list_folder(train_dir)
-  data = {name.rpartition(".data-")[0] for name in names}
-  return _STATE_FILE in names or any(
-    name.endswith(".index") and name.removesuffix(".index") in data
-    for name in names
-  )
 
 
 def step_of(path: str) -> int:
@@ -403,10 +435,9 @@ def restore_model(model: keras.Model, path: str):
     UserError: it lacks some of the model's weights, or has others.
   """
   try:
-    _check_files(path, model)
-    status = tf.train.Checkpoint(model=model).restore(path).expect_partial()
-    status.assert_existing_objects_matched()
-  except (*_SIGNS_OF_DAMAGE, tf.errors.OpError) as error:
+    _open(path)
+    _restore_objects(tf.train.Checkpoint(model=model), path)
+  except _READ_ERRORS as error:
     raise UnreadableError(
       f"{path!r} cannot be read: {_first_line(error)}"
     ) from error
@@ -449,26 +480,32 @@ def restore_latest_model(model: keras.Model, train_dir: str) -> int:
   )
 
 
-def _check_files(path: str, model: keras.Model):
-  """Looks at a checkpoint's files before TensorFlow does.
+def _restore_objects(checkpoint: tf.train.Checkpoint, path: str):
+  """Loads the objects of `checkpoint`, and nothing else that is at `path`.
 
   Raises:
-    DamagedError: they are not those of a complete checkpoint.
-    tf.errors.OpError: one of them cannot be read.
-    ValueError: they hold too much to be of the model.
+    AssertionError, ValueError: they are not there, or of other shapes.
   """
-  largest = checkpoint_files.largest_tensor(path)
-  # What else is saved is no larger: slots of the optimizer, counters.
-  limit = max(
-    math.prod(weight.shape) * tf.as_dtype(weight.dtype).size
-    for weight in model.weights
-  )
-  if largest > max(limit, _SMALL_BYTES):
-    raise ValueError(
-      f"it holds a tensor of {largest:,} bytes, the model none of more than "
-      f"{limit:,}."
-    )
+  status = checkpoint.restore(path).expect_partial()
+  status.assert_existing_objects_matched()
+
+
+def _open(path: str):
+  """Opens a checkpoint as `tf.train.load_checkpoint` does.
+
+  Raises:
+    tf.errors.OpError, IndexError, MemoryError: it cannot be read.
+  """
+  # First as files: TensorFlow's reader gives transient errors and damage the
+  # same type.
+  folder, name = os.path.split(path)
+  for other in tf.io.gfile.listdir(folder or "."):
+    if other.startswith((f"{name}.index", f"{name}.data-")):
+      with tf.io.gfile.GFile(os.path.join(folder, other), "rb") as file:
+        file.read(1)
+  return tf.train.load_checkpoint(path)
 
 
 def _first_line(error: Exception) -> str:
-  return utils.error_text(error).splitlines()[0].rstrip(".") + "."
+  text = utils.error_text(error) or type(error).__name__
+  return text.splitlines()[0].rstrip(".") + "."

@@ -21,8 +21,8 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import program
 from program import UserError
@@ -30,7 +30,7 @@ from program import UserError
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags, logging
+from absl import logging
 
 TASK_VARIABLE = "TF_CONFIG"
 PARAMETER_SERVER, EVALUATOR, WORKER = "ps", "evaluator", "worker"
@@ -130,28 +130,6 @@ def _make_task(role: str, index: int, cluster: dict[str, list[str]]) -> Task:
   return Task(WORKER, offset + index, addresses)
 
 
-class Place(NamedTuple):
-  """How far a worker has come in its part of the data.
-
-  Attributes:
-    epoch: the pass that is under way.
-    videos: how many of its records the worker has read for it.
-  """
-
-  epoch: int
-  videos: int
-
-  def after(self, epochs: np.ndarray) -> "Place":
-    """The place behind a batch.
-
-    Args:
-      epochs: [batch] int, as `checkpoints.Position.advance` has them.
-    """
-    last = max(int(epochs.max()), self.epoch)
-    before = self.videos if last == self.epoch else 0
-    return Place(last, before + int(np.count_nonzero(epochs == last)))
-
-
 def has_work(task: Task, roles: Sequence[str] = (WORKER, EVALUATOR)) -> bool:
   """Whether a task is of one of these roles; says so if it is not."""
   if task.role in roles:
@@ -161,37 +139,13 @@ def has_work(task: Task, roles: Sequence[str] = (WORKER, EVALUATOR)) -> bool:
   return False
 
 
-def define_flags():
-  """Flags of programs that may run on several workers."""
-  flags.DEFINE_integer(
-    "worker_timeout_secs",
-    300,
-    "How long to wait for the other workers that TF_CONFIG names to start.",
-    lower_bound=1,
-    module_name="Machine",
-  )
-
-
-class Notes(Protocol):
-  """What each worker notes, and tells the others when they agree."""
-
-  def take_news(self) -> bytes:
-    """What was noted since this was called last; b"" for nothing."""
-
-  def add_news(self, news: bytes):
-    """Notes what another worker has noted."""
-
-  def check(self):
-    """Called when there was news; may raise a UserError."""
-
-
 class Workers:
   """The processes that work together; or this one, which works alone.
 
   Attributes:
     strategy: tf.distribute.Strategy with all their replicas.
-    index: this one's number.
-    count: how many there are.
+    index: this worker's number.
+    count: how many workers there are.
   """
 
   def __init__(self, strategy: tf.distribute.Strategy, index=0, count=1):
@@ -200,7 +154,6 @@ class Workers:
     self.count = count
     self._num_local = strategy.num_replicas_in_sync // count
     self._stop: program.StopSignals | None = None
-    self._notes: Notes | None = None
     self._add_up = _make_add_up(strategy, self._num_local)
     self._join = _make_join(strategy)
 
@@ -210,80 +163,43 @@ class Workers:
     return self.index == 0
 
   def part_of(self, batch_size: int) -> int:
-    """This worker's part of a batch; the parts differ by one at most."""
+    """This worker's rows of a batch; the parts differ by one at most."""
     return batch_size // self.count + (self.index < batch_size % self.count)
 
-  @contextlib.contextmanager
-  def stopping_together(self) -> Iterator[None]:
-    """A signal to one worker ends all, when they next agree on something."""
-    if self.count == 1:
-      yield
-      return
-    with program.StopSignals() as self._stop:
-      try:
-        yield
-      finally:
-        self._stop = None
-
-  @contextlib.contextmanager
-  def sharing(self, notes: Notes) -> Iterator[None]:
-    """What one worker notes, all know when they next agree on something."""
-    self._notes = notes
-    try:
-      yield
-    finally:
-      self._notes = None
-
-  def agree(self, values: Sequence[float]) -> np.ndarray:
-    """Tells the others some numbers; waits for theirs.
-
-    In one go with what `stopping_together` and `sharing` need.
+  def agree(
+    self, values: Sequence[float] = (), error: Exception | None = None
+  ) -> np.ndarray:
+    """An all-gather of a few numbers, which all workers call at the same point.
 
     Args:
       values: as many as every other worker gives.
+      error: why this worker has to stop; all the others stop with it.
 
     Returns:
       [count, len(values)] float64, the numbers of each worker.
 
     Raises:
-      KeyboardInterrupt, SystemExit: one has got a signal, where they stop
-        together.
-      UserError: of the `check` of what they share.
+      Exception: `error`.
+      UserError: another worker has an error.
+      KeyboardInterrupt, SystemExit: a worker has got a signal.
     """
     if self.count == 1:
+      if error:
+        raise error
       return np.array([values], np.float64)
-    news = self._notes.take_news() if self._notes else b""
     signum = (self._stop and self._stop.received) or 0
     table = np.zeros((self.count, len(values) + 2))
-    table[self.index] = *values, len(news), signum
+    table[self.index] = *values, bool(error), signum
     table = self._add_up(table.ravel()).numpy().reshape(table.shape)
-    self._tell(news, table[:, -2])
-    if signum := int(table[:, -1].max()):
-      self._stop = None  # Once; the block may still have to agree on its end.
-      self.make_sure_all_know()
-      program.raise_signal(signum)
-    return table[:, :-2]
-
-  def _tell(self, news: bytes, lengths: np.ndarray):
-    """Tells the others what is new; `lengths` says how much each has to say."""
-    if not lengths.any():
-      return
-    for index, others in enumerate(self._gather(news, lengths)):
-      if self._notes and others and index != self.index:
-        self._notes.add_news(others)
-    self._check_notes()
-
-  def _check_notes(self):
-    """Raises the UserError of the notes' `check`, in all workers or in none."""
-    error = None
-    try:
-      if self._notes:  # One may have begun to note, and another not yet.
-        self._notes.check()
-    except UserError as own_error:
-      error = own_error
-    if self._add_up(np.array([float(bool(error))])).numpy().any():
-      self.make_sure_all_know()
+    *_, errors, signums = table.T
+    if errors.any():
+      self._barrier_before_exit()
       raise error or UserError("Another worker stops; its messages say why.")
+    if signums.any():
+      self._stop = None  # The next all-gather may be that of the exit.
+      self._barrier_before_exit()
+      program.raise_signal(int(signums.max()))
+    return table[:, :-2]
 
   def share(self, text: str | None) -> str:
     """The chief's text; what the others give is not looked at."""
@@ -291,37 +207,29 @@ class Workers:
     return self.gather(codes)[0].decode()
 
   def wait_for_all(self):
-    """Returns once every worker has come here; they may end then."""
-    self.agree([0])
-    self.make_sure_all_know()
+    """Barrier: returns once every worker has come here; all may exit then."""
+    self.agree()
+    self._barrier_before_exit()
 
-  def make_sure_all_know(self):
-    """To be called by all before they end because of what they agreed on.
-
-    What this worker has sent the others may still be under way when it has all
-    it needs itself, and would not arrive if it ended. Of this second time, all
-    that counts is that everyone has come to it: the first is over then.
-    """
+  def _barrier_before_exit(self):
+    """A worker that exits may drop messages that its peers still wait for."""
     if self.count > 1:
       with contextlib.suppress(*_LOST_WORKER_ERRORS):
         self._add_up(np.zeros(1))
 
-  def gather(self, data: bytes) -> list[bytes]:
-    """Gives all workers what each of them has, in the order of their numbers.
+  def gather(self, data: bytes, error: Exception | None = None) -> list[bytes]:
+    """An all-gather of bytes, in the order of the workers' numbers.
 
     Args:
       data: of any length.
+      error: as in `agree`.
 
     Returns:
       The data of each worker.
     """
-    lengths = self.agree([len(data)])[:, 0]
+    lengths = self.agree([len(data)], error)[:, 0]
     if self.count == 1 or not lengths.any():
       return [data] * self.count
-    return self._gather(data, lengths)
-
-  def _gather(self, data: bytes, lengths: np.ndarray) -> list[bytes]:
-    """As `gather`, where all know the [count] lengths."""
     num_words = -(-int(lengths.max()) // 8)
     words = np.frombuffer(data.ljust(8 * num_words, b"\0"), np.int64)
     # All replicas of a worker have given the same.
@@ -334,10 +242,10 @@ class Workers:
   def collect(
     self, items: Iterable[Sequence[np.ndarray]]
   ) -> Iterator[Sequence[np.ndarray]]:
-    """Gives the chief what all workers have, item by item, in step.
+    """Yields the chief the items of all workers, in lockstep.
 
-    The others get nothing. (But all of it goes to all of them: TensorFlow has
-    nothing else.)
+    Only the chief yields items. (It is an all-gather: TensorFlow has no
+    gather-to-one.) What one worker's items raise stops all workers.
 
     Args:
       items: this worker's, as many as there are; each some arrays.
@@ -347,8 +255,8 @@ class Workers:
       return
     iterator = iter(items)
     while True:
-      item = next(iterator, None)
-      gathered = self.gather(b"" if item is None else _pack(item))
+      item, error = next_or_error(iterator)
+      gathered = self.gather(b"" if item is None else _pack(item), error)
       if not any(gathered):
         return
       if self.is_chief:
@@ -365,74 +273,160 @@ class Workers:
         context = tf.distribute.get_replica_context()
         # Zeros of all others do not change a sum.
         is_chiefs = context.replica_id_in_sync_group == 0
+        # One by one: TensorFlow joins what it reduces together, which must be
+        # of one type.
         return [
-          context.all_reduce(
-            tf.distribute.ReduceOp.SUM, value * tf.cast(is_chiefs, value.dtype)
-          )
+          add_over_replicas(value * tf.cast(is_chiefs, value.dtype))
           for value in values
         ]
 
       values = map(tf.convert_to_tensor, variables)
       sums = self.strategy.run(add_up, tuple(values))
-      of_replicas = self.strategy.experimental_local_results
-      return [of_replicas(value)[0] for value in sums]
+      return [self.first(value) for value in sums]
 
     for variable, value in zip(variables, chiefs_values(), strict=True):
       variable.assign(value)
 
-  def in_step(
-    self, batches, place: Place, stop: program.StopSignals
-  ) -> Iterator[tuple[dict, tf.Tensor | float, list[Place]]]:
-    """Batches, as long as any worker has one and none was told to stop.
+  def first(self, values):
+    """The value at this worker's first replica, of what each replica has."""
+    return self.strategy.experimental_local_results(values)[0]
 
-    A worker without data goes on with batches without videos.
+  def join_parts(self, values):
+    """The rows of this worker, of what is split over its replicas."""
+    return tf.concat(self.strategy.experimental_local_results(values), axis=0)
 
-    Args:
-      batches: `sources.Batches`, this worker's part of the data.
-      place: where they begin in it.
-      stop: the signals; has the one that another worker got, too.
-
-    Yields:
-      A batch; how many videos the others have in theirs, a scalar; and the
-      places of all behind it, none where there is one worker.
-    """
-    if self.count == 1:
-      yield from ((batch, 0.0, []) for batch in stop.until_received(batches))
-      return
-    iterator = iter(batches)
-    while True:
-      batch = next(iterator, None)
-      is_end = batch is None
-      if is_end:
-        batch = batches.blank()
-      num_videos = np.count_nonzero(batch["weights"])
-      place = place.after(np.asarray(batch["epochs"]))
-      table = self.agree([num_videos, is_end, stop.received or 0, *place])
-      if signum := int(table[:, 2].max()):
-        stop.received = stop.received or signum
-        return
-      if table[:, 1].all():
-        return
-      other_videos = table[:, 0].sum() - num_videos
-      places = [Place(*map(int, row)) for row in table[:, 3:]]
-      yield self._split(batch), tf.constant(other_videos, tf.float32), places
-
-  def _split(self, batch: dict) -> dict:
-    """A batch's parts for this worker's replicas."""
+  def split(self, batch: dict) -> dict:
+    """Splits the rows of a batch over this worker's replicas."""
     if self._num_local == 1:
       return batch
 
-    def part(value):
-      def of_replica(context):
+    def split_value(value):
+      edges = np.arange(self._num_local + 1) * len(value) // self._num_local
+
+      def part(context):
         replica = context.replica_id_in_sync_group % self._num_local
-        edges = np.arange(self._num_local + 1) * len(value) // self._num_local
         return value[edges[replica] : edges[replica + 1]]
 
-      return self.strategy.experimental_distribute_values_from_function(
-        of_replica
-      )
+      return self.strategy.experimental_distribute_values_from_function(part)
 
-    return tf.nest.map_structure(part, batch)
+    return tf.nest.map_structure(split_value, batch)
+
+
+def next_or_error(iterator: Iterator) -> tuple[Any, Exception | None]:
+  """The next item, None at the end; and what getting it raises, or None.
+
+  A worker must not stop alone: the others would wait for it in the next
+  all-reduce. It takes part in that one first, and says that it stops.
+  """
+  try:
+    return next(iterator, None), None
+  except Exception as error:
+    return None, error
+
+
+def add_over_replicas(tensors):
+  """One all-reduce of a nest of tensors, in a replica of `strategy.run`."""
+  context = tf.distribute.get_replica_context()
+  return context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
+
+
+class Lockstep:
+  """The steps of one pass, which all workers take together.
+
+  Each step has one all-reduce, so all workers must take the same number of
+  steps, though their parts of the data differ in size. With the gradients of a
+  step the workers add up two flags: who has a batch for the step after the
+  next, and who has to stop. They are looked at when the next step has been
+  started, so that nothing waits for the device, and still in time: every worker
+  knows before each step that one of them at least has rows for it. A worker
+  whose part has ended, or cannot be read, goes on with padding.
+
+  Args:
+    workers: those that take the steps; one that is alone needs none of this.
+    batches: this worker's batches.
+    make_blank: makes a batch of padding.
+    stop: the signals; has the one that another worker got, too, in the end.
+
+  Attributes:
+    is_cut_short: whether the pass has ended before its last batch.
+  """
+
+  def __init__(
+    self,
+    workers: Workers,
+    batches: Iterable[dict],
+    make_blank: Callable[[], dict],
+    stop: program.StopSignals,
+  ):
+    self.is_cut_short = False
+    self._workers = workers
+    self._batches = iter(batches)
+    self._make_blank = make_blank
+    self._stop = stop
+    self._error: Exception | None = None
+    self._sums: list = []
+
+  def steps(self, most: int) -> Iterator[tuple[dict, np.ndarray]]:
+    """Yields a batch and the [2] float32 flags of its step.
+
+    Args:
+      most: the number of steps after which to cut the pass short.
+    """
+    is_alone = self._workers.count == 1
+    pairs = self._of_one_worker() if is_alone else self._of_many_workers()
+    for number, (batch, flags) in enumerate(pairs):
+      if number >= most or (is_alone and self._stop.received):
+        self.is_cut_short = True
+        return
+      yield self._workers.split(batch), flags
+
+  def _of_one_worker(self):
+    for batch in self._batches:
+      yield batch, np.zeros(2, np.float32)
+
+  def _of_many_workers(self):
+    ahead = [self._next(), self._next()]
+    given = [*(batch is not None for batch in ahead), self._has_to_stop()]
+    *is_left, has_to_stop = self._workers.agree(given).any(axis=0)
+    while is_left.pop(0):
+      if has_to_stop:
+        self.is_cut_short = True
+        return
+      batch = ahead.pop(0)
+      ahead.append(self._next())
+      flags = [ahead[-1] is not None, self._has_to_stop()]
+      if batch is None:
+        batch = self._make_blank()
+      yield batch, np.array(flags, np.float32)
+      if len(self._sums) > 1:
+        has_more, has_to_stop = np.asarray(self._sums.pop(0)) > 0
+        is_left.append(has_more)
+
+  def _next(self) -> dict | None:
+    """The next batch; None at the end, and where reading has failed."""
+    if self._error:
+      return None
+    batch, self._error = next_or_error(self._batches)
+    return batch
+
+  def _has_to_stop(self) -> bool:
+    return bool(self._stop.received or self._error)
+
+  def note(self, sums):
+    """Takes the [2] sums of the flags of all workers, from the last step."""
+    if self._workers.count > 1:
+      self._sums.append(sums)
+
+  def agree_on_end(self):
+    """Tells all workers why the pass has ended.
+
+    Raises:
+      Exception: what kept this worker from reading.
+      UserError: another worker could not read.
+    """
+    signums = self._workers.agree([self._stop.received or 0], self._error)
+    self._stop.received = self._stop.received or int(signums.max()) or None
+    self.is_cut_short |= bool(self._stop.received)
 
 
 def _make_add_up(strategy: tf.distribute.Strategy, num_local: int):
@@ -446,9 +440,7 @@ def _make_add_up(strategy: tf.distribute.Strategy, num_local: int):
   def add_up(values):
     context = tf.distribute.get_replica_context()
     speaks = context.replica_id_in_sync_group % num_local == 0
-    return context.all_reduce(
-      tf.distribute.ReduceOp.SUM, values * tf.cast(speaks, tf.float64)
-    )
+    return add_over_replicas(values * tf.cast(speaks, tf.float64))
 
   return _run_in_replicas(strategy, add_up, tf.float64)
 
@@ -456,12 +448,12 @@ def _make_add_up(strategy: tf.distribute.Strategy, num_local: int):
 def _make_join(strategy: tf.distribute.Strategy):
   """A function that joins [n] int64 of all replicas, in their order."""
 
-  def join(values):
+  def join_values(values):
     context = tf.distribute.get_replica_context()
     # An argument has no device, by which TensorFlow finds the others.
     return context.all_gather(tf.identity(values), axis=0)
 
-  return _run_in_replicas(strategy, join, tf.int64)
+  return _run_in_replicas(strategy, join_values, tf.int64)
 
 
 def _run_in_replicas(strategy, function, dtype):
@@ -490,24 +482,36 @@ def _unpack(data: bytes) -> list[np.ndarray]:
   return [np.lib.format.read_array(buffer) for _ in range(count)]
 
 
-def start(task: Task, timeout_secs: float) -> Workers:
-  """Meets the other workers of a task; before TensorFlow does anything else.
+@contextlib.contextmanager
+def join(task: Task, timeout_secs: float) -> Iterator[Workers]:
+  """Context in which a task's workers work together, or this one alone.
+
+  They end together: a signal to one of them ends all when they next agree on
+  something, and none leaves the context before all have come to its end.
 
   Args:
     task: from `read_task`; of a worker.
-    timeout_secs: how long to wait. If they all come, and one of them is gone
-      before TensorFlow has met it, the process ends after that time again.
-
-  Returns:
-    All of them; or this one alone.
+    timeout_secs: how long to wait for the others.
 
   Raises:
-    UserError: one of them does not come in time, or this one's address cannot
-      be listened at.
+    UserError: one of them does not come in time or is lost, or this one's
+      address cannot be listened at.
   """
   if not task.addresses:
     os.environ.pop(TASK_VARIABLE, None)
-    return Workers(_strategy_of_one())
+    yield alone()
+    return
+  try:
+    workers = _meet(task, timeout_secs)
+    with program.StopSignals() as workers._stop:
+      yield workers
+      workers.wait_for_all()
+  except _LOST_WORKER_ERRORS as error:
+    raise _lost_worker(error) from error
+
+
+def _meet(task: Task, timeout_secs: float) -> Workers:
+  """Waits for a task's other workers; before TensorFlow does anything else."""
   os.environ[TASK_VARIABLE] = json.dumps(
     # TensorFlow would wait for parameter servers, and stumbles over other
     # things that services write.
@@ -528,28 +532,15 @@ def start(task: Task, timeout_secs: float) -> Workers:
     timeout_secs,
   )
   with _signals_that_end(), _time_limit(timeout_secs):
-    try:
-      strategy = tf.distribute.MultiWorkerMirroredStrategy()
-      workers = Workers(strategy, task.index, len(task.addresses))
-      workers.wait_for_all()
-    except tf.errors.OpError as error:
-      raise _lost_worker(error) from error
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    workers = Workers(strategy, task.index, len(task.addresses))
+    workers.wait_for_all()
   return workers
 
 
-@contextlib.contextmanager
-def joined(task: Task, timeout_secs: float) -> Iterator[Workers]:
-  """As `start`, for a block in which the workers stop together.
-
-  Raises:
-    UserError: one of them is lost.
-  """
-  workers = start(task, timeout_secs)
-  with clear_errors(workers), workers.stopping_together():
-    yield workers
-    workers.wait_for_all()
-  if not workers.is_chief:
-    logging.info("Worker %d has finished.", workers.index)
+def alone() -> Workers:
+  """This process without others, for a caller that has no task."""
+  return Workers(_strategy_of_one())
 
 
 def _strategy_of_one() -> tf.distribute.Strategy:
@@ -632,17 +623,6 @@ def _is_listening(address: str) -> bool:
   except (OSError, ValueError):
     return False
   return True
-
-
-@contextlib.contextmanager
-def clear_errors(workers: Workers) -> Iterator[None]:
-  """Says what it means that TensorFlow cannot reach a worker."""
-  try:
-    yield
-  except _LOST_WORKER_ERRORS as error:
-    if workers.count == 1:
-      raise
-    raise _lost_worker(error) from error
 
 
 def _lost_worker(error: Exception) -> UserError:

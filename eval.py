@@ -12,21 +12,24 @@ they appear, until it is stopped. The model is rebuilt from the train dir.
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import program  # Sets up the environment; before TensorFlow and Keras.
 
 import tensorflow as tf
 from absl import flags, logging
 
-import bad_records
 import checkpoints
 import cluster
+import config
+import devices
 import evaluation
 import experiment
 import sources
-
-FLAGS = flags.FLAGS
+import train_dir
+from bad_records import BadRecords
+from config import EvalSettings, ExperimentConfig
 
 _POLL_SECS = 1.0
 _PATIENCE_SECS = 30.0
@@ -35,37 +38,8 @@ _SHOW_EVERY_SECS = 1.0
 
 def define_flags():
   """Defines the evaluator's flags."""
-  flags.DEFINE_string(
-    "eval_data_pattern",
-    None,
-    "Shards to evaluate on: a glob, or several separated by commas.",
-    required=True,
-    module_name="Data",
-  )
-  flags.DEFINE_integer(
-    "batch_size",
-    1024,
-    "Videos per step; of several workers, of each.",
-    lower_bound=1,
-    upper_bound=experiment.MAX_BATCH_SIZE,
-    module_name="Data",
-  )
-  experiment.define_train_dir_flags()
-  flags.DEFINE_boolean(
-    "run_once",
-    False,
-    "Evaluate the latest checkpoint and end, instead of following the trainer.",
-    module_name="Evaluation",
-  )
-  flags.DEFINE_integer(
-    "top_k",
-    20,
-    "Classes of each video that count for GAP and mAP.",
-    lower_bound=1,
-    module_name="Evaluation",
-  )
-  experiment.define_model_flags(defaults=None)
-  cluster.define_flags()
+  config.define_flags(EvalSettings)
+  config.define_model_flags()
 
 
 def run():
@@ -75,73 +49,84 @@ def run():
 
 def main() -> int:
   """Evaluates as the flags say; returns the exit code."""
-  experiment.use_job_dir()
+  settings = config.from_flags(EvalSettings)
+  given = config.given_values(ExperimentConfig, config.MODEL_SETTINGS)
   task = cluster.read_task()
   if not cluster.has_work(task):
     return 0
-  with cluster.joined(task, FLAGS.worker_timeout_secs) as workers:
-    experiment.check_same_flags(workers)
-    evaluate_with(workers)
+  devices.choose()
+  with cluster.join(task, settings.worker_timeout_secs) as workers:
+    # A trainer that is given time for its workers takes longer to begin.
+    patience = _PATIENCE_SECS
+    if flags.FLAGS["worker_timeout_secs"].present:
+      patience = max(patience, settings.worker_timeout_secs)
+    evaluate(settings, given, workers, patience)
+  if not workers.is_chief:
+    logging.info("Worker %d has finished.", workers.index)
   return 0
 
 
-def evaluate_with(workers: cluster.Workers):
-  """Evaluates as the flags say, each worker a part of the videos.
+def evaluate(
+  settings: EvalSettings,
+  given: Mapping[str, Any] | None = None,
+  workers: cluster.Workers | None = None,
+  patience_secs: float = _PATIENCE_SECS,
+) -> dict[str, Any] | None:
+  """Evaluates a trained model: the whole program, without its flags.
 
   The chief alone reads and writes the train dir.
+
+  Args:
+    settings: how the program is run.
+    given: values of `ExperimentConfig` that the train dir's must agree with.
+    workers: those that evaluate together, each a part of the videos; None for
+      this process alone.
+    patience_secs: how long to wait for a trainer that has not begun.
+
+  Returns:
+    With `run_once`, at the chief: as `evaluation.evaluate`. Else None.
+
+  Raises:
+    UserError: there is no model, or it does not suit what is given or the data.
   """
-  if workers.is_chief and not FLAGS.run_once:
-    wait_for_model(FLAGS.train_dir)
-  config = experiment.load_shared_config(FLAGS.train_dir, workers)
+  workers, given = workers or cluster.alone(), given or {}
+  experiment.check_same_settings(workers, settings, given)
+  if workers.is_chief and not settings.run_once:
+    wait_for_model(settings.train_dir, patience_secs)
+  run_config = experiment.load_config(settings.train_dir, given, workers)
   report_path = os.path.join(
-    FLAGS.train_dir, evaluation.EVAL_DIR, bad_records.REPORT_FILE
+    settings.train_dir, train_dir.EVAL_DIR, train_dir.BAD_RECORDS_FILE
   )
-  with experiment.noting_bad_records(report_path, workers) as left_out:
-    shards, reader = experiment.open_shards(
-      config,
-      FLAGS.eval_data_pattern,
-      "eval_data_pattern",
-      FLAGS.num_readers,
-      left_out=left_out,
-    )
-    experiment.check_same_shards(workers, shards, "eval_data_pattern")
-    batches = reader.evaluation_batches(
-      shards,
-      FLAGS.batch_size,
-      left_out=left_out,
-      part=sources.Part(workers.index, workers.count),
-    )
-    top_k = min(FLAGS.top_k, config.num_classes)
-    evaluator = Evaluator(
-      config, FLAGS.train_dir, batches, top_k, FLAGS.jit_compile, workers
-    )
-    if FLAGS.run_once:
-      evaluator.evaluate(evaluator.restore_latest() if workers.is_chief else 0)
-    else:
-      follow(FLAGS.train_dir, evaluator, workers)
+  with experiment.noting_bad_records(
+    settings, report_path, workers
+  ) as left_out:
+    evaluator = Evaluator(run_config, settings, left_out, workers)
+    if settings.run_once:
+      is_chief = workers.is_chief
+      return evaluator.evaluate(evaluator.restore_latest() if is_chief else 0)
+    follow(settings.train_dir, evaluator, workers)
+  return None
 
 
-def wait_for_model(train_dir: str):
+def wait_for_model(folder: str, patience_secs: float):
   """Waits for a trainer that was started at the same time, but not for ever.
 
-  A train dir that is mistyped shows after half a minute, or the time that is
-  given to the trainer's workers.
+  A train dir that is mistyped shows when the time is over.
   """
-  patience = _PATIENCE_SECS
-  if FLAGS["worker_timeout_secs"].present:
-    patience = max(patience, FLAGS.worker_timeout_secs)
-  deadline = time.monotonic() + patience
-  while not experiment.has_model(train_dir) and time.monotonic() < deadline:
-    if deadline - time.monotonic() > patience - _POLL_SECS:
-      logging.info("Waiting for a trainer to begin in %s ...", train_dir)
+  deadline = time.monotonic() + patience_secs
+  is_first = True
+  while not train_dir.has_model(folder) and time.monotonic() < deadline:
+    if is_first:
+      logging.info("Waiting for a trainer to begin in %s ...", folder)
+    is_first = False
     time.sleep(_POLL_SECS)
 
 
-def follow(train_dir: str, evaluator: "Evaluator", workers: cluster.Workers):
+def follow(folder: str, evaluator: "Evaluator", workers: cluster.Workers):
   """Evaluates the latest checkpoint and then each new one, until stopped."""
   steps = itertools.repeat(None)  # The chief says what there is.
   if workers.is_chief:
-    steps = restored_steps(train_dir, evaluator)
+    steps = restored_steps(folder, evaluator)
   try:
     for step in steps:
       is_new, step = workers.agree([step is not None, step or 0])[0]
@@ -153,9 +138,7 @@ def follow(train_dir: str, evaluator: "Evaluator", workers: cluster.Workers):
     logging.info("Stopped by a signal.")
 
 
-def restored_steps(
-  train_dir: str, evaluator: "Evaluator"
-) -> Iterator[int | None]:
+def restored_steps(folder: str, evaluator: "Evaluator") -> Iterator[int | None]:
   """Loads checkpoints as they appear.
 
   Each is loaded once, in the order in which they were saved; those that the
@@ -167,7 +150,7 @@ def restored_steps(
   seen: set[tuple[str, int]] = set()
   has_begun = False
   while True:
-    paths = checkpoints.all_checkpoints(train_dir)
+    paths = checkpoints.all_checkpoints(folder)
     new = [key for key in map(_checkpoint_key, paths) if key not in seen]
     if not new:
       yield None
@@ -199,31 +182,54 @@ class Evaluator:
   """Evaluates checkpoints of one train dir on one data set.
 
   Args:
-    config: the train dir's configuration.
-    train_dir: results go to its folder `eval`.
-    batches: the batches to evaluate on; this worker's.
-    top_k: classes of each video that count for GAP and mAP.
-    jit_compile: whether to compile with XLA.
+    run_config: the train dir's configuration.
+    settings: how the program is run.
+    left_out: takes note of bad records; None where they are not left out.
     workers: those that evaluate together.
   """
 
-  def __init__(self, config, train_dir, batches, top_k, jit_compile, workers):
-    self._train_dir = train_dir
-    self._num_classes = config.num_classes
-    self._top_k = top_k
-    self._batches = batches
+  def __init__(
+    self,
+    run_config: ExperimentConfig,
+    settings: EvalSettings,
+    left_out: BadRecords | None,
+    workers: cluster.Workers,
+  ):
+    self._settings = settings
+    self._num_classes = run_config.num_classes
+    self._left_out = left_out
     self._workers = workers
-    self._model = experiment.build_model(config)
-    self._evaluation_step = evaluation.make_evaluation_step(
-      config, self._model, experiment.build_loss(config), jit_compile
+    shards, reader = experiment.open_shards(
+      run_config,
+      settings.eval_data_pattern,
+      "eval_data_pattern",
+      settings.num_readers,
+      left_out=left_out,
     )
-    self._eval_dir = os.path.join(train_dir, evaluation.EVAL_DIR)
+    experiment.check_same_shards(workers, shards, "eval_data_pattern")
+    self._batches = reader.evaluation_batches(
+      shards,
+      settings.batch_size,
+      left_out=left_out,
+      part=sources.Part(workers.index, workers.count),
+    )
+    self._model = experiment.build_model(
+      run_config, jit_compile=settings.jit_compile
+    )
+    self._predictor = evaluation.Predictor(
+      self._model,
+      experiment.build_loss(run_config),
+      jit_compile=settings.jit_compile,
+    )
+    self._eval_dir = os.path.join(settings.train_dir, train_dir.EVAL_DIR)
     if workers.is_chief:
       self._writer = evaluation.make_writer(self._eval_dir)
 
   def restore_latest(self) -> int:
     """Loads the latest checkpoint, as `checkpoints.restore_latest_model`."""
-    return checkpoints.restore_latest_model(self._model, self._train_dir)
+    return checkpoints.restore_latest_model(
+      self._model, self._settings.train_dir
+    )
 
   def restore(self, path: str) -> int:
     """Loads a checkpoint, as `checkpoints.restore_model`; returns its step."""
@@ -271,11 +277,12 @@ class Evaluator:
         display.show(num_videos, line, examples_per_sec=f"{rate:.0f}")
 
       return evaluation.evaluate(
-        self._evaluation_step,
+        self._predictor,
         self._batches,
         self._num_classes,
-        self._top_k,
+        min(self._settings.top_k, self._num_classes),
         show,
+        left_out=self._left_out,
         workers=self._workers,
       )
 

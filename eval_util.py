@@ -22,7 +22,7 @@ tf.math.top_k. In a pooled list (GAP, AP) the wrong ones among equal scores rank
 first, which makes it a lower bound for any order of the videos.
 
 Repeatable: counts are integers, and sums are exact or over sorted terms, so
-`EvaluationMetrics.get` returns the very same floats for the same videos in any
+`EvaluationMetrics.get` returns the very same floats for the same scores in any
 order and any batches. The one exception is `avg_loss` if the loss comes as one
 number per batch: that number was rounded before it came here.
 

@@ -1,15 +1,18 @@
 # Copyright 2026 The YouTube-8M suite authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One pass over a labelled data set, for eval.py and for train.py.
+"""A model over batches: the one stream of predictions, and the metrics of it.
 
-While numpy adds a batch to the metrics, the model predicts the next one.
+`Predictor` yields what a model says of each video, without padding. Metrics
+here, the CSV of inference.py and whatever else looks at predictions consume
+that stream; each ranks and reduces on its own worker before anything is
+gathered. While numpy works on one batch, the model predicts the next.
 """
 
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from program import UserError
 
@@ -19,90 +22,142 @@ import tensorflow as tf
 import cluster
 import eval_util
 import experiment
+import train_dir as train_dirs
 import utils
-
-EVAL_DIR = "eval"
-RESULTS_FILE = "eval_results.json"
+from bad_records import BadRecords
 
 
-def make_evaluation_step(config, model, loss, jit_compile: bool):
-  """A function that evaluates one batch.
+class Predictions(NamedTuple):
+  """What a model says of the N videos of a batch.
+
+  Attributes:
+    video_ids: [N] bytes.
+    predictions: [N, num_classes] float32.
+    labels: [N, num_classes] float32 in {0, 1}.
+    losses: [N] float32, the label losses; None without a loss.
+    num_frames: [N] int32, each video's own frames.
+    outputs: name -> [N, ...], the model's further outputs that were asked for.
+  """
+
+  video_ids: np.ndarray
+  predictions: np.ndarray
+  labels: np.ndarray
+  losses: np.ndarray | None
+  num_frames: np.ndarray
+  outputs: dict[str, np.ndarray]
+
+
+class Predictor:
+  """A model outside of training.
 
   Args:
-    config: `experiment.ExperimentConfig`.
     model: from `experiment.build_model`.
-    loss: the label loss.
-    jit_compile: whether to compile with XLA.
-
-  Returns:
-    A function from a batch to predictions, [batch, num_classes] float32, and
-    the label losses, [batch] float32.
+    loss: the label loss; None for batches without labels.
+    outputs: names of further outputs of the model to give.
+    jit_compile: whether XLA may compile the loss.
   """
-  forward = make_forward(config, model, jit_compile)
+
+  def __init__(
+    self, model, loss=None, outputs: Sequence[str] = (), jit_compile=True
+  ):
+    self.model = model
+    self._predict = _make_prediction_step(model, loss, outputs, jit_compile)
+
+  def predictions(self, batches: Iterable[dict]) -> Iterator[Predictions]:
+    """Yields what the model says of each batch (readers.py).
+
+    Raises:
+      UserError: a loss is not finite since a prediction is not.
+    """
+    with utils.one_ahead(self._predicted(batches)) as predicted:
+      for item in predicted:
+        if item.losses is not None and not np.isfinite(item.losses).all():
+          refuse_not_finite(item)
+        yield item
+
+  def _predicted(self, batches) -> Iterator[Predictions]:
+    for batch in batches:
+      num_rows = int(np.count_nonzero(batch["weights"].numpy()))
+      predictions, losses, outputs = self._predict(batch)
+      tensors = Predictions(
+        batch["video_ids"],
+        predictions,
+        batch["labels"],
+        losses,
+        batch["num_frames"],
+        outputs,
+      )
+      yield tf.nest.map_structure(
+        lambda tensor, num_rows=num_rows: (
+          None if tensor is None else tensor.numpy()[:num_rows]
+        ),
+        tensors,
+      )
+
+
+def _make_prediction_step(model, loss, outputs: Sequence[str], jit_compile):
+  """A function from a batch to predictions, losses and further outputs."""
 
   @tf.function(jit_compile=jit_compile, autograph=False)
-  def losses_of(outputs, labels):
-    return experiment.label_losses(loss, outputs, labels)
+  def losses_of(model_outputs, labels, label_weights):
+    return experiment.label_losses(loss, model_outputs, labels, label_weights)
 
   @tf.function(autograph=False)
-  def evaluation_step(batch):
-    outputs = forward(batch)
-    return outputs["predictions"], losses_of(outputs, batch["labels"])
+  def prediction_step(batch):
+    inputs = {key: batch[key] for key in ("features", "num_frames")}
+    model_outputs = model(inputs, training=False)
+    losses = None
+    if loss:
+      losses = losses_of(
+        model_outputs, batch["labels"], batch.get("label_weights")
+      )
+    further = {name: model_outputs[name] for name in outputs}
+    return model_outputs["predictions"], losses, further
 
-  return evaluation_step
-
-
-def make_forward(config, model, jit_compile: bool):
-  """A function from a batch to the model's outputs, outside of training.
-
-  Args:
-    config: `experiment.ExperimentConfig`.
-    model: from `experiment.build_model`.
-    jit_compile: whether XLA may compile it.
-  """
-
-  @tf.function(
-    jit_compile=jit_compile and experiment.compiles_well(config),
-    autograph=False,
-  )
-  def forward(inputs):
-    return model(inputs, training=False)
-
-  return lambda batch: forward(
-    {key: batch[key] for key in ("features", "num_frames")}
-  )
+  return prediction_step
 
 
-def refuse_not_finite(predictions: np.ndarray, video_ids: np.ndarray):
-  """Raises a UserError if predictions are not finite.
-
-  Args:
-    predictions: [N, num_classes] float.
-    video_ids: [N] bytes; the error names the first with such a prediction.
-  """
-  is_finite = np.isfinite(predictions).all(axis=1)
+def refuse_not_finite(item: Predictions):
+  """Raises a UserError that names the first video with a bad prediction."""
+  is_finite = np.isfinite(item.predictions).all(axis=1)
   if not is_finite.all():
-    video_id = video_ids[int(np.argmin(is_finite))].decode(errors="replace")
+    video_id = item.video_ids[int(np.argmin(is_finite))]
     raise UserError(
-      f"The model's predictions for video {video_id!r} are not finite. Does "
+      f"The model's predictions for video "
+      f"{video_id.decode(errors='replace')!r} are not finite. Does "
       "the model divide by the number of frames, which may be 0, or take the "
       "logarithm of 0?"
     )
 
 
+def collect(
+  items: Iterable[Sequence[np.ndarray]],
+  left_out: BadRecords | None,
+  workers: cluster.Workers,
+) -> Iterator[Sequence[np.ndarray]]:
+  """Yields the chief the items of all workers; then adds up bad records.
+
+  Raises:
+    UserError: all workers together had to leave out too much.
+  """
+  yield from workers.collect(items)
+  experiment.gather_bad_records(left_out, workers)
+
+
 def evaluate(
-  evaluation_step,
-  batches,
+  predictor: Predictor,
+  batches: Iterable[dict],
   num_classes: int,
   top_k: int,
   on_batch: Callable[[int, float, dict[str, float]], None] | None = None,
   should_stop: Callable[[], bool] = lambda: False,
+  left_out: BadRecords | None = None,
   workers: cluster.Workers | None = None,
 ) -> dict[str, Any] | None:
   """Metrics over all the batches; every video counts once.
 
   Args:
-    evaluation_step: made by `make_evaluation_step`.
+    predictor: with the label loss.
     batches: an iterable of batches (readers.py); of several workers, each has
       those of its part of the videos.
     num_classes: number of classes.
@@ -110,6 +165,7 @@ def evaluate(
     on_batch: called after each batch with the number of videos so far, videos
       per second, and the batch's metrics.
     should_stop: asked before each batch is counted whether to give up.
+    left_out: has taken note of bad records; None where they are not left out.
     workers: those that evaluate together; None where this one is alone.
 
   Returns:
@@ -122,18 +178,19 @@ def evaluate(
   """
   metrics = eval_util.EvaluationMetrics(num_classes, top_k)
   num_videos, start = 0, time.monotonic()
-  with utils.one_ahead(_evaluated(evaluation_step, batches)) as evaluated:
-    ranked_batches = _ranked(evaluated, min(top_k, num_classes))
-    if workers:
-      ranked_batches = workers.collect(ranked_batches)
-    for *ranked, label_losses in ranked_batches:
-      if should_stop():
-        return None
-      batch_metrics = metrics.accumulate_ranked(ranked, label_losses)
-      num_videos += len(label_losses)
-      if on_batch:
-        rate = num_videos / (time.monotonic() - start)
-        on_batch(num_videos, rate, batch_metrics)
+  ranked_batches = _ranked(
+    predictor.predictions(batches), min(top_k, num_classes)
+  )
+  if workers:
+    ranked_batches = collect(ranked_batches, left_out, workers)
+  for *ranked, label_losses in ranked_batches:
+    if should_stop():
+      return None
+    batch_metrics = metrics.accumulate_ranked(ranked, label_losses)
+    num_videos += len(label_losses)
+    if on_batch:
+      rate = num_videos / (time.monotonic() - start)
+      on_batch(num_videos, rate, batch_metrics)
   if workers and not workers.is_chief:
     return None
   if not num_videos:
@@ -142,26 +199,15 @@ def evaluate(
   return _results(metrics.get(), rate)
 
 
-def _evaluated(evaluation_step, batches):
-  """Yields (ids, predictions, labels, losses), without rows of padding."""
-  for batch in batches:
-    num_real = int(np.count_nonzero(batch["weights"].numpy()))
-    predictions, label_losses = evaluation_step(batch)
-    tensors = batch["video_ids"], predictions, batch["labels"], label_losses
-    yield tuple(tensor.numpy()[:num_real] for tensor in tensors)
-
-
-def _ranked(evaluated, top_k: int):
+def _ranked(items: Iterable[Predictions], top_k: int):
   """Yields the fields of `RankedPredictions`, and losses, of each batch."""
-  for video_ids, predictions, labels, label_losses in evaluated:
-    if not np.isfinite(label_losses).all():
-      refuse_not_finite(predictions, video_ids)
+  for item in items:
     try:
-      ranked = eval_util.rank_predictions(predictions, labels, top_k)
+      ranked = eval_util.rank_predictions(item.predictions, item.labels, top_k)
     except ValueError:
-      refuse_not_finite(predictions, video_ids)
+      refuse_not_finite(item)
       raise
-    yield *ranked, label_losses
+    yield *ranked, item.losses
 
 
 def _results(values: dict[str, Any], videos_per_second: float):
@@ -225,7 +271,7 @@ def write_results(
   Raises:
     UserError: they cannot be written.
   """
-  path = os.path.join(eval_dir, RESULTS_FILE)
+  path = os.path.join(eval_dir, train_dirs.EVAL_RESULTS_FILE)
   utils.write_json(path, {"step": step, **results})
   with clear_event_errors(eval_dir), writer.as_default(step=step):
     for name, tag in (

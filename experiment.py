@@ -14,269 +14,35 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from program import UserError
 
 import keras
 import tensorflow as tf
-from absl import flags
 
 import cluster
+import config as configs
 import losses
 import models
 import readers
-import sources
+import train_dir as train_dirs
 import utils
 from bad_records import BadRecords
-
-CONFIG_FILE = "model_flags.json"
-_LISTS = ("feature_names", "feature_sizes")
-
-# Flags that say what the model is: a train dir has one value of each.
-MODEL_FLAGS = (
-  "model",
-  "model_kwargs",
-  "num_classes",
-  "feature_names",
-  "feature_sizes",
-  "frame_features",
-  "max_frames",
-)
-# A stranger's model_flags.json must not make us allocate without bounds.
-_MAX_SIZE = 10_000_000
-_MAX_WEIGHTS = 2**33
-_MAX_VIDEO_BYTES = 2**30
-# All batches are padded to their full size, however few videos there are.
-MAX_BATCH_SIZE = 2**17
-# Lowest and highest value of each number, typed or read from a file.
-RANGES = {
-  "num_classes": (1, _MAX_SIZE),
-  "max_frames": (1, _MAX_SIZE),
-  "batch_size": (1, MAX_BATCH_SIZE),
-  "num_epochs": (1, sources.MAX_EPOCHS),
-  "max_steps": (1, 2**62),
-  "base_learning_rate": (0.0, float("inf")),
-  "learning_rate_decay": (0.0, float("inf")),
-  "learning_rate_decay_examples": (1, 2**62),
-  "regularization_penalty": (0.0, float("inf")),
-  "clip_gradient_norm": (0.0, float("inf")),
-  "seed": (0, 2**31 - 1),
-}
+from config import ExperimentConfig
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ExperimentConfig:
-  """Everything that decides what is trained and how.
-
-  Raises:
-    UserError: a value is of the wrong type or out of range; the message names
-      the flag.
-  """
-
-  model: str = "LogisticModel"
-  model_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
-  num_classes: int = 3862  # The vocabulary of 2018 and later.
-  feature_names: tuple[str, ...] = ()
-  feature_sizes: tuple[int, ...] = ()
-  frame_features: bool = False
-  max_frames: int = readers.MAX_FRAMES
-  label_loss: str = "CrossEntropyLoss"
-  batch_size: int = 1024
-  num_epochs: int = 5
-  max_steps: int | None = None
-  base_learning_rate: float = 0.01
-  learning_rate_decay: float = 0.95
-  learning_rate_decay_examples: int = 4_000_000
-  regularization_penalty: float = 1.0
-  optimizer: str = "AdamOptimizer"
-  clip_gradient_norm: float = 1.0
-  mixed_precision: bool = False
-  seed: int | None = None
-
-  def __post_init__(self):
-    _check_types(self)
-    for name, (lowest, highest) in RANGES.items():
-      if getattr(self, name) is not None:
-        _check_range(name, getattr(self, name), lowest, highest)
-    for size in self.feature_sizes:
-      _check_range("feature_sizes", size, 1, _MAX_SIZE)
-    self._check_features()
-
-  def _check_features(self):
-    """Names and sizes must match, and must not take all the memory."""
-    if len(self.feature_names) != len(self.feature_sizes):
-      raise UserError(
-        f"--feature_names has {len(self.feature_names)} names "
-        f"({','.join(self.feature_names)}), --feature_sizes has "
-        f"{len(self.feature_sizes)} sizes; give one size for each name."
-      )
-    if len(set(self.feature_names)) < len(self.feature_names):
-      raise UserError(
-        f"--feature_names={','.join(self.feature_names)} names a feature twice."
-      )
-    video_bytes = self.max_frames * sum(self.feature_sizes)
-    if self.frame_features and video_bytes > _MAX_VIDEO_BYTES:
-      raise UserError(
-        f"--max_frames={self.max_frames} times --feature_sizes="
-        f"{_shown(self.feature_sizes)} makes {video_bytes:,} bytes a video, "
-        f"more than {_MAX_VIDEO_BYTES:,}. One of them must be wrong."
-      )
-    weights = sum(self.feature_sizes) * self.num_classes
-    if weights > _MAX_WEIGHTS:
-      raise UserError(
-        f"--num_classes={self.num_classes} times --feature_sizes="
-        f"{_shown(self.feature_sizes)} makes {weights:,} weights, "
-        f"more than {_MAX_WEIGHTS:,}. One of them must be wrong."
-      )
-
-  def to_json(self) -> str:
-    """The configuration as text."""
-    return json.dumps(dataclasses.asdict(self))
-
-  @classmethod
-  def from_json(cls, text: str) -> "ExperimentConfig":
-    """The configuration of which `to_json` gave the text."""
-    return cls._from_values(json.loads(text))
-
-  @classmethod
-  def _from_values(cls, values: dict[str, Any]) -> "ExperimentConfig":
-    """From what JSON has, which has no tuples."""
-    tuples = {
-      name: tuple(values[name])
-      for name in _LISTS
-      if isinstance(values.get(name), list)
-    }
-    return cls(**values | tuples)
-
-  def save(self, train_dir: str):
-    """Writes `model_flags.json`."""
-    path = os.path.join(train_dir, CONFIG_FILE)
-    utils.write_json(path, dataclasses.asdict(self))
-
-  @classmethod
-  def load(cls, train_dir: str) -> "ExperimentConfig":
-    """Reads `model_flags.json`.
-
-    Raises:
-      UserError: there is none, or it is not one of ours.
-    """
-    path = os.path.join(train_dir, CONFIG_FILE)
-    values = utils.read_json(path)
-    known = {field.name for field in dataclasses.fields(cls)}
-    if not isinstance(values, dict) or not values.keys() <= known:
-      raise UserError(
-        f"{path!r} was not written by this trainer: expected an object with "
-        f"the keys {', '.join(sorted(known))}."
-      )
-    try:
-      # As the starter code's file of the same name has them.
-      if any(isinstance(values.get(name), str) for name in _LISTS):
-        raise UserError("features are strings; lists were expected.")
-      return cls._from_values(values)
-    except UserError as error:
-      raise UserError(
-        f"{path!r}: {error} Train anew with --start_new_model, or bring back "
-        "the file that the trainer wrote."
-      ) from error
-
-
-def _check_types(config: ExperimentConfig):
-  for field in dataclasses.fields(config):
-    value = getattr(config, field.name)
-    default = getattr(ExperimentConfig, field.name, {})
-    optional = field.name in ("max_steps", "seed")
-    expected = int if optional else type(default)
-    accepted = (int, float) if expected is float else expected
-    is_bool = isinstance(value, bool) and expected is not bool
-    if optional and value is None:
-      continue
-    if is_bool or not isinstance(value, accepted):
-      raise UserError(
-        f"--{field.name}={value!r} should be of type {expected.__name__}."
-      )
-  for name, expected in (("feature_names", str), ("feature_sizes", int)):
-    values = getattr(config, name)
-    if any(type(value) is not expected for value in values):
-      raise UserError(
-        f"--{name}={_shown(values)} should each be of type {expected.__name__}."
-      )
-
-
-def _check_range(name: str, value: float, lowest: float, highest: float):
-  # A file may have integers that cannot become the floats that are meant.
-  is_too_long = value > sys.float_info.max and isinstance(value, int)
-  if is_too_long or not lowest <= value <= highest:
-    raise UserError(f"--{name}={value} should be from {lowest} to {highest:,}.")
-
-
-def define_train_dir_flags():
-  """Flags of every program: where the model is and how data is read."""
-  flags.DEFINE_string(
-    "train_dir",
-    "/tmp/yt8m_model/",  # noqa: S108 The starter code's default.
-    "Folder of the model: checkpoints, model_flags.json, TensorBoard events. "
-    "Local or gs://.",
-    module_name="Model folder",
-  )
-  flags.DEFINE_string(
-    "job-dir",  # As gcloud spells it.
-    None,
-    "What Google Cloud's training services pass on: the --train_dir where that "
-    "is not given.",
-    module_name="Model folder",
-  )
-  flags.DEFINE_integer(
-    "num_readers",
-    None,
-    "Shards read at the same time; no more than 16 are. Found from the machine "
-    "when not given.",
-    lower_bound=1,
-    upper_bound=1024,
-    module_name="Data",
-  )
-  _define_bad_record_flags()
-  flags.DEFINE_boolean(
-    "jit_compile",
-    True,
-    "Compile with XLA what is faster compiled: loss and update, and, at frame "
-    "level or on a GPU, the model.",
-    module_name="Machine",
-  )
-
-
-def use_job_dir():
-  """Sets --train_dir from --job-dir where only that is given."""
-  job_dir = flags.FLAGS["job-dir"].value
-  train_dir = flags.FLAGS["train_dir"]
-  if job_dir and not (train_dir.present and train_dir.value):
-    flags.FLAGS.train_dir = job_dir
-
-
-# Groups of flags of which all workers need the same.
-_SHARED_GROUPS = ("Data", "Model", "Optimization", "Evaluation", "Output")
-
-
-def check_same_flags(workers: cluster.Workers):
-  """Makes sure that workers are the same program, with the same flags.
-
-  Paths may differ from machine to machine, but not whether they are given.
+def check_same_settings(
+  workers: cluster.Workers, settings: configs.Settings, given: Mapping[str, Any]
+):
+  """Makes sure that workers are the same program, with the same settings.
 
   Raises:
     UserError: they are not.
   """
-  groups = flags.FLAGS.flags_by_module_dict()
-  values = {"program": os.path.basename(sys.argv[0])} | {
-    f"--{flag.name}": (
-      flag.value is not None
-      if flag.name.endswith(("_pattern", "_file"))
-      else flag.value
-    )
-    for group in _SHARED_GROUPS
-    for flag in groups.get(group, ())
-    if flag.name != "num_readers"
-  }
+  values = {"program": os.path.basename(sys.argv[0])}
+  values |= configs.shared_values(settings, given)
   gathered = workers.gather(json.dumps(values).encode())
   first, *others = map(json.loads, gathered)
   different = {
@@ -285,151 +51,50 @@ def check_same_flags(workers: cluster.Workers):
     for name in {*first, *other}
     if other.get(name) != first.get(name)
   }
+  error = None
   if different:
-    workers.make_sure_all_know()
-    raise UserError(
+    error = UserError(
       "The workers were not started alike: they differ in "
       f"{', '.join(sorted(different))}. Give each of them the same command."
     )
-
-
-def _define_bad_record_flags():
-  flags.DEFINE_enum(
-    "on_bad_record",
-    "stop",
-    ["stop", "skip"],
-    "What to do at a record, or a part of a shard, that cannot be used: stop "
-    "and say what is wrong, or leave it out, and count, log and list it.",
-    module_name="Data",
-  )
-  flags.DEFINE_float(
-    "max_bad_fraction",
-    0.01,
-    "With --on_bad_record=skip: the largest part of the data that may be left "
-    "out. More stops the program.",
-    lower_bound=0.0,
-    upper_bound=1.0,
-    module_name="Data",
-  )
+  workers.agree(error=error)
 
 
 @contextlib.contextmanager
 def noting_bad_records(
-  report_path: str, workers: cluster.Workers, goes_on: bool = False
+  settings: configs.Settings,
+  report_path: str,
+  workers: cluster.Workers,
+  goes_on: bool = False,
 ) -> Iterator[BadRecords | None]:
   """What takes note of bad records while they are left out; or None.
 
   Args:
+    settings: whether to leave them out, and how many.
     report_path: the JSON file in which the chief lists those of all workers.
     workers: the workers that leave them out.
     goes_on: as in `BadRecords`.
   """
-  if flags.FLAGS.on_bad_record == "stop":
+  if settings.on_bad_record == "stop":
     # Of another run; it must not lie beside results without bad records.
     if workers.is_chief and not goes_on and utils.is_file(report_path):
       utils.delete(report_path)
     yield None
     return
-  max_fraction = flags.FLAGS.max_bad_fraction
-  if not 0 <= max_fraction <= 1:  # As NaN, which the flag lets pass.
-    raise UserError(f"--max_bad_fraction={max_fraction} should be from 0 to 1.")
   path = report_path if workers.is_chief else None
-  with (
-    BadRecords(path, max_fraction, goes_on) as left_out,
-    workers.sharing(left_out),
-  ):
+  with BadRecords(path, settings.max_bad_fraction, goes_on) as left_out:
     yield left_out
 
 
-def define_model_flags(defaults: ExperimentConfig | None):
-  """Flags that say what the model is.
-
-  Args:
-    defaults: the values shown as defaults, for the trainer; None for programs
-      that take them from the train dir and only compare what is given.
-  """
-  from_dir = "Read from the train dir; an error if it disagrees. "
-  note = "" if defaults else from_dir
-
-  def default(name):
-    return getattr(defaults, name) if defaults else None
-
-  def define(kind, name, text, value=None, **kwargs):
-    kind(name, value, note + text, module_name="Model", **kwargs)
-
-  define(
-    flags.DEFINE_string,
-    "model",
-    "Class name of the model, one of those in models.py.",
-    default("model"),
-  )
-  define(
-    flags.DEFINE_string,
-    "model_kwargs",
-    "The model's arguments as JSON, for instance '{\"l2_penalty\": 1e-6}'.",
-    "{}" if defaults else None,
-  )
-  define(
-    flags.DEFINE_integer,
-    "num_classes",
-    "Number of classes: 3862 (2018 and later), 4716 (2017), 4800 (2016), 527 "
-    "(AudioSet).",
-    default("num_classes"),
-    lower_bound=1,
-  )
-  define(
-    flags.DEFINE_string,
-    "feature_names",
-    "Features, separated by commas. Found from the data when not given.",
-  )
-  define(
-    flags.DEFINE_string,
-    "feature_sizes",
-    "Sizes of the features, separated by commas. Found from the data when not "
-    "given.",
-  )
-  define(
-    flags.DEFINE_boolean,
-    "frame_features",
-    "Whether the shards hold frame-level features. Found from the data when "
-    "not given.",
-  )
-  define(
-    flags.DEFINE_integer,
-    "max_frames",
-    "Frames of a video; longer ones are cut. When not given: 300, or 10 for "
-    "AudioSet.",
-    lower_bound=1,
-  )
-
-
-def given_flags(names: Sequence[str]) -> dict[str, Any]:
-  """Values of those flags that were typed, as `ExperimentConfig` holds them.
+def gather_bad_records(left_out: BadRecords | None, workers: cluster.Workers):
+  """Adds up what all workers have left out, at the end of a pass.
 
   Raises:
-    UserError: a list or a JSON value cannot be parsed.
+    UserError: it is more than may be left out.
   """
-  values = {}
-  for name in names:
-    if flags.FLAGS[name].present and flags.FLAGS[name].value is not None:
-      values[name] = _parse_flag(name, flags.FLAGS[name].value)
-  return values
-
-
-def _parse_flag(name: str, value):
-  try:
-    if name == "feature_names":
-      return tuple(part.strip() for part in value.split(",") if part.strip())
-    if name == "feature_sizes":
-      return tuple(int(part) for part in value.split(",") if part.strip())
-    if name == "model_kwargs":
-      kwargs = json.loads(value)
-      if not isinstance(kwargs, dict):
-        raise ValueError("it should be an object")
-      return kwargs
-  except ValueError as error:
-    raise UserError(f"--{name}={value!r} cannot be parsed: {error}.") from error
-  return value
+  if left_out:
+    left_out.merge(workers.gather(left_out.to_bytes()))
+    left_out.check()
 
 
 def resolve_config(
@@ -439,15 +104,23 @@ def resolve_config(
 ) -> ExperimentConfig:
   """The trainer's configuration.
 
-  A flag that was typed wins; then the train dir's value, where a run is
-  resumed (but for `max_steps`); then what the data shows; then the default.
-  What the model is cannot change in a train dir.
+  A value that was given wins; then the train dir's, where a run is resumed (but
+  for `max_steps`); then what the data shows; then the default. What the model
+  is cannot change in a train dir.
 
   Raises:
-    UserError: a flag contradicts the train dir or the data.
+    UserError: a value is none of a setting, or contradicts the train dir or the
+      data.
   """
+  known = {field.name for field in dataclasses.fields(ExperimentConfig)}
+  if unknown := given.keys() - known:
+    raise UserError(
+      f"{unknown.pop()!r} is no setting. Available: {', '.join(sorted(known))}."
+    )
   if saved:
-    check_agreement(given, saved, (*MODEL_FLAGS, "optimizer", "seed"))
+    check_agreement(
+      given, saved, (*configs.MODEL_SETTINGS, "optimizer", "seed")
+    )
     # Where one run was to stop says nothing about the next one.
     config = dataclasses.replace(saved, **{"max_steps": None, **given})
     check_schema(config, schema)
@@ -468,15 +141,15 @@ def resolve_config(
 def check_agreement(
   given: Mapping[str, Any],
   saved: ExperimentConfig,
-  names: Sequence[str] = MODEL_FLAGS,
+  names: Collection[str] = configs.MODEL_SETTINGS,
 ):
-  """Raises a UserError if a typed flag differs from the train dir's value."""
+  """Raises a UserError if a given value differs from the train dir's."""
   for name in names:
     if name in given and not _same(name, given[name], getattr(saved, name)):
       raise UserError(
-        f"--{name}={_shown(given[name])} contradicts the train dir, whose "
-        f"model has {name}={_shown(getattr(saved, name))}. Leave the flag out, "
-        "or use another --train_dir."
+        f"--{name}={configs.shown(given[name])} contradicts the train dir, "
+        f"whose model has {name}={configs.shown(getattr(saved, name))}. Leave "
+        "the flag out, or use another --train_dir."
       )
 
 
@@ -486,24 +159,17 @@ def _same(name: str, value, other) -> bool:
   return value == other
 
 
-def _shown(value) -> str:
-  """A value as one would type it."""
-  if isinstance(value, tuple):
-    return ",".join(map(str, value))
-  return json.dumps(value) if isinstance(value, dict) else str(value)
-
-
 def check_schema(config: ExperimentConfig, schema: readers.Schema):
   """Raises a UserError if shards are not what the configuration says."""
   if not config.feature_names:
     raise UserError(
-      f"{CONFIG_FILE} names no features, so the model cannot read any."
+      f"{train_dirs.CONFIG_FILE} names no features, so the model cannot read "
+      "any."
     )
   if config.frame_features != schema.frame_features:
-    level = {True: "frame-level", False: "video-level"}
     raise UserError(
-      f"{schema.shard!r} holds {level[schema.frame_features]} features, but "
-      f"the model reads {level[config.frame_features]} ones "
+      f"{schema.shard!r} holds {_level(schema.frame_features)} features, but "
+      f"the model reads {_level(config.frame_features)} ones "
       f"(--frame_features={config.frame_features})."
     )
   found = dict(zip(schema.feature_names, schema.feature_sizes, strict=True))
@@ -514,6 +180,10 @@ def check_schema(config: ExperimentConfig, schema: readers.Schema):
         f"Feature {name!r} should have size {size} (--feature_sizes), but in "
         f"{schema.shard!r} it has size {found.get(name)}."
       )
+
+
+def _level(frame_features: bool) -> str:
+  return "frame-level" if frame_features else "video-level"
 
 
 def build_reader(
@@ -576,16 +246,21 @@ def check_same_shards(
   Raises:
     UserError: they do not, so that some would be left out or come twice.
   """
-  names = "\n".join(map(os.path.basename, shards))
-  table = workers.agree([len(shards), zlib.crc32(names.encode())])
+  table = workers.agree([len(shards), digest_of(shards)])
+  error = None
   if (table != table[0]).any():
-    workers.make_sure_all_know()
-    raise UserError(
+    error = UserError(
       f"--{flag_name}: the workers see different shards; this one has "
       f"{len(shards)}, from {shards[0]!r} on, and in all they have "
       f"{', '.join(f'{number:g}' for number in table[:, 0])}. Give each the "
       "same files."
     )
+  workers.agree(error=error)
+
+
+def digest_of(shards: Sequence[str]) -> int:
+  """A checksum of the shards' names, wherever they lie."""
+  return zlib.crc32("\n".join(map(os.path.basename, shards)).encode())
 
 
 def look_at_shards(
@@ -617,7 +292,9 @@ def check_labels(schema: readers.Schema, flag_name: str):
 
 
 def build_model(
-  config: ExperimentConfig, mixed_precision: bool = False
+  config: ExperimentConfig,
+  mixed_precision: bool = False,
+  jit_compile: bool = True,
 ) -> keras.Model:
   """The model, from a batch's raw features to its dict of outputs.
 
@@ -626,6 +303,7 @@ def build_model(
     mixed_precision: whether layers compute in bfloat16. Weights, normalised
       features and predictions are float32 in any case, so a checkpoint suits
       both. For training: the other programs compute in float32.
+    jit_compile: whether layers may be compiled with XLA.
 
   Returns:
     A Keras model called with {"features", "num_frames"} of a batch.
@@ -638,165 +316,209 @@ def build_model(
     config.model, [models], models.BaseModel, "model"
   )
   _check_kind(config, model_class)
-  constructor, call = _split_kwargs(model_class, config.model_kwargs)
-  inputs, model_input = _model_inputs(config)
-  try:
-    with _dtype_policy("mixed_bfloat16" if mixed_precision else "float32"):
-      outputs = model_class(**constructor).create_model(
-        model_input,
-        config.num_classes,
-        num_frames=inputs["num_frames"],
-        **call,
-      )
-  except (TypeError, ValueError, OverflowError) as error:
-    if "KerasTensor cannot be used as input to a TensorFlow" in str(error):
-      raise UserError(
-        f"--model={config.model}: create_model calls a tf.* function on a "
-        "symbolic tensor. Use keras.ops, or call it inside the call method of "
-        f"a keras.layers.Layer. Keras says: {str(error).splitlines()[0]}"
-      ) from error
-    if not config.model_kwargs:
-      raise
-    raise UserError(
-      f"--model_kwargs={json.dumps(config.model_kwargs)} does not suit "
-      f"{config.model}: {error}"
-    ) from error
-  _check_outputs(config, outputs)
-  if outputs["predictions"].dtype != "float32":
-    outputs = {
-      **outputs,
-      "predictions": keras.ops.cast(outputs["predictions"], "float32"),
-    }
-  return keras.Model(inputs, outputs, name=config.model)
-
-
-def _model_inputs(config: ExperimentConfig):
-  """The symbolic inputs of a model, and the normalised features."""
-  shape = (config.max_frames,) if config.frame_features else ()
-  dtype = "uint8" if config.frame_features else "float32"
-  features = {
-    # Keras refuses some names that features have, "RGB/mean" for instance.
-    name: keras.Input((*shape, size), dtype=dtype, name=f"feature_{number}")
-    for number, (name, size) in enumerate(
-      zip(config.feature_names, config.feature_sizes, strict=True)
-    )
-  }
-  num_frames = keras.Input((), dtype="int32", name="num_frames")
-  model_input = models.NormalizedInput(
-    utils.DEQUANTIZE_SCALE, utils.DEQUANTIZE_OFFSET, name="input"
-  )(list(features.values()), num_frames)
-  return {"features": features, "num_frames": num_frames}, model_input
-
-
-@contextlib.contextmanager
-def _dtype_policy(name: str):
-  """Keras' policy for new layers, which it keeps in a global, for a while."""
+  functions = model_class.__init__, model_class.create_model
   previous = keras.config.dtype_policy()
-  keras.config.set_dtype_policy(name)
-  try:
-    yield
-  finally:
-    keras.config.set_dtype_policy(previous)
+  with _checked_arguments(
+    "model_kwargs", config.model_kwargs, model_class, functions
+  ):
+    # Keras keeps the policy for new layers in a global.
+    keras.config.set_dtype_policy(
+      "mixed_bfloat16" if mixed_precision else "float32"
+    )
+    try:
+      return models.build_model(
+        model_class,
+        dict(zip(config.feature_names, config.feature_sizes, strict=True)),
+        config.frame_features,
+        config.num_classes,
+        config.model_kwargs,
+        jit_compile,
+      )
+    finally:
+      keras.config.set_dtype_policy(previous)
 
 
 def _check_kind(config: ExperimentConfig, model_class: type):
   """Refuses a video-level model for frame-level features, or the reverse."""
-  if model_class.frame_features not in (None, config.frame_features):
-    level = {True: "frame-level", False: "video-level"}
-    fitting = sorted(
-      name
-      for name, choice in inspect.getmembers(models, inspect.isclass)
-      if issubclass(choice, models.BaseModel)
-      and choice is not models.BaseModel
-      and choice.frame_features in (None, config.frame_features)
-    )
-    raise UserError(
-      f"--model={config.model} takes {level[model_class.frame_features]} "
-      f"features, but the shards hold {level[config.frame_features]} ones "
-      f"({', '.join(config.feature_names)}). Choose another --model: "
-      f"{', '.join(fitting)}."
-    )
-
-
-def _split_kwargs(model_class: type, kwargs: Mapping[str, Any]):
-  """Sorts arguments into the constructor's and `create_model`'s."""
-  fixed = ("self", "model_input", "vocab_size", "num_frames")
-  in_call = _keyword_names(model_class.create_model, fixed)
-  in_constructor = _keyword_names(model_class.__init__, fixed)
-  for name in kwargs:
-    if name not in in_call | in_constructor:
-      available = ", ".join(sorted(in_call | in_constructor)) or "none"
-      raise UserError(
-        f"--model_kwargs: {model_class.__name__} has no argument {name!r}. "
-        f"Available: {available}."
-      )
-  return (
-    {name: kwargs[name] for name in kwargs if name in in_constructor},
-    {name: kwargs[name] for name in kwargs if name not in in_constructor},
+  kinds = (None, config.frame_features)
+  if model_class.frame_features in kinds:
+    return
+  fitting = [
+    name
+    for name, choice in inspect.getmembers(models, inspect.isclass)
+    if issubclass(choice, models.BaseModel)
+    and choice is not models.BaseModel
+    and choice.frame_features in kinds
+  ]
+  raise UserError(
+    f"--model={config.model} takes {_level(model_class.frame_features)} "
+    f"features, but the shards hold {_level(config.frame_features)} ones "
+    f"({', '.join(config.feature_names)}). Choose another --model: "
+    f"{', '.join(fitting)}."
   )
 
 
-def _keyword_names(function, fixed) -> set[str]:
-  variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-  return {
-    name
-    for name, parameter in inspect.signature(function).parameters.items()
-    if name not in fixed and parameter.kind not in variadic
-  }
+@contextlib.contextmanager
+def _checked_arguments(
+  flag_name: str,
+  arguments: Mapping[str, Any],
+  owner: type,
+  functions: Sequence[Callable],
+) -> Iterator[None]:
+  """Turns what is wrong with a user's arguments into a UserError.
 
-
-def _check_outputs(config: ExperimentConfig, outputs):
-  level = "frame-level" if config.frame_features else "video-level"
-  if not isinstance(outputs, dict) or "predictions" not in outputs:
-    raise UserError(
-      f"{config.model}.create_model should return a dict with 'predictions', "
-      f"but returned {outputs!r}."
-    )
-  shape = tuple(outputs["predictions"].shape)
-  if shape != (None, config.num_classes):
-    raise UserError(
-      f"--model={config.model} gives predictions of shape {shape} on {level} "
-      f"features; (None, {config.num_classes}) was expected. Is it a model "
-      "for the other kind of features?"
-    )
-
-
-def compiles_well(config: ExperimentConfig) -> bool:
-  """Whether a whole model is faster compiled with XLA than it is without.
-
-  On a CPU, XLA's matrix products are slower than TensorFlow's own. They are
-  most of a video-level model; in a frame-level one, decoding, normalising and
-  pooling the frames are, which XLA does several times as fast.
+  Args:
+    flag_name: the flag that they came from.
+    arguments: by their names.
+    owner: the class that is made with them.
+    functions: those of the class that take them. Only arguments with defaults
+      can be set; the suite itself fills in the others.
   """
-  return config.frame_features or bool(tf.config.get_visible_devices("GPU"))
+  known = {
+    name
+    for function in functions
+    for name, parameter in inspect.signature(function).parameters.items()
+    if parameter.default is not parameter.empty and name != "num_frames"
+  }
+  for name in arguments:
+    if name not in known:
+      raise UserError(
+        f"--{flag_name}: {owner.__name__} has no argument {name!r}. "
+        f"Available: {', '.join(sorted(known)) or 'none'}."
+      )
+  try:
+    yield
+  except (TypeError, ValueError, OverflowError) as error:
+    if "KerasTensor cannot be used as input to a TensorFlow" in str(error):
+      raise UserError(
+        f"--model={owner.__name__}: create_model calls a tf.* function on a "
+        "symbolic tensor. Use keras.ops, or call it inside the call method of "
+        f"a keras.layers.Layer. Keras says: {str(error).splitlines()[0]}"
+      ) from error
+    if not arguments:
+      raise
+    raise UserError(
+      f"--{flag_name}={json.dumps(arguments)} does not suit "
+      f"{owner.__name__}: {error}"
+    ) from error
 
 
 def build_loss(config: ExperimentConfig) -> losses.BaseLoss:
   """The label loss.
 
   Raises:
-    UserError: unknown name.
+    UserError: unknown name or argument.
   """
   loss_class = utils.find_class_by_name(
     config.label_loss, [losses], losses.BaseLoss, "label_loss"
   )
-  return loss_class()
+  arguments = config.label_loss_kwargs
+  with _checked_arguments(
+    "label_loss_kwargs", arguments, loss_class, [loss_class.__init__]
+  ):
+    return loss_class(**arguments)
 
 
-def label_losses(loss: losses.BaseLoss, outputs, labels):
+def label_losses(loss: losses.BaseLoss, outputs, labels, label_weights=None):
   """[batch] float32, each example's loss from a model's outputs.
 
   Args:
     loss: the label loss, for models that do not compute their own.
     outputs: the dict that a model returns.
     labels: [batch, num_classes] float32 in {0, 1}.
+    label_weights: as in `losses.BaseLoss`.
   """
   if "loss" in outputs:
     own = tf.cast(outputs["loss"], tf.float32)
     return own + tf.zeros(tf.shape(labels)[0])
+  # Losses from before there were weights of labels take none.
+  weights = {} if label_weights is None else {"label_weights": label_weights}
   return loss.per_example_loss(
-    outputs["predictions"], labels, outputs.get("logits")
+    outputs["predictions"], labels, outputs.get("logits"), **weights
   )
+
+
+def auxiliary_losses(
+  loss: losses.BaseLoss, outputs, labels, label_weights=None
+):
+  """[batch] float32, the weighted label losses of auxiliary outputs."""
+  total = tf.zeros(tf.shape(labels)[0])
+  for part in outputs.get("auxiliary", ()):
+    scores = {
+      "predictions": tf.sigmoid(tf.cast(part["logits"], tf.float32)),
+      "logits": part["logits"],
+    }
+    each = label_losses(loss, scores, labels, label_weights)
+    total += part["weight"] * each
+  return total
+
+
+def gradient_sums(config, model, loss, batch, jit_compile: bool):
+  """A replica's gradients and losses, each the sum over the rows of its batch.
+
+  Such sums add up over replicas and workers. Divided by the number of videos of
+  all of them, they are those of the whole batch.
+
+  Args:
+    config: `ExperimentConfig`.
+    model: from `build_model`.
+    loss: the label loss.
+    batch: the replica's batch.
+    jit_compile: whether to compile the loss with XLA, which fuses it.
+
+  Returns:
+    The gradients without those of the weights' penalty, a dense tensor for each
+    trainable variable; a dict of scalars: "loss", the label loss;
+    "regularization_loss", without that of the weights; and, where a model has
+    auxiliary outputs, "auxiliary_loss"; and scores [batch, num_classes], logits
+    where the model has them, else predictions.
+  """
+  with tf.GradientTape() as tape:
+    inputs = {key: batch[key] for key in ("features", "num_frames")}
+    outputs = model(inputs, training=True)
+    # A model may return one tensor twice, whose gradient would count twice.
+    outputs = tf.nest.map_structure(tf.identity, outputs)
+    penalty = other_penalty(model, outputs) * tf.reduce_sum(batch["weights"])
+    objective = config.regularization_penalty * penalty
+  sums, output_gradients = _differentiate(loss, outputs, batch, jit_compile)
+  used = [
+    pair
+    for pair in zip(tf.nest.flatten(outputs), output_gradients, strict=True)
+    if pair[1] is not None
+  ]
+  gradients = tape.gradient(
+    [*(output for output, _ in used), objective],
+    model.trainable_variables,
+    [*(gradient for _, gradient in used), tf.ones([])],
+    # Of a layer that a model makes and does not use.
+    unconnected_gradients=tf.UnconnectedGradients.ZERO,
+  )
+  # Those of an embedding are sparse, which not all that follows can take.
+  gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+  scores = outputs.get("logits", outputs["predictions"])
+  return gradients, {**sums, "regularization_loss": penalty}, scores
+
+
+def _differentiate(loss, outputs, batch, jit_compile: bool):
+  """The summed losses, and the gradient of each output; None of unused ones."""
+
+  # Not arguments: outputs that the loss does not use are not computed.
+  @tf.function(jit_compile=jit_compile, autograph=False)
+  def differentiate():
+    known = batch["labels"], batch.get("label_weights")
+    with tf.GradientTape() as tape:
+      tape.watch(outputs)
+      each = {"loss": label_losses(loss, outputs, *known)}
+      if "auxiliary" in outputs:
+        each["auxiliary_loss"] = auxiliary_losses(loss, outputs, *known)
+      sums = {
+        name: tf.reduce_sum(values * batch["weights"])
+        for name, values in each.items()
+      }
+      objective = tf.add_n(list(sums.values()))
+    return sums, tape.gradient(objective, tf.nest.flatten(outputs))
+
+  return differentiate()
 
 
 def weight_penalty(model: keras.Model):
@@ -879,34 +601,29 @@ def learning_rate(config: ExperimentConfig, num_examples):
   return config.base_learning_rate * decay
 
 
-def has_model(train_dir: str) -> bool:
-  """Whether a trainer has begun a model in this folder."""
-  return utils.exists(os.path.join(train_dir, CONFIG_FILE))
-
-
-def load_shared_config(
-  train_dir: str, workers: cluster.Workers
+def load_config(
+  train_dir: str, given: Mapping[str, Any], workers: cluster.Workers
 ) -> ExperimentConfig:
-  """As `load_config`; of several workers, only the chief looks there."""
-  if not workers.is_chief:
-    return ExperimentConfig.from_json(workers.share(None))
-  config = load_config(train_dir)
-  workers.share(config.to_json())
-  return config
-
-
-def load_config(train_dir: str) -> ExperimentConfig:
   """The train dir's configuration, for programs that use a trained model.
 
+  Of several workers, only the chief looks there.
+
+  Args:
+    train_dir: the trainer's folder.
+    given: values of `ExperimentConfig` that were typed.
+    workers: those that use the model.
+
   Raises:
-    UserError: there is no model, or a model flag was typed that contradicts
-      the train dir.
+    UserError: there is no model, or what is given contradicts the train dir.
   """
-  if not has_model(train_dir):
+  if not workers.is_chief:
+    return ExperimentConfig.from_json(workers.share(None))
+  if not train_dirs.has_model(train_dir):
     raise UserError(
-      f"--train_dir={train_dir!r} has no {CONFIG_FILE}: no model was trained "
-      "there."
+      f"--train_dir={train_dir!r} has no {train_dirs.CONFIG_FILE}: no model "
+      "was trained there."
     )
   config = ExperimentConfig.load(train_dir)
-  check_agreement(given_flags(MODEL_FLAGS), config)
+  check_agreement(given, config)
+  workers.share(config.to_json())
   return config

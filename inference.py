@@ -16,25 +16,28 @@ import io
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import program  # Sets up the environment; before TensorFlow and Keras.
 from program import UserError
 
 import numpy as np
 import tensorflow as tf
-from absl import flags, logging
+from absl import logging
 
-import bad_records
 import checkpoints
 import cluster
+import config
+import devices
 import eval_util
 import evaluation
 import experiment
 import sources
+import train_dir
 import utils
-
-FLAGS = flags.FLAGS
+from bad_records import BadRecords
+from config import ExperimentConfig, InferenceSettings
 
 HEADER = b"VideoId,LabelConfidencePairs\n"
 NAMES_HEADER = b"VideoId,Index,Name,Confidence\n"
@@ -45,45 +48,8 @@ _LOG_EVERY_SECS = 2.0
 
 def define_flags():
   """Defines the flags of inference."""
-  flags.DEFINE_string(
-    "input_data_pattern",
-    None,
-    "Shards to predict for: a glob, or several separated by commas.",
-    required=True,
-    module_name="Data",
-  )
-  flags.DEFINE_integer(
-    "batch_size",
-    512,
-    "Videos per step; fewer need less memory, for long frame-level videos.",
-    lower_bound=1,
-    upper_bound=experiment.MAX_BATCH_SIZE,
-    module_name="Data",
-  )
-  experiment.define_train_dir_flags()
-  flags.DEFINE_string(
-    "output_file",
-    None,
-    "The CSV file to write, local or gs://. It appears when it is complete.",
-    required=True,
-    module_name="Output",
-  )
-  flags.DEFINE_integer(
-    "top_k",
-    20,
-    "Classes listed of each video; all of them if there are fewer.",
-    lower_bound=1,
-    module_name="Output",
-  )
-  flags.DEFINE_string(
-    "vocabulary_file",
-    None,
-    "The dataset's vocabulary.csv. Given, a second CSV with the classes' names "
-    "is written beside the first, as NAME.names.csv.",
-    module_name="Output",
-  )
-  experiment.define_model_flags(defaults=None)
-  cluster.define_flags()
+  config.define_flags(InferenceSettings)
+  config.define_model_flags()
 
 
 def run():
@@ -93,54 +59,91 @@ def run():
 
 def main() -> int:
   """Predicts as the flags say; returns the exit code."""
-  experiment.use_job_dir()
+  settings = config.from_flags(InferenceSettings)
+  given = config.given_values(ExperimentConfig, config.MODEL_SETTINGS)
   task = cluster.read_task()
   if not cluster.has_work(task, [cluster.WORKER]):
     return 0
-  with cluster.joined(task, FLAGS.worker_timeout_secs) as workers:
-    experiment.check_same_flags(workers)
-    infer_with(workers)
+  devices.choose()
+  with cluster.join(task, settings.worker_timeout_secs) as workers:
+    infer(settings, given, workers)
+  if not workers.is_chief:
+    logging.info("Worker %d has finished.", workers.index)
   return 0
 
 
-def infer_with(workers: cluster.Workers):
-  """Predicts as the flags say, each worker for a part of the videos.
+def infer(
+  settings: InferenceSettings,
+  given: Mapping[str, Any] | None = None,
+  workers: cluster.Workers | None = None,
+):
+  """Predicts with a trained model: the whole program, without its flags.
 
   The chief alone reads the train dir and writes files.
+
+  Args:
+    settings: how the program is run.
+    given: values of `ExperimentConfig` that the train dir's must agree with.
+    workers: those that predict together, each for a part of the videos; None
+      for this process alone.
+
+  Raises:
+    UserError: there is no model, it does not suit what is given or the data, or
+      a file cannot be written.
   """
-  config = experiment.load_shared_config(FLAGS.train_dir, workers)
+  workers, given = workers or cluster.alone(), given or {}
+  experiment.check_same_settings(workers, settings, given)
+  run_config = experiment.load_config(settings.train_dir, given, workers)
   names = None
-  if FLAGS.vocabulary_file:
-    names = read_vocabulary(FLAGS.vocabulary_file)
-  report_path = _beside(FLAGS.output_file, bad_records.REPORT_FILE)
-  with experiment.noting_bad_records(report_path, workers) as left_out:
-    shards, reader = experiment.open_shards(
-      config,
-      FLAGS.input_data_pattern,
-      "input_data_pattern",
-      FLAGS.num_readers,
-      need_labels=False,
-      left_out=left_out,
-    )
-    experiment.check_same_shards(workers, shards, "input_data_pattern")
-    if FLAGS.output_file in shards:
-      raise UserError(
-        f"--output_file={FLAGS.output_file!r} is one of the shards to read. "
-        "Name another file."
-      )
-    model = experiment.build_model(config)
+  if settings.vocabulary_file:
+    names = read_vocabulary(settings.vocabulary_file)
+  report_path = _beside(settings.output_file, train_dir.BAD_RECORDS_FILE)
+  with experiment.noting_bad_records(
+    settings, report_path, workers
+  ) as left_out:
+    batches = _open_batches(run_config, settings, left_out, workers)
+    model = experiment.build_model(run_config, jit_compile=settings.jit_compile)
     if workers.is_chief:
-      checkpoints.restore_latest_model(model, FLAGS.train_dir)
+      checkpoints.restore_latest_model(model, settings.train_dir)
     workers.copy_from_chief(model.variables)
-    forward = evaluation.make_forward(config, model, FLAGS.jit_compile)
-    batches = reader.evaluation_batches(
-      shards,
-      FLAGS.batch_size,
-      with_labels=False,
-      left_out=left_out,
-      part=sources.Part(workers.index, workers.count),
+    write_predictions(
+      evaluation.Predictor(model).predictions(batches),
+      settings.top_k,
+      settings.output_file,
+      names,
+      left_out,
+      workers,
     )
-    infer(batches, forward, FLAGS.top_k, FLAGS.output_file, names, workers)
+
+
+def _open_batches(
+  run_config: ExperimentConfig,
+  settings: InferenceSettings,
+  left_out: BadRecords | None,
+  workers: cluster.Workers,
+):
+  """The batches of this worker's part of the videos."""
+  shards, reader = experiment.open_shards(
+    run_config,
+    settings.input_data_pattern,
+    "input_data_pattern",
+    settings.num_readers,
+    need_labels=False,
+    left_out=left_out,
+  )
+  experiment.check_same_shards(workers, shards, "input_data_pattern")
+  if settings.output_file in shards:
+    raise UserError(
+      f"--output_file={settings.output_file!r} is one of the shards to read. "
+      "Name another file."
+    )
+  return reader.evaluation_batches(
+    shards,
+    settings.batch_size,
+    with_labels=False,
+    left_out=left_out,
+    part=sources.Part(workers.index, workers.count),
+  )
 
 
 def _beside(path: str, name: str) -> str:
@@ -148,33 +151,29 @@ def _beside(path: str, name: str) -> str:
   return f"{os.path.splitext(path)[0]}.{name}"
 
 
-def infer(
-  batches,
-  forward,
+def write_predictions(
+  items: Iterable[evaluation.Predictions],
   top_k: int,
   output_file: str,
-  names: Mapping[int, str] | None = None,
-  workers: cluster.Workers | None = None,
+  names: Mapping[int, str] | None,
+  left_out: BadRecords | None,
+  workers: cluster.Workers,
 ):
   """Writes the CSV file, and the one with names.
 
   Args:
-    batches: an iterable of batches (readers.py); of several workers, each has
-      those of its part of the videos.
-    forward: made by `evaluation.make_forward`.
+    items: this worker's predictions.
     top_k: classes listed of each video.
     output_file: path of the CSV file.
     names: class index -> name; None writes no file with names.
-    workers: those that predict together; None where this one is alone.
+    left_out: has taken note of bad records; None where they are not left out.
+    workers: those that predict together; the chief writes.
   """
-  with utils.one_ahead(_predicted(batches, forward)) as predicted:
-    parts = _formatted(predicted, top_k, names)
-    if workers:
-      parts = workers.collect(parts)
-    if workers and not workers.is_chief:
-      collections.deque(parts, maxlen=0)  # There are none; it takes part.
-    else:
-      _write(parts, output_file, names is not None)
+  parts = evaluation.collect(_formatted(items, top_k, names), left_out, workers)
+  if workers.is_chief:
+    _write(parts, output_file, names is not None)
+  else:
+    collections.deque(parts, maxlen=0)  # There are none; it takes part.
 
 
 def _write(parts, output_file: str, with_names: bool):
@@ -206,41 +205,37 @@ def _write(parts, output_file: str, with_names: bool):
   )
 
 
-def _formatted(predicted, top_k: int, names: Mapping[int, str] | None):
+def _formatted(
+  items: Iterable[evaluation.Predictions],
+  top_k: int,
+  names: Mapping[int, str] | None,
+):
   """Yields the number of videos of a batch, its rows, and its rows with names.
 
   As arrays: of shape [], and two of bytes.
   """
-  for video_ids, predictions in predicted:
-    scores, classes = _best_classes(predictions, top_k, video_ids)
-    rows = format_rows(video_ids, scores, classes)
+  for item in items:
+    scores, classes = _best_classes(item, top_k)
+    rows = format_rows(item.video_ids, scores, classes)
     named_rows = b""
     if names is not None:
-      named_rows = format_named_rows(video_ids, scores, classes, names)
+      named_rows = format_named_rows(item.video_ids, scores, classes, names)
     yield (
-      np.array(len(video_ids)),
+      np.array(len(item.video_ids)),
       np.frombuffer(rows, np.uint8),
       np.frombuffer(named_rows, np.uint8),
     )
 
 
-def _predicted(batches, forward):
-  """Yields video ids, [N] bytes, and predictions, [N, num_classes] float32."""
-  for batch in batches:
-    num_real = int(np.count_nonzero(batch["weights"].numpy()))
-    predictions = forward(batch)["predictions"].numpy()
-    yield batch["video_ids"].numpy()[:num_real], predictions[:num_real]
-
-
-def _best_classes(predictions, top_k, video_ids):
+def _best_classes(item: evaluation.Predictions, top_k: int):
   """`eval_util.best_classes`; a UserError if a prediction is not finite."""
   try:
-    scores, classes = eval_util.best_classes(predictions, top_k)
+    scores, classes = eval_util.best_classes(item.predictions, top_k)
   except ValueError:
-    evaluation.refuse_not_finite(predictions, video_ids)
+    evaluation.refuse_not_finite(item)
     raise
   if not np.isfinite(scores).all():
-    evaluation.refuse_not_finite(predictions, video_ids)
+    evaluation.refuse_not_finite(item)
   return scores, classes
 
 

@@ -3,7 +3,8 @@
 """Label losses: one value per example; `BaseLoss` has their weighted mean.
 
 To add a loss, subclass `BaseLoss`, give it `per_example_loss`, and name the
-class in `--label_loss`.
+class in `--label_loss`. The arguments of its constructor need defaults; they
+are set by `--label_loss_kwargs`.
 """
 
 from keras import ops
@@ -11,25 +12,35 @@ from keras import ops
 # Keeps log(p) finite for probabilities of exactly 0 or 1.
 EPSILON = 1e-7
 
+# A score that leaves a class without a share in a softmax, and finite.
+_LOWEST = -3e38
+
 
 class BaseLoss:
   """A loss between a model's output and the labels."""
 
-  def per_example_loss(self, predictions, labels, logits=None):
+  def per_example_loss(
+    self, predictions, labels, logits=None, label_weights=None
+  ):
     """The loss of each example.
 
     Args:
-      predictions: [batch, num_classes] float probabilities in [0, 1].
+      predictions: [batch, num_classes] float probabilities in [0, 1]; None
+        where only logits are known.
       labels: [batch, num_classes] float32 in {0, 1}.
       logits: [batch, num_classes] float scores before the sigmoid, or None
         where a model has none.
+      label_weights: [batch, num_classes] float32, 1 where a label was rated
+        and 0 where it is not known; None where all are known.
 
     Returns:
       [batch] float32.
     """
     raise NotImplementedError
 
-  def calculate_loss(self, predictions, labels, logits=None, weights=None):
+  def calculate_loss(
+    self, predictions, labels, logits=None, weights=None, label_weights=None
+  ):
     """The weighted mean of the examples' losses, a float32 scalar.
 
     Args:
@@ -38,8 +49,9 @@ class BaseLoss:
       logits: as in `per_example_loss`.
       weights: [batch] float32, 0 for rows that only pad a batch; None means
         that every row counts. If all are 0, so is the loss.
+      label_weights: as in `per_example_loss`.
     """
-    losses = self.per_example_loss(predictions, labels, logits)
+    losses = self.per_example_loss(predictions, labels, logits, label_weights)
     if weights is None:
       return ops.mean(losses)
     return ops.divide_no_nan(ops.sum(losses * weights), ops.sum(weights))
@@ -52,15 +64,15 @@ class CrossEntropyLoss(BaseLoss):
   from 0 they are; else from probabilities clipped to [1e-7, 1 - 1e-7].
   """
 
-  def per_example_loss(self, predictions, labels, logits=None):
+  def per_example_loss(
+    self, predictions, labels, logits=None, label_weights=None
+  ):
     """See `BaseLoss`."""
-    if logits is None:
-      logits = _logits_of(predictions)
-    logits = ops.cast(logits, "float32")
+    logits = _logits(predictions, logits)
     # max(x, 0) - x * y + log(1 + exp(-|x|)) never takes exp of a large number.
     losses = ops.maximum(logits, 0.0) - logits * labels
     losses = losses + ops.log1p(ops.exp(-ops.abs(logits)))
-    return ops.sum(losses, axis=-1)
+    return _sum_of_classes(losses, label_weights)
 
 
 class HingeLoss(BaseLoss):
@@ -71,13 +83,13 @@ class HingeLoss(BaseLoss):
   log-odds are used.
   """
 
-  def per_example_loss(self, predictions, labels, logits=None):
+  def per_example_loss(
+    self, predictions, labels, logits=None, label_weights=None
+  ):
     """See `BaseLoss`."""
-    if logits is None:
-      logits = _logits_of(predictions)
-    logits = ops.cast(logits, "float32")
     signs = 2.0 * labels - 1.0
-    return ops.sum(ops.relu(1.0 - signs * logits), axis=-1)
+    losses = ops.relu(1.0 - signs * _logits(predictions, logits))
+    return _sum_of_classes(losses, label_weights)
 
 
 class SoftmaxLoss(BaseLoss):
@@ -85,20 +97,32 @@ class SoftmaxLoss(BaseLoss):
 
   A video with n labels has a target of 1/n for each; one without labels has a
   loss of 0. The softmax is taken over logits (log-odds where a model has
-  none), never over probabilities, whose softmax is nearly flat.
+  none), never over probabilities, whose softmax is nearly flat. Labels that
+  were not rated take no part in it.
   """
 
-  def per_example_loss(self, predictions, labels, logits=None):
+  def per_example_loss(
+    self, predictions, labels, logits=None, label_weights=None
+  ):
     """See `BaseLoss`."""
-    if logits is None:
-      logits = _logits_of(predictions)
-    log_probabilities = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+    logits = _logits(predictions, logits)
+    if label_weights is not None:
+      labels = labels * label_weights
+      logits = ops.where(label_weights > 0, logits, _LOWEST)
     num_labels = ops.sum(labels, axis=-1, keepdims=True)
     targets = ops.divide_no_nan(labels, num_labels)
-    return -ops.sum(targets * log_probabilities, axis=-1)
+    return -ops.sum(targets * ops.log_softmax(logits, axis=-1), axis=-1)
 
 
-def _logits_of(probabilities):
-  """Log-odds of probabilities clipped to [EPSILON, 1 - EPSILON]."""
+def _logits(probabilities, logits):
+  """Logits in float32: those given, else log-odds of clipped probabilities."""
+  if logits is not None:
+    return ops.cast(logits, "float32")
   clipped = ops.clip(ops.cast(probabilities, "float32"), EPSILON, 1.0 - EPSILON)
   return ops.log(clipped) - ops.log1p(-clipped)
+
+
+def _sum_of_classes(losses, label_weights):
+  if label_weights is not None:
+    losses = losses * label_weights
+  return ops.sum(losses, axis=-1)

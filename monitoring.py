@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Iterator
 
@@ -16,18 +17,172 @@ from program import UserError
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from tensorboard.plugins.histogram import metadata as histogram_metadata
 
 import checkpoints
 import eval_util
 import evaluation
 import experiment
+import train_dir as train_dirs
 import utils
+from bad_records import BadRecords
+from config import ExperimentConfig, TrainSettings
 
-BEST_DIR = "best"
-RESULTS_FILE = "train_results.json"
 _TOP_K = 20
+_NUM_BUCKETS = 30  # As tf.summary.histogram.
 # Seconds between two flushes of the events where each uploads all of them.
 _CLOUD_FLUSH_SECS = 30.0
+
+
+class NoBooks:
+  """What a worker keeps that is not the chief: nothing."""
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused_error):
+    pass
+
+  def before(self, step: int, train_step, *inputs):
+    """See `Books`."""
+
+  def after(self, step: int, outcome, stop: program.StopSignals):
+    """See `Books`."""
+
+  def save_what_was_learnt(self):
+    """See `Books`."""
+
+  def finish(self, stop: program.StopSignals):
+    """See `Books`."""
+
+
+class Books:
+  """What the chief does around the steps: it logs, saves and validates.
+
+  Args:
+    config: the run's configuration.
+    settings: how the program is run.
+    folder: the train dir, held by this trainer.
+    state: model, optimizer and position (`train.TrainState`).
+    validation_batches: from `open_validation_batches`.
+    total_steps: the estimated number of steps, for the progress bar.
+  """
+
+  def __init__(
+    self,
+    config: ExperimentConfig,
+    settings: TrainSettings,
+    folder: train_dirs.TrainDir,
+    state,
+    validation_batches,
+    total_steps: int,
+  ):
+    self._config = config
+    self._folder = folder
+    self._position = state.position
+    self._step = 0
+    self._outcome = None
+    self._validation = None
+    if validation_batches:
+      self._validation = Validation(
+        config, settings, folder, state.model, validation_batches
+      )
+    self._saver = checkpoints.Saver(
+      folder.path,
+      state.model,
+      settings.max_to_keep,
+      settings.save_checkpoint_secs,
+      config=config,
+      lock=folder,
+      optimizer=state.optimizer,
+      position=state.position,
+    )
+    self._logger = Logger(
+      config,
+      folder.path,
+      state.model,
+      state.position,
+      settings.log_every_steps,
+      total_steps,
+    )
+    self._profiler = Profiler(
+      folder.path, parse_profile_steps(settings.profile_steps)
+    )
+
+  def restore_latest(self):
+    """Loads the train dir's latest checkpoint, if any."""
+    if resumed := self._saver.restore_latest():
+      logging.info("Resuming from %s.", resumed)
+    else:
+      self._config.save(self._folder.path)
+
+  def __enter__(self):
+    self._step = int(self._position.step.numpy())
+    self._logger.__enter__()
+    return self
+
+  def __exit__(self, *error):
+    self._profiler.close()
+    self._logger.__exit__(*error)
+
+  def before(self, step: int, train_step, *inputs):
+    """To be called before each step, with what the step is called with."""
+    self._logger.log_graph(train_step, *inputs)
+    self._profiler.before(step)
+
+  def after(self, step: int, outcome, stop: program.StopSignals):
+    """To be called after each step: logs, saves and validates when due.
+
+    Args:
+      step: the step's number.
+      outcome: `train.Outcome`.
+      stop: the signals, which end an evaluation early.
+
+    Raises:
+      checkpoints.DivergedError: the loss or a weight is not finite.
+      UserError: the folder cannot be written.
+    """
+    self._profiler.after(step)
+    self._step, self._outcome = step, outcome
+    self._logger.observe(step, outcome)
+    if self._logger.is_due(step):
+      self._logger.log(step, outcome)
+    validates = self._validation and self._validation.is_due(step)
+    # Before an evaluation too: it may take longer than one cares to lose.
+    if self._saver.is_due() or validates:
+      self._logger.check_loss()
+      if self._saver.save(step):
+        self._logger.log_histograms(step, outcome)
+    if validates:
+      self._validation.run(step, self._logger, stop)
+
+  def save_what_was_learnt(self):
+    """Saves the last step, where the run ends with an error of the data."""
+    if self._outcome is not None:
+      self._saver.save(self._step)
+
+  def finish(self, stop: program.StopSignals):
+    """Logs, saves and validates the last step, and says how the run ended.
+
+    Raises:
+      UserError: as `after`.
+    """
+    step, outcome, logger = self._step, self._outcome, self._logger
+    if outcome is not None:
+      if not logger.is_due(step):
+        logger.log(step, outcome)  # Before saving, whose time is no step's.
+      self._saver.save(step)
+      logger.log_histograms(step, outcome)
+      logger.write_results(step, outcome)
+      if self._validation:
+        self._validation.run(step, logger, stop)
+    if stop.received:
+      saved = f"step {step} is saved" if step else "there was nothing to save"
+      logger.note(f"Stopped by signal {stop.received}; {saved}.")
+    elif outcome is None:
+      logger.note(f"Nothing left to train: step {step} was the last one.")
+    else:
+      logger.note(f"Finished training at step {step}.")
 
 
 class Logger:
@@ -146,7 +301,7 @@ class Logger:
       checkpoints.DivergedError: it is not finite.
     """
     step, outcome = self._unchecked
-    loss = float(outcome["loss"])
+    loss = float(outcome.losses["loss"])
     if not np.isfinite(loss):
       raise checkpoints.DivergedError(
         f"The loss is {loss} at step {step} (learning rate "
@@ -178,27 +333,31 @@ class Logger:
     )
     self._rate_of_run = self._examples_per_second(self._first_window) or rate
     self._window = self._now()
-    loss = float(outcome["loss"])
-    line = (
-      f"training step {step} | Loss: {loss:.2f} Examples/sec: {rate:.1f} | "
-      f"Hit@1: {metrics['hit_at_one']:.2f} PERR: {metrics['perr']:.2f} "
-      f"GAP: {metrics['gap']:.2f}"
-    )
-    self._display.show(
-      step,
-      line,
-      loss=f"{loss:.2f}",
-      gap=f"{metrics['gap']:.2f}",
-      examples_per_sec=f"{rate:.0f}",
-    )
+    loss = float(outcome.losses["loss"])
+    line = f"training step {step} | Loss: {loss:.2f} Examples/sec: {rate:.1f}"
+    shown = {"loss": f"{loss:.2f}", "examples_per_sec": f"{rate:.0f}"}
+    if metrics:
+      line += (
+        f" | Hit@1: {metrics['hit_at_one']:.2f} PERR: {metrics['perr']:.2f} "
+        f"GAP: {metrics['gap']:.2f}"
+      )
+      shown["gap"] = f"{metrics['gap']:.2f}"
+    self._display.show(step, line, **shown)
     with self._events(step):
       tf.summary.scalar("label_loss", loss)
       penalty = experiment.weight_penalty(self._model)  # After the step.
-      tf.summary.scalar("reg_loss", outcome["regularization_loss"] + penalty)
-      tf.summary.scalar("learning_rate", outcome["learning_rate"])
-      tf.summary.scalar("model/Training_Hit@1", metrics["hit_at_one"])
-      tf.summary.scalar("model/Training_Perr", metrics["perr"])
-      tf.summary.scalar("model/Training_GAP", metrics["gap"])
+      penalty += outcome.losses["regularization_loss"]
+      tf.summary.scalar("reg_loss", penalty)
+      if "auxiliary_loss" in outcome.losses:
+        tf.summary.scalar("auxiliary_loss", outcome.losses["auxiliary_loss"])
+      tf.summary.scalar("learning_rate", outcome.learning_rate)
+      for key, tag in (
+        ("hit_at_one", "Hit@1"),
+        ("perr", "Perr"),
+        ("gap", "GAP"),
+      ):
+        if metrics:
+          tf.summary.scalar(f"model/Training_{tag}", metrics[key])
       tf.summary.scalar("global_step/Examples/Second", rate)
 
   def write_results(self, step: int, outcome):
@@ -206,10 +365,12 @@ class Logger:
     results = {
       "step": step,
       "num_examples": int(self._position.num_examples.numpy()),
-      "loss": float(outcome["loss"]),
+      "loss": float(outcome.losses["loss"]),
       "examples_per_second": self._rate_of_run,
     }
-    utils.write_json(os.path.join(self._train_dir, RESULTS_FILE), results)
+    utils.write_json(
+      os.path.join(self._train_dir, train_dirs.TRAIN_RESULTS_FILE), results
+    )
 
   def log_graph(self, train_step, *inputs):
     """Writes the graph of a step to TensorBoard, at the first call."""
@@ -228,13 +389,31 @@ class Logger:
     """
     with self._events(step):
       for variable in self._model.weights:
-        tf.summary.histogram(f"weights/{variable.path}", variable)
-      tf.summary.histogram("predictions", self._predictions(outcome["scores"]))
+        write_histogram(f"weights/{variable.path}", variable)
+      write_histogram("predictions", self._predictions(outcome.scores))
     self._raise_events_error()
 
   def _predictions(self, scores):
     scores = tf.cast(scores, tf.float32)
     return tf.sigmoid(scores) if "logits" in self._model.output else scores
+
+
+def write_histogram(tag: str, values):
+  """As tf.summary.histogram, which takes 240 bytes for each value.
+
+  Args:
+    tag: the summary's tag.
+    values: a tensor or variable of numbers.
+  """
+  numbers = np.asarray(tf.cast(values, tf.float32)).ravel()
+  numbers = numbers[np.isfinite(numbers)]
+  counts, edges = np.histogram(numbers, _NUM_BUCKETS if numbers.size else 1)
+  buckets = np.stack([edges[:-1], edges[1:], counts], axis=1)
+  tf.summary.write(
+    tag,
+    tf.constant(buckets, tf.float64),
+    metadata=histogram_metadata.create_summary_metadata(None, None),
+  )
 
 
 class Profiler:
@@ -249,30 +428,35 @@ class Profiler:
     self._train_dir = train_dir
     self._steps = steps
     self._is_running = self._is_done = False
+    self._traced_step = None
 
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *unused_error):
+  def close(self):
+    """Ends a trace that the run has not come to the end of."""
     if self._steps and not self._is_running and not self._is_done:
       logging.warning(
         "No trace: the run had none of the steps %d to %d.", *self._steps
       )
     self._stop()
 
-  @contextlib.contextmanager
-  def step(self, step: int):
-    """Context for one step, which is traced if it is one of those to trace."""
+  def before(self, step: int):
+    """To be called before each step."""
     if not self._steps or not self._steps[0] <= step <= self._steps[1]:
-      yield
       return
     if not self._is_running:
       tf.profiler.experimental.start(self._train_dir)
       self._is_running = True
     # _r=1 marks a root of the trace: TensorBoard counts time by these steps.
-    with tf.profiler.experimental.Trace("train", step_num=step, _r=1):
-      yield
-    if step == self._steps[1]:
+    self._traced_step = tf.profiler.experimental.Trace(
+      "train", step_num=step, _r=1
+    )
+    self._traced_step.__enter__()
+
+  def after(self, step: int):
+    """To be called after each step."""
+    if self._traced_step:
+      self._traced_step.__exit__(None, None, None)
+      self._traced_step = None
+    if self._steps and step == self._steps[1]:
       self._stop()
 
   def _stop(self):
@@ -287,32 +471,67 @@ class Profiler:
         logging.warning("No trace in %s: %s", folder, utils.error_text(error))
 
 
-def batch_metrics(outcome) -> dict[str, float]:
-  """Hit@1, PERR and GAP of the batch that a step was trained on."""
-  num_real = int(np.count_nonzero(outcome["weights"].numpy()))
-  scores = tf.cast(outcome["scores"], tf.float32).numpy()[:num_real]
-  labels = outcome["labels"].numpy()[:num_real]
+def parse_profile_steps(text: str | None) -> tuple[int, int] | None:
+  """The two numbers of `--profile_steps`; None where it is not given.
+
+  Raises:
+    UserError: it is something else.
+  """
+  if text is None:
+    return None
+  match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*", text)
+  first, last = map(int, match.groups()) if match else (0, 0)
+  if not 1 <= first <= last:
+    raise UserError(
+      f"--profile_steps={text!r} should be the first and the last step to "
+      "trace, for instance --profile_steps=20,25."
+    )
+  return first, last
+
+
+def batch_metrics(outcome) -> dict[str, float] | None:
+  """Hit@1, PERR and GAP of this worker's rows of a step; None without rows."""
+  num_rows = int(np.count_nonzero(outcome.weights.numpy()))
+  if not num_rows:
+    return None
+  scores = tf.cast(outcome.scores, tf.float32).numpy()[:num_rows]
+  labels = outcome.labels.numpy()[:num_rows]
   metrics = eval_util.EvaluationMetrics(labels.shape[1], _TOP_K)
-  figures = metrics.accumulate(scores, labels, outcome["loss"].numpy())
-  # All records of the batch may have been left out.
-  gap = float(metrics.get()["gap"]) if num_real else 0.0
-  return {**figures, "gap": gap}
+  figures = metrics.accumulate(scores, labels, outcome.losses["loss"].numpy())
+  return {**figures, "gap": float(metrics.get()["gap"])}
+
+
+def open_validation_batches(
+  config: ExperimentConfig, settings: TrainSettings, left_out: BadRecords | None
+):
+  """The batches that `--eval_data_pattern` names; None where it is not given.
+
+  Raises:
+    UserError: the model cannot read the shards.
+  """
+  if settings.eval_data_pattern is None:
+    return None
+  shards, reader = experiment.open_shards(
+    config,
+    settings.eval_data_pattern,
+    "eval_data_pattern",
+    settings.num_readers,
+    left_out=left_out,
+  )
+  return reader.evaluation_batches(shards, config.batch_size, left_out=left_out)
 
 
 class Validation:
-  """Evaluation during training, which keeps the best model by GAP.
+  """Evaluation while training, which keeps the best model by GAP.
 
   Args:
     config: the run's configuration, saved beside the best model so that the
       folder is a train dir of its own for eval.py and inference.py.
-    train_dir: the trainer's folder.
+    settings: how the program is run.
+    folder: the train dir, held by this trainer.
     model: the model that is trained. Where it computes in mixed precision, one
       in float32 with its weights is evaluated, as eval.py does.
-    loss: the label loss.
     batches: the batches to evaluate on.
-    every_steps: steps between two evaluations.
-    jit_compile: whether to compile with XLA.
-    lock: as in `checkpoints.Saver`.
 
   Raises:
     UserError: a folder cannot be written, or the best model so far is damaged.
@@ -320,36 +539,39 @@ class Validation:
 
   def __init__(
     self,
-    config,
-    train_dir,
+    config: ExperimentConfig,
+    settings: TrainSettings,
+    folder: train_dirs.TrainDir,
     model,
-    loss,
     batches,
-    every_steps,
-    jit_compile,
-    lock=None,
   ):
     self._config = config
     self._model = model
     self._batches = batches
-    self._every_steps = every_steps
-    self._eval_dir = os.path.join(train_dir, evaluation.EVAL_DIR)
-    self._best_dir = os.path.join(train_dir, BEST_DIR)
-    self._best_results = os.path.join(self._best_dir, evaluation.RESULTS_FILE)
+    self._every_steps = settings.eval_every_steps
+    self._eval_dir = os.path.join(folder.path, train_dirs.EVAL_DIR)
+    self._best_dir = os.path.join(folder.path, train_dirs.BEST_DIR)
+    self._best_results = os.path.join(
+      self._best_dir, train_dirs.EVAL_RESULTS_FILE
+    )
     self._saver = checkpoints.Saver(
-      self._best_dir, model, max_to_keep=1, config=config, lock=lock
+      self._best_dir, model, max_to_keep=1, config=config, lock=folder
     )
     self._writer = evaluation.make_writer(self._eval_dir)
     self._best_gap = self._read_best_gap()
-    if experiment.has_model(self._best_dir):
+    if train_dirs.has_model(self._best_dir):
       self._saver.tidy(newer_too=False)
-    self._evaluated = model
-    if config.mixed_precision:
-      self._evaluated = experiment.build_model(config)
-    self._step = evaluation.make_evaluation_step(
-      config, self._evaluated, loss, jit_compile
-    )
     self._last_step = None
+    evaluated = model
+    if config.mixed_precision:
+      evaluated = experiment.build_model(
+        config, jit_compile=settings.jit_compile
+      )
+    self._predictor = evaluation.Predictor(
+      evaluated,
+      experiment.build_loss(config),
+      jit_compile=settings.jit_compile,
+    )
 
   def is_due(self, step: int) -> bool:
     """Whether to evaluate after this step."""
@@ -368,11 +590,12 @@ class Validation:
       return
     self._last_step = step
     checkpoints.check_finite(step, self._model)
-    if self._evaluated is not self._model:
-      self._evaluated.set_weights(self._model.get_weights())
+    evaluated = self._predictor.model
+    if evaluated is not self._model:
+      evaluated.set_weights(self._model.get_weights())
     num_classes = self._config.num_classes
     results = evaluation.evaluate(
-      self._step,
+      self._predictor,
       self._batches,
       num_classes,
       _TOP_K,

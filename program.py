@@ -29,8 +29,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Also overrides ~/.keras/keras.json: the models here need TensorFlow's ops.
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-# Megabytes that TensorFlow fetches of a gs:// file at a time. It waits for all
-# of them, and clears the memory for them first; by default there are 64.
+# Megabytes that TensorFlow fetches of a gs:// file at a time; its default, 64,
+# makes it wait long for the first record.
 CLOUD_BLOCK_MB = 8
 _PRODUCT_NAME_FILE = "/sys/class/dmi/id/product_name"
 
@@ -38,10 +38,9 @@ _PRODUCT_NAME_FILE = "/sys/class/dmi/id/product_name"
 def _set_up_cloud_storage(product_name_file: str = _PRODUCT_NAME_FILE):
   """Sets what TensorFlow's gs:// reads when it is imported.
 
-  Without other credentials, it asks the metadata server that Google's machines
-  have. Elsewhere it would wait for an answer for ten seconds. Which machines
-  those are is told as google-auth does, by what the firmware calls them; where
-  that is not known, it asks.
+  Without other credentials, TensorFlow asks the metadata server that Google's
+  machines have; elsewhere it would wait ten seconds for an answer. Google's
+  machines are told by their firmware's product name, as google-auth does.
   """
   if "GCS_READAHEAD_BUFFER_SIZE_BYTES" not in os.environ:
     os.environ.setdefault("GCS_READ_CACHE_BLOCK_SIZE_MB", str(CLOUD_BLOCK_MB))
@@ -68,11 +67,11 @@ _MALLOC_SETTINGS = (
 
 
 def _keep_freed_memory():
-  """Lets the C library use memory again instead of giving it back.
+  """Has the C library keep freed memory, and use it again for the next batch.
 
-  Batches are large, and by default each would be new memory, which the kernel
-  has to clear: that takes longer than reading a frame-level batch into it.
-  The arenas of threads would give memory back, too, so there are few of them.
+  By default each batch would be new memory, which the kernel has to clear: that
+  takes longer than reading a frame-level batch into it. The arenas of threads
+  would give memory back, too, so there are few of them.
   """
   if platform.libc_ver()[0] != "glibc" or "GLIBC_TUNABLES" in os.environ:
     return
@@ -85,57 +84,61 @@ def _keep_freed_memory():
 _keep_freed_memory()
 
 
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-  """Drops what C++ code writes to file descriptor 2, unless asked to show."""
-  if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":
-    yield
-    return
-  saved = os.dup(2)
-  null = os.open(os.devnull, os.O_WRONLY)
-  try:
-    os.dup2(null, 2)
-    yield
-  finally:
-    os.dup2(saved, 2)
-    os.close(saved)
-    os.close(null)
-
-
-@contextlib.contextmanager
-def _quiet_end_on_signals() -> Iterator[None]:
-  """Lets SIGINT and SIGTERM end the process without a trace.
-
-  Imports take seconds, in which nothing is lost yet.
-  """
-  defaults = {
-    signal.SIGINT: signal.default_int_handler,
-    signal.SIGTERM: signal.SIG_DFL,
-  }
-  if threading.current_thread() is not threading.main_thread():
-    defaults = {}  # Only the main thread may set handlers.
-  changed = {
-    signum: signal.signal(signum, lambda number, _: os._exit(exit_code(number)))
-    for signum, default in defaults.items()
-    if signal.getsignal(signum) is default
-  }
-  try:
-    yield
-  finally:
-    for signum, handler in changed.items():
-      signal.signal(signum, handler)
-
-
 def exit_code(signum: int) -> int:
   """The exit code of a program that a signal ended, as shells have it."""
   return 128 + signum
 
 
+def _exit_at_once(signum, frame):
+  del frame
+  os._exit(exit_code(signum))
+
+
+@contextlib.contextmanager
+def _handling_signals(handler: Callable) -> Iterator[None]:
+  """Has SIGTERM and SIGINT handled by `handler`, then as before."""
+  previous = {
+    signum: signal.signal(signum, handler)
+    for signum in (signal.SIGTERM, signal.SIGINT)
+  }
+  try:
+    yield
+  finally:
+    for signum, before in previous.items():
+      signal.signal(signum, before)
+
+
+@contextlib.contextmanager
+def _quiet_imports() -> Iterator[None]:
+  """Hides what C++ code writes to stderr, and the traces that signals leave.
+
+  Importing TensorFlow takes seconds, in which nothing can be lost yet. A
+  program that handles signals itself, or imports this from another thread than
+  the main one, keeps its handlers.
+  """
+  is_ours = (
+    threading.current_thread() is threading.main_thread()
+    and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+  )
+  with contextlib.ExitStack() as stack:
+    if is_ours:
+      stack.enter_context(_handling_signals(_exit_at_once))
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "0":
+      stderr = os.dup(2)
+      stack.callback(os.close, stderr)
+      stack.callback(os.dup2, stderr, 2)
+      null = os.open(os.devnull, os.O_WRONLY)
+      os.dup2(null, 2)
+      os.close(null)
+    yield
+
+
 # TensorFlow's static initialisers log before any setting can stop them.
-with _quiet_end_on_signals(), _quiet_stderr():
+with _quiet_imports():
   import keras  # noqa: F401 Loaded here, where signals are looked after.
   import tensorflow as tf
 
+import tqdm  # noqa: E402
 from absl import app, flags, logging  # noqa: E402
 
 EXIT_FAILURE = 1
@@ -182,17 +185,16 @@ def _main_with_clear_errors(main) -> int:
   try:
     return main() or 0
   except UserError as error:
-    _print_error(error)
-    return EXIT_FAILURE
+    return _end(f"error: {error}", EXIT_FAILURE)
   except tf.errors.ResourceExhaustedError as error:
-    _print_error(
-      f"out of memory ({_allocation(error)}). Try a lower batch size."
+    reason = _allocation(error)
+    return _end(
+      f"error: out of memory ({reason}). Try a lower batch size.", EXIT_FAILURE
     )
-    return EXIT_FAILURE
-  except KeyboardInterrupt:
-    return _note_signal(signal.SIGINT)
-  except _Terminated:
-    return _note_signal(signal.SIGTERM)
+  except (KeyboardInterrupt, _Terminated) as error:
+    is_term = isinstance(error, _Terminated)
+    signum = signal.SIGTERM if is_term else signal.SIGINT
+    return _end(f"stopped by signal {signum:d}.", exit_code(signum))
 
 
 def _allocation(error) -> str:
@@ -217,11 +219,6 @@ def raise_signal(signum: int):
   _exit_on_signal(signum, None)
 
 
-def _note_signal(signum: int) -> int:
-  _write_line(f"stopped by signal {signum}.")
-  return exit_code(signum)
-
-
 class StopSignals:
   """Notes SIGTERM and SIGINT while in its context, so a loop can end well.
 
@@ -229,22 +226,20 @@ class StopSignals:
 
   Attributes:
     received: the signal's number, or None. May be set to that of another
-      process; the first one that comes to this is not the second then.
+      process, after which the first signal to this process is no second one.
   """
 
   def __init__(self):
     self.received: int | None = None
     self._has_come = False
-    self._previous = {}
+    self._handling = _handling_signals(self._note)
 
   def __enter__(self):
-    for signum in (signal.SIGTERM, signal.SIGINT):
-      self._previous[signum] = signal.signal(signum, self._note)
+    self._handling.__enter__()
     return self
 
-  def __exit__(self, *unused_error):
-    for signum, handler in self._previous.items():
-      signal.signal(signum, handler)
+  def __exit__(self, *error):
+    return self._handling.__exit__(*error)
 
   def until_received(self, items: Iterable) -> Iterator:
     """The items, as long as no signal has come."""
@@ -254,9 +249,8 @@ class StopSignals:
       yield item
 
   def _note(self, signum, frame):
-    del frame
     if self._has_come:
-      os._exit(exit_code(signum))
+      _exit_at_once(signum, frame)
     self._has_come = True
     self.received = self.received or signum
 
@@ -278,17 +272,14 @@ class ProgressDisplay:
     initial: int = 0,
     is_amount: bool = False,
   ):
-    self._bar = None
-    if sys.stderr.isatty():
-      import tqdm  # Only a terminal needs it.
-
-      self._bar = tqdm.tqdm(
-        unit=f" {unit}",
-        total=total,
-        initial=initial,
-        unit_scale=is_amount,
-        dynamic_ncols=True,
-      )
+    self._bar = tqdm.tqdm(
+      unit=f" {unit}",
+      total=total,
+      initial=initial,
+      unit_scale=is_amount,
+      dynamic_ncols=True,
+      disable=None,  # Where stderr is no terminal.
+    )
 
   def __enter__(self):
     return self
@@ -299,12 +290,11 @@ class ProgressDisplay:
   @property
   def is_bar(self) -> bool:
     """Whether there is a bar, which may be shown often."""
-    return self._bar is not None
+    return not self._bar.disable
 
   def close(self):
     """Leaves the terminal as it was."""
-    if self._bar is not None:
-      self._bar.close()
+    self._bar.close()
 
   def show(self, position: int, line: str, **figures):
     """Shows how far a program has come.
@@ -314,7 +304,7 @@ class ProgressDisplay:
       line: what to log where there is no bar.
       **figures: names and values shown behind the bar.
     """
-    if self._bar is None:
+    if not self.is_bar:
       logging.info(line)
       return
     self._bar.set_postfix(figures, refresh=False)
@@ -322,10 +312,10 @@ class ProgressDisplay:
 
   def note(self, line: str):
     """Shows a line that stays."""
-    if self._bar is None:
-      logging.info(line)
-    else:
+    if self.is_bar:
       self._bar.write(line, file=sys.stderr)
+    else:
+      logging.info(line)
 
 
 def _set_up_logging():
@@ -355,18 +345,17 @@ def _parse_flags(
     sys.exit(0)
   try:
     others = flags.FLAGS(argv)[1:]
+    if argument and not others:
+      raise flags.Error(f"{argument} is missing")
   except flags.Error as error:
-    _print_error(f"{str(error).rstrip('.')}. See --help.")
-    sys.exit(EXIT_USAGE)
-  if argument and not others:
-    _print_error(f"{argument} is missing. See --help.")
-    sys.exit(EXIT_USAGE)
+    sys.exit(_end(f"error: {str(error).rstrip('.')}. See --help.", EXIT_USAGE))
   if others and not argument:
-    _print_error(
-      f"unexpected argument {others[0]!r}. Flags are written --name=value; "
-      "quote a pattern that contains * so that the shell leaves it alone."
+    message = (
+      f"error: unexpected argument {others[0]!r}. Flags are written "
+      "--name=value; quote a pattern that contains * so that the shell leaves "
+      "it alone."
     )
-    sys.exit(EXIT_USAGE)
+    sys.exit(_end(message, EXIT_USAGE))
   return [argv[0], *others]
 
 
@@ -384,10 +373,8 @@ def _help_text(description: str) -> str:
   return "\n".join(lines) + "\n\n--helpfull lists the libraries' flags too.\n"
 
 
-def _print_error(message):
-  one_line = " ".join(str(message).split())
-  _write_line(f"error: {one_line}")
-
-
-def _write_line(line: str):
-  sys.stderr.write(f"{os.path.basename(sys.argv[0])}: {line}\n")
+def _end(message: str, code: int) -> int:
+  """Writes a program's last words as one line; returns its exit code."""
+  name, one_line = os.path.basename(sys.argv[0]), " ".join(message.split())
+  sys.stderr.write(f"{name}: {one_line}\n")
+  return code

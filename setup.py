@@ -7,10 +7,14 @@ container images build from this file, often copied alone before the rest: it
 reads no other file.
 """
 
+import os
+
 import setuptools
 
 # One range for both spellings, with and without the CUDA libraries.
 TENSORFLOW_RANGE = ">=2.21,<2.22"
+# Not there where an image installs what the suite needs before it has the rest.
+_TOOLS = ["youtube_8m.tools"] if os.path.isdir("tools") else []
 
 setuptools.setup(
   name="youtube-8m",
@@ -18,7 +22,7 @@ setuptools.setup(
   description="TensorFlow programs that train and evaluate on YouTube-8M.",
   license="Apache-2.0",
   python_requires=">=3.10,<3.14",
-  packages=["youtube_8m"],
+  packages=["youtube_8m", *_TOOLS],
   package_dir={"youtube_8m": "."},
   # `__init__.py` puts the package's folder on sys.path, which a zip is not.
   zip_safe=False,
@@ -52,12 +56,13 @@ setuptools.setup(
   },
   entry_points={
     "console_scripts": [
-      "yt8m-download=youtube_8m.download:run",
+      "yt8m-download=youtube_8m.tools.download:run",
       "yt8m-train=youtube_8m.train:run",
       "yt8m-eval=youtube_8m.eval:run",
       "yt8m-inference=youtube_8m.inference:run",
-      "yt8m-sample-data=youtube_8m.sample_data:run",
-      "yt8m-verify-shards=youtube_8m.verify_shards:run",
+      "yt8m-quickstart=youtube_8m.tools.quickstart:run",
+      "yt8m-sample-data=youtube_8m.tools.sample_data:run",
+      "yt8m-verify-shards=youtube_8m.tools.verify_shards:run",
     ]
   },
 )

@@ -1,38 +1,56 @@
 # Copyright 2026 The YouTube-8M suite authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Shards as a pipeline reads them: places of records, faults, batches.
+"""Shards as a pipeline reads them: locations, faults, batches, passes.
 
 Nothing here knows what a record holds; that is the business of readers.py.
+
+`Source` has two forms, of which a reader chooses one by its name. A
+`StoppingSource` lets TensorFlow read the shards, which is fastest, and stops at
+the first bad record or fault. A `SkippingSource` reads them with shard_files,
+which can go on behind a fault, and leaves out what is bad.
 """
 
 import collections
+import itertools
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from program import UserError
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
+import bad_records
 import shard_files
+import utils
 from bad_records import BadRecords
+from records import Problem, find_video_id
 
-# A record's location is one int64: epoch * _EPOCH + shard index * _SHARD +
-# record number. One number is cheaper to carry along than three.
-_SHARD = 2**28
-_EPOCH = 2**48
-_LOCATION = re.compile(r"record@(\d+)")
+SKIP_HINT = "--on_bad_record=skip leaves such records out."
+
+# A record's location is one int64: shard index * _SHARD + record number.
+_SHARD = 2**32
 # TensorFlow's error does not name the shard, but it was opened not long ago.
 _RECENT_SHARDS = 256
-# 2**63 // _EPOCH: what a location has room for.
-MAX_EPOCHS = 32767
-
-# UnicodeDecodeError: TensorFlow quotes a record it cannot parse, as it is.
-_READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
-
-# What Python hands over to TensorFlow at a time, at most.
+_FAILURE = re.compile(r"failure@(\d+)")
+# Of a shard's contents, or of one that is no longer there. Others, a network
+# that is down for instance, would not be found by reading again.
+_SHARD_ERRORS = (
+  tf.errors.DataLossError,
+  tf.errors.FailedPreconditionError,
+  tf.errors.NotFoundError,
+  tf.errors.OutOfRangeError,
+)
+# Not of the data, but of this machine or the program.
+_OWN_ERRORS = (
+  tf.errors.InvalidArgumentError,
+  tf.errors.ResourceExhaustedError,
+)
+# What Python hands over to TensorFlow at a time, at most: to hand over single
+# records takes several times as long.
 _BLOCK_RECORDS, _BLOCK_BYTES = 64, 2**20
 
 
@@ -51,112 +69,206 @@ class Part(NamedTuple):
 WHOLE = Part()
 
 
-class Batches:
-  """Batches of a pipeline; errors while reading name shard, record and video.
-
-  Attributes:
-    dataset: the tf.data.Dataset behind it, for a distribution strategy.
-
-  Args:
-    dataset: what to iterate over.
-    explain: turns an error of the pipeline into one that names its cause.
-    check: called for each batch with False, and with True behind the last;
-      raises a UserError where something is wrong though the batches are right.
-  """
-
-  def __init__(
-    self,
-    dataset,
-    explain: Callable[[Exception], Exception],
-    check: Callable[[bool], None],
-  ):
-    self.dataset = dataset
-    self._explain = explain
-    self._check = check
-
-  def __iter__(self) -> Iterator[dict]:
-    iterator = iter(self.dataset)
-    while True:
-      try:
-        batch = next(iterator)
-      except StopIteration:
-        break
-      except _READ_ERRORS as error:
-        raise self._explain(error) from error
-      self._check(False)
-      yield batch
-    self._check(True)
-
-  def distributed(self, strategy) -> "Batches":
-    """The same batches, each split over the strategy's replicas."""
-    dataset = strategy.experimental_distribute_dataset(self.dataset)
-    return Batches(dataset, self._explain, self._check)
-
-  def blank(self) -> dict:
-    """A batch without videos."""
-    batch = tf.nest.map_structure(
-      lambda spec: tf.zeros(spec.shape, spec.dtype), self.dataset.element_spec
-    )
-    # As in the rows that pad a batch.
-    batch["num_frames"] += 1
-    batch["epochs"] -= 1
-    return batch
-
-
 class Source:
-  """The shards of a pipeline, which are looked at when they are opened.
+  """The shards of a pipeline, and what becomes of what is bad in them.
 
   Attributes:
     shards: their paths.
-    left_out: takes note of what cannot be read; None stops there.
-    part: which part of the records is to be read.
-    failure: why shards cannot be read at all at present, a UserError; or None.
+
+  Args:
+    shards: paths of TFRecord files.
+    id_keys: the keys that the video's id may have.
+    describe: says what is wrong with a record.
   """
 
   def __init__(
     self,
     shards: Sequence[str],
-    find_video_id: Callable[[bytes], str | None],
-    left_out: BadRecords | None,
-    first_whole_epoch: int = 0,
-    part: Part = WHOLE,
+    id_keys: Sequence[str],
+    describe: Callable[[bytes], Problem],
   ):
     self.shards = list(shards)
-    self.left_out = left_out
-    self.part = part
-    self.failure: UserError | None = None
-    self._find_video_id = find_video_id
-    self._paths = tf.constant(self.shards)
-    self._recent = collections.deque(maxlen=_RECENT_SHARDS)
-    # Shard index -> size and time of change, and whether it has no fault: where
-    # faults stop the program, none with which TensorFlow cannot deal.
-    self._verdicts: dict[int, tuple[tuple[int, int], bool]] = {}
-    # Shard index -> bytes of the file; and of the records that came from it, in
-    # the epochs that are under way.
-    self._sizes: dict[int, int] = {}
-    self._bytes_read: dict[int, np.ndarray] = {}
-    # The next epoch whose bytes are to be compared with the sizes.
-    self._next_epoch = self._first_whole_epoch = first_whole_epoch
-    self._lock = threading.Lock()
+    self._id_keys = id_keys
+    self._describe = describe
+    self._failures: list[Exception] = []
 
-  def records(self, index, first):
-    """A dataset of a shard's (location, record) pairs, in order.
+  def records(self, index):
+    """A dataset of a shard's (location, record) pairs, in order; in a graph.
 
     Args:
-      index: scalar int, the shard's.
-      first: scalar int64, the location of its first record.
+      index: scalar int64, the shard's.
     """
-    if self.left_out is None:
-      is_open = tf.numpy_function(self._note_opening, [index], tf.bool)
-      check = tf.debugging.Assert(is_open, [located(first)])
-      with tf.control_dependencies([check]):
-        path = tf.identity(self._paths[index])
-      return tf.data.TFRecordDataset(path).enumerate(first)
-    # TensorFlow reads twice as fast; ours reads on behind a fault, and one pass
-    # over the file is all it takes: a shard may change or go at any time.
+    raise NotImplementedError
+
+  def begin(self):
+    """Called before each pass over the shards."""
+
+  def examine(self, records, locations, is_bad):
+    """Called with each block of records; raises an error where one must not be.
+
+    Args:
+      records: [K] bytes.
+      locations: [K] int64.
+      is_bad: [K] bool, those that cannot be decoded.
+    """
+    raise NotImplementedError
+
+  def check(self, is_end: bool):
+    """Raises a UserError for what no single record shows.
+
+    Args:
+      is_end: whether the pass is at its end.
+    """
+    raise NotImplementedError
+
+  def explain(self, error: Exception) -> Exception:
+    """The UserError behind an error of the pipeline; or the error itself."""
+    found = _FAILURE.search(str(error))
+    if found and int(found[1]) < len(self._failures):
+      return self._failures[int(found[1])]
+    if isinstance(error, _OWN_ERRORS):
+      return error
+    if isinstance(error, _SHARD_ERRORS):
+      return self._find_fault(self.shards) or error
+    return UserError(f"Reading failed: {utils.error_text(error)}")
+
+  def fail(self, error: Exception):
+    """Stops the pipeline, whose error is then explained by this one."""
+    self._failures.append(error)
+    raise ValueError(f"failure@{len(self._failures) - 1}")
+
+  def _find_fault(self, shards) -> UserError | None:
+    for shard in shards:
+      for item in shard_files.read_shard(shard):
+        if isinstance(item, shard_files.Fault):
+          return fault_error(shard, item, self._id_keys)
+    return None
+
+  def _bad_ones(self, records, locations, is_bad) -> Iterator[tuple]:
+    """Yields shard, number, problem and video id of bad records."""
+    for row in np.flatnonzero(is_bad):
+      index, number = divmod(int(locations[row]), _SHARD)
+      video_id = find_video_id(records[row], *self._id_keys)
+      yield self.shards[index], number, self._describe(records[row]), video_id
+
+
+class StoppingSource(Source):
+  """Stops at the first bad record, or fault of a shard, and names it.
+
+  Args:
+    *args: as of `Source`.
+    is_divided: whether others get some of the records of each shard.
+  """
+
+  def __init__(self, *args, is_divided: bool = False):
+    super().__init__(*args)
+    self._is_divided = is_divided
+    self._paths = tf.constant(self.shards)
+    self._recent = collections.deque(maxlen=_RECENT_SHARDS)
+    # Shard index -> size and time of change, of files without such a fault as
+    # TensorFlow does not notice.
+    self._sound: dict[int, tuple[int, int]] = {}
+    # Bytes of the files that were opened in this pass; and of the records that
+    # came from them.
+    self._sizes: dict[int, int] = {}
+    self._bytes_read = np.zeros(len(self.shards))
+    self._lock = threading.Lock()
+
+  def records(self, index):
+    """See `Source.records`."""
+    is_open = tf.numpy_function(self._open, [index], tf.bool)
+    with tf.control_dependencies([is_open]):
+      path = tf.identity(self._paths[index])
+    return tf.data.TFRecordDataset(path).enumerate(index * _SHARD)
+
+  def begin(self):
+    """See `Source.begin`."""
+    with self._lock:
+      self._sizes.clear()
+      self._bytes_read[:] = 0
+
+  def examine(self, records, locations, is_bad):
+    """See `Source.examine`."""
+    for shard, number, problem, video_id in self._bad_ones(
+      records, locations, is_bad
+    ):
+      where = bad_records.place(shard, number, video_id)
+      self.fail(UserError(f"{where}: {problem.detail}. {SKIP_HINT}"))
+    num_bytes = np.fromiter(map(len, records), float, len(records))
+    with self._lock:
+      self._bytes_read += np.bincount(
+        locations // _SHARD,
+        num_bytes + shard_files.FRAMING_BYTES,
+        len(self.shards),
+      )
+
+  def check(self, is_end):
+    """Finds shards that ended early.
+
+    TensorFlow takes a shard that was cut in a record's header for a whole one.
+    That of a local disk shows before (`shard_files.misleads_tensorflow`).
+    """
+    if is_end and not self._is_divided:
+      with self._lock:
+        short = [
+          self.shards[index]
+          for index, size in sorted(self._sizes.items())
+          if self._bytes_read[index] < size
+        ]
+      error = self._find_fault(short)
+      if error:
+        raise error
+
+  def explain(self, error):
+    """See `Source.explain`."""
+    if len(self.shards) > 16 and isinstance(error, tf.errors.DataLossError):
+      logging.info("Looking for the shard that cannot be read ...")
+    return super().explain(error)
+
+  def _find_fault(self, shards):
+    # Those first that were opened last.
+    opened = [self.shards[index] for index in reversed([*self._recent])]
+    likely = [shard for shard in opened if shard in {*shards}]
+    return super()._find_fault(dict.fromkeys([*likely, *shards]))
+
+  def _open(self, index) -> np.bool_:
+    """Takes note of a shard; stops where TensorFlow would not see a fault."""
+    index = int(index)
+    shard = self.shards[index]
+    signature = _signature(shard)
+    self._recent.append(index)
+    self._sizes[index], _ = signature
+    if self._sound.get(index) != signature:
+      error = None
+      try:
+        if not signature[0] or shard_files.misleads_tensorflow(shard):
+          error = self._find_fault([shard])
+      except UserError as caught:
+        error = caught
+      if error:
+        self.fail(error)
+      self._sound[index] = signature
+    return np.bool_(True)
+
+
+class SkippingSource(Source):
+  """Leaves out bad records, and what a fault makes unreadable.
+
+  Args:
+    *args: as of `Source`.
+    left_out: takes note of them.
+  """
+
+  def __init__(self, *args, left_out: BadRecords):
+    super().__init__(*args)
+    self._left_out = left_out
+
+  def records(self, index):
+    """See `Source.records`."""
+    # One pass over a file is all it takes: it may change or go at any time.
     blocks = tf.data.Dataset.from_generator(
-      self._readable_blocks,
-      args=[index, first],
+      self._blocks,
+      args=[index],
       output_signature=(
         tf.TensorSpec([None], tf.int64),
         tf.TensorSpec([None], tf.string),
@@ -164,162 +276,151 @@ class Source:
     )
     return blocks.unbatch()
 
-  def is_in_part(self, location):
-    """Whether a record is in this part: scalar bool, of its location.
+  def examine(self, records, locations, is_bad):
+    """See `Source.examine`."""
+    for found in self._bad_ones(records, locations, is_bad):
+      self._left_out.leave_out(*found)
 
-    It is in another part in each epoch, so that the parts' sizes even out.
-    """
-    epoch, place = location // _EPOCH, location % _EPOCH
-    # The shard counts too: all may have only one record.
-    number = epoch + place // _SHARD + place % _SHARD
-    return tf.equal(number % self.part.count, self.part.index)
+  def check(self, is_end):
+    """Raises a UserError if more was left out than may be."""
+    del is_end
+    self._left_out.check()
 
-  def place_in(self, error: Exception) -> tuple[str, int]:
-    """As `place_of`, of the record that an error names."""
-    return self.place_of(int(_LOCATION.search(str(error))[1]))
-
-  def place_of(self, location: int) -> tuple[str, int]:
-    """A record's shard and number; IndexError if there is no such shard."""
-    index, number = divmod(location % _EPOCH, _SHARD)
-    return self.shards[index], number
-
-  def likely_shards(self) -> Iterator[str]:
-    """All shards, those first that were opened last."""
-    recent = dict.fromkeys(reversed(self._recent))
-    yield from (self.shards[index] for index in recent)
-    for index, shard in enumerate(self.shards):
-      if index not in recent:
-        yield shard
-
-  def count(self, locations, block):
-    """Counts the bytes of records, in the pipeline.
-
-    TensorFlow takes a shard that was cut in a record's header for a whole one.
-    That of a local shard shows before (`shard_files.misleads_tensorflow`).
-
-    Args:
-      locations: [K] int64, where the records are.
-      block: [K] string, the records.
-    """
-    num_bytes = tf.strings.length(block)
-    return tf.numpy_function(self._count, [locations, num_bytes], tf.bool)
-
-  def _count(self, locations, num_bytes) -> np.bool_:
-    epochs = locations // _EPOCH
-    indices = locations % _EPOCH // _SHARD
-    framed = num_bytes + float(shard_files.FRAMING_BYTES)
-    with self._lock:
-      for epoch in np.unique(epochs).tolist():
-        is_in = epochs == epoch
-        counted = np.bincount(indices[is_in], framed[is_in], len(self.shards))
-        self._bytes_read[epoch] = self._bytes_read.get(epoch, 0) + counted
-    return np.bool_(True)
-
-  def shards_that_ended_early(self, is_end: bool) -> list[str]:
-    """Shards that gave fewer bytes than they have, in epochs that are over.
-
-    Args:
-      is_end: whether all records have been read, and the pipeline may start
-        again. Otherwise an epoch is over for certain when the next but one has
-        begun.
-    """
-    with self._lock:
-      newest = max(self._bytes_read, default=0)
-      epochs = range(self._next_epoch, newest + 1 if is_end else newest - 1)
-      nothing = np.zeros(len(self.shards))
-      counts = [self._bytes_read.pop(epoch, nothing) for epoch in epochs]
-      self._next_epoch = max(self._next_epoch, epochs.stop)
-      if is_end:
-        self._bytes_read.clear()
-        self._next_epoch = self._first_whole_epoch
-    return [
-      self.shards[index]
-      for index, size in sorted(self._sizes.items())
-      if any(num_bytes[index] < size for num_bytes in counts)
-    ]
-
-  def _note_opening(self, index) -> np.bool_:
+  def _blocks(self, index) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields (locations, records) of a shard's records; notes its faults."""
     index = int(index)
-    signature = self._signature(index)
-    self._recent.append(index)
-    self._sizes[index], _ = signature
-    if not self._sizes[index]:
-      return np.bool_(False)
-    if self._verdicts.get(index, ())[:1] != (signature,):
-      is_safe = not shard_files.misleads_tensorflow(self.shards[index])
-      self._verdicts[index] = signature, is_safe
-    return np.bool_(self._verdicts[index][1])
-
-  def _signature(self, index: int) -> tuple[int, int]:
-    """Size and time of change; zeros where the file cannot be looked at."""
+    shard = self.shards[index]
+    num_records = total_bytes = 0
     try:
-      stat = tf.io.gfile.stat(self.shards[index])
-    except (tf.errors.OpError, OSError):
-      return 0, 0
-    return stat.length, stat.mtime_nsec
-
-  def _readable_blocks(self, index, first):
-    """Yields (locations, records) of what a shard has; takes note of faults.
-
-    Raises:
-      UserError: it cannot be read at present, which `failure` has then.
-    """
-    try:
-      yield from self._sound_blocks(index, first)
+      for numbers, records, num_bytes in self._sound_records(shard):
+        num_records += len(records)
+        total_bytes += num_bytes
+        yield (
+          np.array(numbers, np.int64) + index * _SHARD,
+          np.array(records, object),
+        )
     except UserError as error:
-      self.failure = error
-      raise
+      self.fail(error)
+    self._left_out.add_shard(shard, num_records, total_bytes)
 
-  def _sound_blocks(self, index, first):
-    shard = self.shards[int(index)]
-    num_records = num_bytes = 0
-    for block in _blocks(shard_files.read_shard(shard), int(first)):
-      locations, records = [], []
-      for location, item in block:
-        if isinstance(item, bytes):
-          locations.append(location)
-          records.append(item)
-        else:
-          video_id = self._find_video_id(item.remains)
-          self.left_out.leave_out_fault(shard, item, video_id)
-      num_records += len(records)
-      num_bytes += sum(map(len, records))
-      yield np.array(locations, np.int64), np.array(records, object)
-    self.left_out.add_shard(shard, num_records, num_bytes)
+  def _sound_records(self, shard: str) -> Iterator[tuple[list, list, int]]:
+    """Yields blocks of numbers and records, and their bytes."""
+    numbers, records, num_bytes = [], [], 0
+    for number, item in enumerate(shard_files.read_shard(shard)):
+      if isinstance(item, shard_files.Fault):
+        video_id = find_video_id(item.remains, *self._id_keys)
+        self._left_out.leave_out_fault(shard, item, video_id)
+        continue
+      numbers.append(number)
+      records.append(item)
+      num_bytes += len(item)
+      if len(records) == _BLOCK_RECORDS or num_bytes > _BLOCK_BYTES:
+        yield numbers, records, num_bytes
+        numbers, records, num_bytes = [], [], 0
+    yield numbers, records, num_bytes
 
 
-def _blocks(
-  items: Iterable[bytes | shard_files.Fault], first: int
-) -> Iterator[list[tuple[int, bytes | shard_files.Fault]]]:
-  """Numbers items from `first`; many small ones or a few large ones at a time.
+class Batches:
+  """Batches of a pipeline; errors while reading name shard, record and video.
 
-  To hand over single records takes Python several times as long.
+  Args:
+    dataset: a tf.data.Dataset of batches.
+    source: what it reads.
   """
-  block, num_bytes = [], 0
-  for item in enumerate(items, start=first):
-    block.append(item)
-    num_bytes += len(item[1]) if isinstance(item[1], bytes) else 0
-    if len(block) == _BLOCK_RECORDS or num_bytes > _BLOCK_BYTES:
-      yield block
-      block, num_bytes = [], 0
-  yield block
+
+  def __init__(self, dataset, source: Source):
+    self._dataset = dataset
+    self._source = source
+
+  def __iter__(self) -> Iterator[dict]:
+    self._source.begin()
+    iterator = iter(self._dataset)
+    while True:
+      try:
+        batch = next(iterator)
+      except StopIteration:
+        break
+      except tf.errors.OpError as error:
+        raise self._source.explain(error) from error
+      self._source.check(is_end=False)
+      yield batch
+    self._source.check(is_end=True)
 
 
-def location_of(epoch, index):
-  """Where the first record of a shard is: scalar int64, as its arguments."""
-  return epoch * _EPOCH + index * _SHARD
+class Passes:
+  """Shuffled passes over a data set's shards, several to an epoch if many.
+
+  Attributes:
+    per_epoch: number of passes that an epoch's shards are cut into.
+
+  Args:
+    make_dataset: a function from a function that gives the present pass's
+      number to a tf.data.Dataset of its batches.
+    source: what it reads.
+    per_epoch: as the attribute.
+  """
+
+  def __init__(
+    self,
+    make_dataset: Callable[[Callable[[], int]], tf.data.Dataset],
+    source: Source,
+    per_epoch: int,
+  ):
+    self.per_epoch = per_epoch
+    self._number = 0
+    # Made once: to trace it takes a good part of a second.
+    self._dataset = make_dataset(lambda: self._number)
+    self._batches = Batches(self._dataset, source)
+
+  def batches(self, number: int, skip: int = 0) -> Iterator[dict]:
+    """The batches of a pass; only one pass is read at a time.
+
+    Args:
+      number: the pass's number, from 0 over all epochs.
+      skip: how many batches to pass over.
+    """
+    self._number = number
+    return itertools.islice(iter(self._batches), skip, None)
+
+  def blank(self) -> dict:
+    """A batch of padding only."""
+    return tf.nest.map_structure(
+      lambda spec: tf.zeros(spec.shape, spec.dtype), self._dataset.element_spec
+    )
 
 
-def epoch_of(locations):
-  """The epochs of locations, of the same shape."""
-  return locations // _EPOCH
+def fault_error(
+  shard: str, fault: shard_files.Fault, id_keys: Sequence[str]
+) -> UserError:
+  """What a program stops with at a fault."""
+  video_id = find_video_id(fault.remains, *id_keys)
+  where = bad_records.place(shard, fault.number, video_id)
+  return UserError(
+    f"{where}: {fault.detail}. Shards are uncompressed TFRecord files; fetch "
+    "this one again, or give --on_bad_record=skip to leave out what cannot be "
+    "read."
+  )
 
 
-def names_a_record(error: Exception) -> bool:
-  """Whether an error of a pipeline has a location in its text."""
-  return _LOCATION.search(str(error)) is not None
+def is_in_part(location, number, part: Part):
+  """Whether a record is in a part of a pass: scalar bool.
+
+  It is in another part in each pass, so that the parts' sizes even out.
+
+  Args:
+    location: scalar int64, where the record is.
+    number: scalar int64, the pass's number.
+    part: the part.
+  """
+  # The shard counts too: all may have only one record.
+  place = number + location // _SHARD + location % _SHARD
+  return tf.equal(place % part.count, part.index)
 
 
-def located(locations):
-  """[K] string, what an error must contain for its record to be found."""
-  return tf.strings.join(["record@", tf.strings.as_string(locations)])
+def _signature(shard: str) -> tuple[int, int]:
+  """Size and time of change; zeros where the file cannot be looked at."""
+  try:
+    stat = tf.io.gfile.stat(shard)
+  except (tf.errors.OpError, OSError):
+    return 0, 0
+  return stat.length, stat.mtime_nsec

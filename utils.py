@@ -26,6 +26,8 @@ try:
 except ImportError:  # Windows; what killed programs leave stays there.
   fcntl = None
 
+# Frames of a video that are read by default; longer videos are cut.
+MAX_FRAMES = 300
 # A frame feature's byte b stands for b * DEQUANTIZE_SCALE + DEQUANTIZE_OFFSET,
 # as in the starter code: 256 levels from -1.9921875 to 2.0078125.
 DEQUANTIZE_SCALE = 4.0 / 255.0
@@ -35,12 +37,10 @@ DEQUANTIZE_OFFSET = 4.0 / 512.0 - 2.0
 _MAX_JSON_BYTES = 2**26
 _SAMPLED_FILES = 16
 
-# How TensorFlow quotes an answer of Cloud Storage, and how that gives reasons:
-# in JSON, or in XML where objects are read.
+# An answer of Cloud Storage as TensorFlow quotes it (status, body, bucket), and
+# the reasons in its body: JSON, or XML where objects are read.
 _HTTP_ERROR = re.compile(
-  r"HTTP response code (?P<status>\d+) with body '(?P<body>.*)'"
-  r".*gs://(?P<bucket>[^/\s]+)",
-  re.DOTALL,
+  r"HTTP response code (\d+) with body '(.*)'.*gs://([^/\s]+)", re.DOTALL
 )
 _HTTP_REASON = re.compile(
   r'"message": ?"([^"]*)"|<(?:Message|Details)>([^<]*)<'
@@ -78,19 +78,18 @@ def list_shards(patterns: str, flag_name: str | None) -> list[str]:
       f"{source} is empty. Give the shards' path, for instance "
       f"{option}'/path/to/train*.tfrecord'."
     )
-  shards = set()
-  for pattern in globs:
-    shards.update(_matching_files(pattern, source, option))
-  return sorted(shards)
+  return sorted(
+    {
+      shard
+      for pattern in globs
+      for shard in _matching_files(pattern, source, option)
+    }
+  )
 
 
 def _matching_files(pattern: str, source: str, option: str) -> list[str]:
-  try:
+  with _clear_errors(f"{source}: {pattern!r} cannot be listed"):
     matches = tf.io.gfile.glob(pattern)
-  except (tf.errors.OpError, OSError) as error:
-    raise UserError(
-      f"{source}: {pattern!r} cannot be listed: {error_text(error)}"
-    ) from error
   if not matches:
     raise UserError(
       f"{source}: no file matches {pattern!r}. Check the path, and quote "
@@ -169,31 +168,39 @@ def error_text(error: Exception) -> str:
 
 
 def _refusal_text(message: str) -> str | None:
-  """What Cloud Storage refuses, and what to do; None where it does not.
-
-  Args:
-    message: TensorFlow's, which quotes the service's whole answer.
-  """
+  """What Cloud Storage refuses, and what to do; None where it does not."""
   match = _HTTP_ERROR.search(message)
-  advice = match and _REFUSALS.get(match["status"])
-  if not advice:
+  if not match or match[1] not in _REFUSALS:
     return None
-  reasons = [a or b for a, b in _HTTP_REASON.findall(match["body"])]
-  if match["status"] == "404" and not any("bucket" in text for text in reasons):
+  status, body, bucket = match.groups()
+  reasons = [a or b for a, b in _HTTP_REASON.findall(body)]
+  if status == "404" and not any("bucket" in text for text in reasons):
     return None  # A file is missing, which TensorFlow says well enough.
   reason = reasons[-1].rstrip(".") if reasons else "no reason given"
-  bucket = match["bucket"]
-  return f"bucket {bucket!r}: {reason} (HTTP {match['status']}). {advice}"
+  return f"bucket {bucket!r}: {reason} (HTTP {status}). {_REFUSALS[status]}"
+
+
+@contextlib.contextmanager
+def _clear_errors(what: str) -> Iterator[None]:
+  """Turns an error of a file system into a UserError: `what`, and why."""
+  try:
+    yield
+  except (tf.errors.OpError, OSError) as error:
+    raise UserError(f"{what}: {error_text(error)}") from error
+
+
+def _open_binary(path: str) -> tf.io.gfile.GFile:
+  return tf.io.gfile.GFile(path, "wb")
 
 
 @contextlib.contextmanager
 def replacing(
-  path: str, opener: Callable[[str], Any] | None = None
-) -> Iterator[Any]:
+  path: str, opener: Callable[[str], Any] = _open_binary
+) -> Iterator["_Output"]:
   """A file that takes `path`'s place when it is complete.
 
   It is written under a temporary name beside `path`; an exception or a kill
-  leaves what was at `path` untouched. What a kill leaves under such a name is
+  leaves what was at `path` untouched. A temporary file that a kill left is
   deleted when the same file is written again.
 
   Args:
@@ -204,37 +211,32 @@ def replacing(
   Raises:
     UserError: the file cannot be written.
   """
-  # Only the last step of all would find that out, after hours maybe.
+  # Checked first: otherwise only the final rename would fail.
   if not os.path.basename(path) or tf.io.gfile.isdir(path):
     raise UserError(
       f"{path!r} cannot be written: a file's name is needed, not a folder's."
     )
   temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+  what = f"{path!r} cannot be written"
   with contextlib.ExitStack() as stack:
     try:
-      with _clear_write_errors(path):
-        # Elsewhere, only what is complete has a name.
+      with _clear_errors(what):
+        # Filesystems elsewhere give a name only to what is complete.
         if is_local(path) and fcntl:
           _delete_what_kills_left(path)
           stack.callback(os.close, _open_locked(temporary))
-        if not opener:
-          opener = _open_binary
         file = opener(temporary)
       try:
-        yield _Output(file, path)
+        yield _Output(file, what)
       finally:
-        with _clear_write_errors(path):
+        with _clear_errors(what):
           file.close()
-      with _clear_write_errors(path):
+      with _clear_errors(what):
         tf.io.gfile.rename(temporary, path, overwrite=True)
     except BaseException:
       with contextlib.suppress(tf.errors.OpError, OSError):
         tf.io.gfile.remove(temporary)
       raise
-
-
-def _open_binary(path: str) -> tf.io.gfile.GFile:
-  return tf.io.gfile.GFile(path, "wb")
 
 
 def is_local(path: str) -> bool:
@@ -243,79 +245,50 @@ def is_local(path: str) -> bool:
 
 
 def _open_locked(path: str) -> int:
-  """Makes a local file that shows that its writer lives; its descriptor.
+  """Makes a local file that is locked while its writer lives; its descriptor.
 
-  A lock goes with the process that has it, whatever ends that, and locks of
-  other machines show on file systems that they share.
+  The kernel frees the lock when the process ends, whatever ends it.
   """
   descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-  try:
-    # Some file systems have no locks; nothing is deleted there.
-    with contextlib.suppress(OSError):
-      fcntl.flock(descriptor, fcntl.LOCK_EX)
-    # It may have been taken for a dead one's before it was locked.
-    if os.path.lexists(path):
-      return descriptor
-  except BaseException:
-    os.close(descriptor)
-    raise
-  os.close(descriptor)
-  return _open_locked(path)
+  # Some file systems have no locks; then nothing can be deleted there, either.
+  with contextlib.suppress(OSError):
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+  return descriptor
 
 
 def _delete_what_kills_left(path: str):
-  """Deletes temporary files of `replacing(path)` whose writers are dead."""
+  """Deletes temporary files of `replacing(path)` that no process has locked."""
   folder, name = os.path.split(path)
   temporary = re.compile(re.escape(name) + r"\.[0-9a-f]{8}\.tmp")
   names = []
   with contextlib.suppress(tf.errors.OpError):  # Writing will say so.
     names = tf.io.gfile.listdir(folder or ".")
-  for other in names:
-    if temporary.fullmatch(other):
-      with contextlib.suppress(OSError):  # It is still written, or gone.
-        _delete_unlocked(os.path.join(folder, other))
-
-
-def _delete_unlocked(path: str):
-  """Deletes a local file that nobody has locked.
-
-  Raises:
-    OSError: somebody has, or it is no file.
-  """
-  descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-  try:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.remove(path)
-  finally:
-    os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _clear_write_errors(path: str) -> Iterator[None]:
-  """Turns what a file system says into a UserError that names the file."""
-  try:
-    yield
-  except (tf.errors.OpError, OSError) as error:
-    raise UserError(
-      f"{path!r} cannot be written: {error_text(error)}"
-    ) from error
+  for other in filter(temporary.fullmatch, names):
+    # An error means that the file is locked, gone, or no regular file.
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+      other = os.path.join(folder, other)
+      flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
+      descriptor = os.open(other, flags)
+      stack.callback(os.close, descriptor)
+      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      os.remove(other)
 
 
 class _Output:
   """A file whose own errors are clear ones; those of its user stay theirs."""
 
-  def __init__(self, file, path: str):
+  def __init__(self, file, what: str):
     self._file = file
-    self._path = path
+    self._what = what
 
   def write(self, data: bytes):
     """Writes bytes, or a TFRecord."""
-    with _clear_write_errors(self._path):
+    with _clear_errors(self._what):
       self._file.write(data)
 
   def flush(self):
     """Hands over what was written, so that an error shows now."""
-    with _clear_write_errors(self._path):
+    with _clear_errors(self._what):
       self._file.flush()
 
 
@@ -325,16 +298,12 @@ def make_folder(path: str, flag_name: str):
   Raises:
     UserError: it cannot be made, or a file is in its place.
   """
-  try:
+  with _clear_errors(f"--{flag_name}={path!r} cannot be made"):
     if not is_local(path):
       # Without a bucket, writing would be tried again for many minutes.
       tf.io.gfile.glob(os.path.join(path, "*"))
     if not tf.io.gfile.exists(path):
       tf.io.gfile.makedirs(path)
-  except (tf.errors.OpError, OSError) as error:
-    raise UserError(
-      f"--{flag_name}={path!r} cannot be made: {error_text(error)}"
-    ) from error
   if not tf.io.gfile.isdir(path):
     raise UserError(f"--{flag_name}={path!r} is a file; a folder is needed.")
 
@@ -345,10 +314,8 @@ def exists(path: str) -> bool:
   Raises:
     UserError: the file system cannot tell, for want of a permission maybe.
   """
-  try:
+  with _clear_errors(f"{path!r} cannot be read"):
     return tf.io.gfile.exists(path)
-  except (tf.errors.OpError, OSError) as error:
-    raise UserError(f"{path!r} cannot be read: {error_text(error)}") from error
 
 
 def is_file(path: str) -> bool:
@@ -362,23 +329,20 @@ def file_size(path: str) -> int:
   Raises:
     UserError: the file system cannot tell.
   """
-  try:
+  with _clear_errors(f"{path!r} cannot be read"):
     return tf.io.gfile.stat(path).length
-  except (tf.errors.OpError, OSError) as error:
-    raise UserError(f"{path!r} cannot be read: {error_text(error)}") from error
 
 
 def mean_file_size(paths: Sequence[str]) -> float:
-  """About the mean size of files in bytes, from a few; 0 for one that is gone.
+  """About the mean size in bytes of one or more files, from a sample of them.
 
-  Args:
-    paths: one or more paths.
+  A file that is gone counts as 0: who reads it will say so.
   """
   sizes = []
   for path in paths[:: max(1, len(paths) // _SAMPLED_FILES)]:
     try:
       sizes.append(file_size(path))
-    except UserError:  # Who reads it will say so.
+    except UserError:
       sizes.append(0)
   return sum(sizes) / len(sizes)
 
@@ -393,12 +357,8 @@ def list_folder(path: str) -> list[str]:
     return []
   if not tf.io.gfile.isdir(path):
     raise UserError(f"{path!r} is a file; a folder is needed.")
-  try:
+  with _clear_errors(f"{path!r} cannot be listed"):
     return [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
-  except (tf.errors.OpError, OSError) as error:
-    raise UserError(
-      f"{path!r} cannot be listed: {error_text(error)}"
-    ) from error
 
 
 def delete(path: str):
@@ -407,7 +367,7 @@ def delete(path: str):
   Raises:
     UserError: it cannot be deleted.
   """
-  try:
+  with _clear_errors(f"{path!r} cannot be deleted"):
     # TensorFlow's own rmtree empties folders that symbolic links lead to.
     if os.path.islink(path) or not tf.io.gfile.isdir(path):
       tf.io.gfile.remove(path)
@@ -415,10 +375,6 @@ def delete(path: str):
       shutil.rmtree(path)
     else:
       tf.io.gfile.rmtree(path)
-  except (tf.errors.OpError, OSError) as error:
-    raise UserError(
-      f"{path!r} cannot be deleted: {error_text(error)}"
-    ) from error
 
 
 def write_json(path: str, value: Any):
@@ -435,10 +391,10 @@ def read_json(path: str) -> Any:
   """
   if file_size(path) > _MAX_JSON_BYTES:
     raise UserError(f"{path!r} has more than {_MAX_JSON_BYTES:,} bytes.")
-  try:
+  with _clear_errors(f"{path!r} cannot be read"):
     with tf.io.gfile.GFile(path, "rb") as file:
-      return json.loads(file.read(_MAX_JSON_BYTES))
-  except (tf.errors.OpError, OSError) as error:
-    raise UserError(f"{path!r} cannot be read: {error_text(error)}") from error
+      content = file.read(_MAX_JSON_BYTES)
+  try:
+    return json.loads(content)
   except (ValueError, RecursionError) as error:
     raise UserError(f"{path!r} is not valid JSON: {error}") from error

@@ -16,14 +16,14 @@ import program  # noqa: F401 Sets up the environment; before TensorFlow.
 
 import tensorflow as tf
 
-import readers
+import devices
 import utils
 
 
 def read_raw(shards) -> int:
   """Reads all records and looks at none; returns how many there were."""
   dataset = tf.data.TFRecordDataset(
-    shards, num_parallel_reads=readers.available_cpus()
+    shards, num_parallel_reads=devices.available_cpus()
   )
   return sum(1 for _ in dataset)
 

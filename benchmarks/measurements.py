@@ -185,7 +185,7 @@ class Bench:
   def verify(self, level: str) -> float:
     """Runs verify_shards.py; returns its videos per second."""
     finished = self.python(
-      "verify_shards.py",
+      *("-m", "tools.verify_shards"),
       self.shards(level, copies=True),
       f"--num_classes={self.sizes.num_classes}",
     )
@@ -222,7 +222,7 @@ class Bench:
       low = round(0.4 * self.sizes.max_frames)
       frames = [f"--min_frames={low}", f"--max_frames={self.sizes.max_frames}"]
     self.python(
-      "sample_data.py",
+      *("-m", "tools.sample_data"),
       f"--output_dir={output_dir}",
       f"--dialect=v2_{level}",
       f"--num_videos={count}",

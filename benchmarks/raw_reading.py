@@ -16,6 +16,7 @@ import program  # noqa: F401 Sets up the environment; before TensorFlow.
 
 import tensorflow as tf
 
+import devices
 import readers
 import utils
 
@@ -26,7 +27,7 @@ _BATCH_BYTES = 2**20
 def read_raw(shards, batch_size: int) -> int:
   """Reads all records and looks at none; returns how many there were."""
   dataset = tf.data.TFRecordDataset(
-    shards, num_parallel_reads=readers.available_cpus()
+    shards, num_parallel_reads=devices.available_cpus()
   )
   return sum(len(batch) for batch in dataset.batch(batch_size))
 

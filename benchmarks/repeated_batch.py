@@ -7,20 +7,20 @@
 The rest is as in train.py: the difference in speed is what reading costs.
 """
 
+import itertools
+
 import program  # noqa: F401 Sets up the environment; before TensorFlow.
 
-import readers
+import sources
 import train
 
-_training_batches = readers.BaseReader.training_batches
+_batches = sources.Passes.batches
 
 
-def _repeated_batch(self, *args, **kwargs) -> readers.Batches:
-  batches = _training_batches(self, *args, **kwargs)
-  batches.dataset = batches.dataset.take(1).cache().repeat()
-  return batches
+def _repeated_batch(self, number, skip=0):
+  return itertools.repeat(next(_batches(self, number, skip)))
 
 
 if __name__ == "__main__":
-  readers.BaseReader.training_batches = _repeated_batch
+  sources.Passes.batches = _repeated_batch
   train.run()

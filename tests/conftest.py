@@ -140,15 +140,19 @@ def run_command() -> Callable[..., ProgramResult]:
 def run_program(tmp_path_factory) -> Callable[..., ProgramResult]:
   """`run_program("train", "--flag=x")` runs train.py from a folder elsewhere.
 
+  `run_program("tools.download", "--flag=x")` runs a tool.
+
   The keyword arguments are those of `_run_command`.
   """
   elsewhere = tmp_path_factory.mktemp("elsewhere")
 
-  def run(name: str, *flags: str, **options) -> ProgramResult:
-    program = CHECKOUT / f"{name}.py"
-    return _run_command(
-      sys.executable, program, *flags, **{"cwd": elsewhere, **options}
-    )
+  def run(name: str, *flags: str, env=None, **options) -> ProgramResult:
+    command = [CHECKOUT / f"{name}.py"]
+    if name.startswith("tools."):
+      command = ["-m", name]
+      env = {**(env or {}), "PYTHONPATH": str(CHECKOUT)}
+    options = {"cwd": elsewhere, "env": env, **options}
+    return _run_command(sys.executable, *command, *flags, **options)
 
   return run
 
@@ -236,7 +240,10 @@ def _program_starter(
   def start(name: str | pathlib.Path, *flags: str, env=None) -> StartedProgram:
     number = next(numbers)
     request = {
-      "command": [str(CHECKOUT / f"{name}.py"), *flags],
+      "command": [
+        str(CHECKOUT / f"{str(name).replace('.', '/')}.py"),
+        *flags,
+      ],
       "cwd": str(elsewhere),
       "env": env or {},
       "stdout": str(elsewhere / f"{number}.stdout"),
@@ -320,7 +327,7 @@ def frame_shards(tmp_path_factory) -> Shards:
 
 def _write_shards(folder, dialect, num_classes, feature_sizes, **frames):
   # Imports TensorFlow, which tests of the checkout alone do without.
-  sample_data = importlib.import_module("sample_data")
+  sample_data = importlib.import_module("tools.sample_data")
 
   # Odd numbers, so that the last batch is a partial one.
   num_videos = {"train": 121, "validate": 61, "test": 23}
@@ -388,8 +395,8 @@ def _train(run, shards, tmp_path_factory, *more_flags) -> Trained:
     *more_flags,
   )
   result = run("train", f"--train_dir={train_dir}", *flags)
-  # Batches run on across the ends of epochs; only the very last is partial.
-  num_steps = -(-shards.num_videos["train"] * num_epochs // batch_size)
+  # The last batch of each pass over the shards is a partial one.
+  num_steps = num_epochs * -(-shards.num_videos["train"] // batch_size)
   return Trained(train_dir, shards, flags, result, num_steps)
 
 

@@ -19,6 +19,7 @@ Reads requests, one JSON object a line, and answers each with one line:
 import atexit
 import json
 import os
+import pathlib
 import runpy
 import sys
 
@@ -61,7 +62,11 @@ def run(path: str):
   which takes longer than most of what the tests make programs do.
   """
   try:
-    runpy.run_path(path, run_name="__main__")
+    name, folder = pathlib.Path(path).stem, pathlib.Path(path).parent.name
+    if folder == "tools":
+      runpy.run_module(f"tools.{name}", run_name="__main__", alter_sys=True)
+    else:
+      runpy.run_path(path, run_name="__main__")
   except SystemExit as end:
     if isinstance(end.code, int):
       atexit._run_exitfuncs()

@@ -22,6 +22,9 @@ def copy_top_level(
   for path in checkout.iterdir():
     if path.is_file() and not path.name.startswith("."):
       shutil.copy(path, folder)
+  (folder / "tools").mkdir()
+  for path in checkout.glob("tools/*.py"):
+    shutil.copy(path, folder / "tools")
   return folder
 
 

@@ -8,7 +8,8 @@ import shlex
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [README, *sorted(DOCS.glob("*.md"))]
 
 # A line of the shell that gives a value to a name.
 SETTING = r"\w+=\S*"
@@ -20,9 +21,11 @@ def blocks(page: pathlib.Path, language: str) -> list[str]:
   return re.findall(pattern, page.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def block_with(page: pathlib.Path, language: str, text: str) -> str:
-  """The one code block that holds a text."""
-  (block,) = [block for block in blocks(page, language) if text in block]
+def block_with(language: str, text: str) -> str:
+  """The one code block of all pages that holds a text."""
+  (block,) = [
+    block for page in PAGES for block in blocks(page, language) if text in block
+  ]
   return block
 
 

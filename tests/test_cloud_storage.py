@@ -194,9 +194,9 @@ class TestEverythingOnCloudStorage:
     self, cloud, run_cloud_program, fork_program, video_shards
   ):
     pattern = "gs://bucket/data/train*.tfrecord"
-    result = run_cloud_program("verify_shards", pattern)
+    result = run_cloud_program("tools.verify_shards", pattern)
     folder = video_shards.folder
-    expected = fork_program("verify_shards", f"{folder}/train*.tfrecord")
+    expected = fork_program("tools.verify_shards", f"{folder}/train*.tfrecord")
     assert result.stdout == expected.stdout.replace(
       str(folder), "gs://bucket/data"
     )
@@ -409,7 +409,7 @@ class TestRefusals:
   def test_checked_shards(self, cloud, run_cloud_program):
     cloud.fail(concerns("read", "data/"), status=403)
     result = run_cloud_program(
-      "verify_shards", "gs://bucket/data/train*", check=False
+      "tools.verify_shards", "gs://bucket/data/train*", check=False
     )
     assert result.returncode == 1
     assert "bucket 'bucket'" in result.stdout
@@ -461,7 +461,7 @@ class TestPublicBuckets:
   def test_credentials_are_sent_where_there_are_some(
     self, cloud, run_cloud_program
   ):
-    run_cloud_program("verify_shards", "gs://bucket/data/train*")
+    run_cloud_program("tools.verify_shards", "gs://bucket/data/train*")
     assert all(request.has_credentials for request in cloud.requests)
 
 

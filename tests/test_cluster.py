@@ -191,7 +191,7 @@ class TestParts:
 
 
 def write_shards(folder, num_shards, num_videos=121):
-  import sample_data
+  from tools import sample_data
 
   sample_data.write_shards(
     str(folder), "v2_video", num_videos=num_videos, num_shards=num_shards,

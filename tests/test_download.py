@@ -21,9 +21,8 @@ import cloud_server
 import google.oauth2.credentials
 import pytest
 
-import download
-import remote_files
-from remote_files import Connection, RemoteFile
+from tools import download, remote_files
+from tools.remote_files import Connection, RemoteFile
 
 BUCKET = "us.data.yt8m.org"
 FOLDER = "2/video/train"
@@ -68,7 +67,7 @@ def run(server, fork_program, tmp_path):
 
   def run(*flags, env=None, **options):
     return fork_program(
-      "download",
+      "tools.download",
       f"--destination={tmp_path}/data",
       *flags,
       env={"STORAGE_EMULATOR_HOST": server.http_url, **(env or {})},
@@ -193,7 +192,7 @@ class TestWhatIsFetched:
   def test_current_folder_is_the_default(self, fork_program, server):
     env = {"STORAGE_EMULATOR_HOST": server.http_url}
     result = fork_program(
-      "download", f"--source={SOURCE}", "--dry_run", env=env
+      "tools.download", f"--source={SOURCE}", "--dry_run", env=env
     )
     assert "6 files to fetch, 615.0 kB, to '.' (" in result.stderr
 
@@ -441,7 +440,7 @@ class TestObstacles:
     server.bytes_per_second = 400_000
     data = tmp_path / "data"
     program = start_program(
-      "download",
+      "tools.download",
       f"--source={SOURCE}",
       f"--destination={data}",
       "--num_workers=2",
@@ -467,7 +466,7 @@ class TestObstacles:
     server.bytes_per_second = 400_000
     data = tmp_path / "data"
     program = start_program(
-      "download",
+      "tools.download",
       f"--source={SOURCE}",
       f"--destination={data}",
       env={"STORAGE_EMULATOR_HOST": server.http_url},
@@ -485,7 +484,7 @@ class TestObstacles:
   ):
     server.fail(is_read, delay_secs=3600)
     program = start_program(
-      "download",
+      "tools.download",
       f"--source={SOURCE}",
       f"--destination={tmp_path}",
       env={"STORAGE_EMULATOR_HOST": server.http_url},

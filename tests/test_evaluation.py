@@ -17,10 +17,11 @@ import eval_util
 import evaluation
 import experiment
 import losses
+from config import ExperimentConfig
 
 NUM_VIDEOS = 20
 NUM_CLASSES = 6
-CONFIG = experiment.ExperimentConfig(
+CONFIG = ExperimentConfig(
   num_classes=NUM_CLASSES, feature_names=("mean_rgb",), feature_sizes=(3,)
 )
 
@@ -66,10 +67,10 @@ def cut(videos, batch_size):
 
 
 def evaluate(model, batches, top_k=3, jit_compile=False, **kwargs):
-  step = evaluation.make_evaluation_step(
-    CONFIG, model, losses.CrossEntropyLoss(), jit_compile
+  predictor = evaluation.Predictor(
+    model, losses.CrossEntropyLoss(), jit_compile=jit_compile
   )
-  return evaluation.evaluate(step, batches, NUM_CLASSES, top_k, **kwargs)
+  return evaluation.evaluate(predictor, batches, NUM_CLASSES, top_k, **kwargs)
 
 
 def expected_results(model, videos, top_k):
@@ -162,6 +163,29 @@ def test_evaluation_can_be_stopped(model, videos):
   assert (
     evaluate(model, cut(videos, 8), should_stop=lambda: next(answers)) is None
   )
+
+
+def test_predictions_carry_what_was_asked_for(model, videos):
+  features, labels = videos
+  predictor = evaluation.Predictor(model, outputs=["logits"])
+  items = list(predictor.predictions(cut(videos, 8)))
+  assert [len(item.video_ids) for item in items] == [8, 8, 4]
+  ids = [video_id for item in items for video_id in item.video_ids]
+  assert ids == [b"video%d" % number for number in range(NUM_VIDEOS)]
+  inputs = {
+    "features": {"mean_rgb": features},
+    "num_frames": np.ones(NUM_VIDEOS, np.int32),
+  }
+  for name, parts in (
+    ("predictions", [item.predictions for item in items]),
+    ("logits", [item.outputs["logits"] for item in items]),
+  ):
+    expected = model(inputs)[name].numpy()
+    np.testing.assert_allclose(np.concatenate(parts), expected, rtol=1e-5)
+  given = np.concatenate([item.labels for item in items])
+  np.testing.assert_array_equal(given, labels)
+  # Without a loss, labels need not be there.
+  assert all(item.losses is None for item in items)
 
 
 def test_videos_without_any_label(model, videos):

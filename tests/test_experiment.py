@@ -3,10 +3,6 @@
 """The configuration, where its values come from, and what is built from it."""
 
 import dataclasses
-import functools
-import inspect
-import json
-import os
 
 from program import UserError
 
@@ -14,13 +10,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
 
+import cluster
 import experiment
 import losses
 import models
 import readers
-from experiment import ExperimentConfig
+from config import ExperimentConfig
 
 SCHEMA = readers.Schema(
   shard="data/train0.tfrecord",
@@ -62,6 +58,7 @@ UNUSUAL = ExperimentConfig(
   frame_features=True,
   max_frames=10,
   label_loss="HingeLoss",
+  label_loss_kwargs={"gamma": 2.0},
   batch_size=3,
   num_epochs=2,
   max_steps=100,
@@ -74,141 +71,6 @@ UNUSUAL = ExperimentConfig(
   mixed_precision=True,
   seed=2**31 - 1,
 )
-
-
-# Configuration
-
-
-def test_defaults_are_those_of_the_starter_code():
-  # From the table of flags in the starter code's README.
-  config = ExperimentConfig()
-  assert config.model == "LogisticModel"
-  assert config.num_classes == 3862
-  assert config.label_loss == "CrossEntropyLoss"
-  assert config.batch_size == 1024
-  assert config.num_epochs == 5
-  assert config.max_steps is None
-  assert config.base_learning_rate == 0.01
-  assert config.learning_rate_decay == 0.95
-  assert config.learning_rate_decay_examples == 4_000_000
-  assert config.regularization_penalty == 1.0
-  assert config.optimizer == "AdamOptimizer"
-  assert config.clip_gradient_norm == 1.0
-
-
-@pytest.mark.parametrize("config", [ExperimentConfig(), VIDEO, UNUSUAL])
-def test_a_configuration_comes_back(tmp_path, config):
-  config.save(str(tmp_path))
-  assert os.listdir(tmp_path) == ["model_flags.json"]
-  assert ExperimentConfig.load(str(tmp_path)) == config
-
-
-def test_every_field_was_tested():
-  default = ExperimentConfig()
-  for field in dataclasses.fields(ExperimentConfig):
-    value = getattr(UNUSUAL, field.name)
-    assert value != getattr(default, field.name), field.name
-
-
-def test_fields_of_an_older_version_may_be_missing(tmp_path):
-  (tmp_path / "model_flags.json").write_text('{"num_classes": 7}')
-  config = ExperimentConfig.load(str(tmp_path))
-  assert config == ExperimentConfig(num_classes=7)
-
-
-def load_json(folder, values):
-  (folder / "model_flags.json").write_text(json.dumps(values))
-  return ExperimentConfig.load(str(folder))
-
-
-@pytest.mark.parametrize(
-  "values",
-  [
-    {"vocab_size": 3862},
-    # What the 2018 starter code wrote.
-    {"model": "LogisticModel", "feature_sizes": "1024", "label_smoothing": 1},
-    [],
-    "text",
-    None,
-    7,
-  ],
-)
-def test_another_trainers_file_is_refused(tmp_path, values):
-  with pytest.raises(UserError, match=r"flags\.json' was not written by this"):
-    load_json(tmp_path, values)
-
-
-@pytest.mark.parametrize(
-  ("values", "message"),
-  [
-    ({"num_classes": "many"}, "--num_classes='many' should be of type int"),
-    ({"num_classes": 3862.0}, "--num_classes=3862.0 should be of type int"),
-    ({"num_classes": True}, "--num_classes=True should be of type int"),
-    ({"num_classes": None}, "--num_classes=None should be of type int"),
-    ({"num_classes": 0}, "--num_classes=0 should be from 1 to "),
-    ({"num_classes": -5}, "--num_classes=-5 should be from 1 to "),
-    ({"num_classes": 10**18}, "--num_classes=10{18} should be from 1 to "),
-    ({"batch_size": 10**9}, "--batch_size=10{9} should be from 1 to "),
-    ({"max_frames": 0}, "--max_frames=0 should be from 1 to "),
-    ({"model": ["LogisticModel"]}, "--model=.* should be of type str"),
-    ({"model_kwargs": []}, r"--model_kwargs=\[\] should be of type dict"),
-    ({"frame_features": 1}, "--frame_features=1 should be of type bool"),
-    ({"base_learning_rate": "0.1"}, "--base_learning_rate='0.1' should be"),
-    ({"max_steps": 1.5}, "--max_steps=1.5 should be of type int"),
-    ({"seed": False}, "--seed=False should be of type int"),
-    ({"feature_names": "rgb"}, "features are strings; lists were expected"),
-    ({"feature_names": ["rgb"]}, r"--feature_names has 1 names \(rgb\), "),
-    (
-      {"feature_names": ["rgb"], "feature_sizes": [0]},
-      "--feature_sizes=0 should be from 1 to ",
-    ),
-    (
-      {"feature_names": ["rgb"], "feature_sizes": [10**8]},
-      "--feature_sizes=10{8} should be from 1 to ",
-    ),
-    (
-      {"feature_names": ["rgb"], "feature_sizes": ["big"]},
-      "--feature_sizes=big should each be of type int",
-    ),
-    (
-      {"feature_names": ["rgb"], "feature_sizes": [1024.5]},
-      "--feature_sizes=1024.5 should each be of type int",
-    ),
-    (
-      {"feature_names": ["rgb"], "feature_sizes": [True]},
-      "--feature_sizes=True should each be of type int",
-    ),
-    (
-      {"feature_names": [7], "feature_sizes": [1024]},
-      "--feature_names=7 should each be of type str",
-    ),
-    (
-      {
-        "num_classes": 10**7,
-        "feature_names": ["a", "b"],
-        "feature_sizes": [10**6, 10**6],
-      },
-      "--num_classes=10{7} times --feature_sizes=10{6},10{6} makes "
-      "20,000,000,000,000 weights",
-    ),
-    (
-      {"learning_rate_decay_examples": 0},
-      "--learning_rate_decay_examples=0 should be from 1 to ",
-    ),
-  ],
-)
-def test_wrong_values_in_a_file_are_refused(tmp_path, values, message):
-  with pytest.raises(UserError, match=rf"model_flags\.json': {message}"):
-    load_json(tmp_path, values)
-
-
-def test_integers_are_fine_where_floats_are_meant(tmp_path):
-  assert load_json(tmp_path, {"base_learning_rate": 1}).base_learning_rate == 1
-
-
-def test_a_configuration_cannot_change():
-  with pytest.raises(dataclasses.FrozenInstanceError):
-    VIDEO.num_classes = 5
 
 
 # Where values come from
@@ -334,110 +196,29 @@ def test_shards_of_another_kind_than_the_train_dirs():
   experiment.check_schema(VIDEO, swapped)
 
 
-# Flags
+ALONE = cluster.alone()
 
 
-@pytest.fixture
-def local_flags(monkeypatch):
-  """Stands in for flags.FLAGS, so that nothing is defined for other tests."""
-  local = flags.FlagValues()
-  monkeypatch.setattr(flags, "FLAGS", local)
-  for kind in ("string", "integer", "float", "boolean"):
-    name = f"DEFINE_{kind}"
-    define = functools.partial(getattr(flags, name), flag_values=local)
-    monkeypatch.setattr(flags, name, define)
-  return local
-
-
-def parse_flags(local, *arguments, defaults=None):
-  experiment.define_model_flags(defaults)
-  local(["program", *arguments])
-  return experiment.given_flags(experiment.MODEL_FLAGS)
-
-
-def test_typed_flags_become_values(local_flags):
-  given = parse_flags(
-    local_flags,
-    "--model=MyModel",
-    '--model_kwargs={"size": 3, "rate": null}',
-    "--num_classes=7",
-    "--feature_names=rgb, audio",
-    "--feature_sizes=1024,128,",
-    "--noframe_features",
-    "--max_frames=20",
-    defaults=ExperimentConfig(),
-  )
-  assert given == {
-    "model": "MyModel",
-    "model_kwargs": {"size": 3, "rate": None},
-    "num_classes": 7,
-    "feature_names": ("rgb", "audio"),
-    "feature_sizes": (1024, 128),
-    "frame_features": False,
-    "max_frames": 20,
-  }
-
-
-@pytest.mark.parametrize("defaults", [None, ExperimentConfig()])
-def test_flags_that_were_not_typed_are_not_given(local_flags, defaults):
-  assert parse_flags(local_flags, defaults=defaults) == {}
-
-
-def test_a_typed_default_is_given(local_flags):
-  # So that it can contradict a train dir.
-  given = parse_flags(
-    local_flags, "--num_classes=3862", defaults=ExperimentConfig()
-  )
-  assert given == {"num_classes": 3862}
-
-
-@pytest.mark.parametrize(
-  ("argument", "message"),
-  [
-    ("--feature_sizes=9,big", "^--feature_sizes='9,big' cannot be parsed: "),
-    ("--model_kwargs={a: 3}", "^--model_kwargs='{a: 3}' cannot be parsed: "),
-    ("--model_kwargs=[1]", "cannot be parsed: it should be an object.$"),
-    ("--model_kwargs=", "^--model_kwargs='' cannot be parsed"),
-  ],
-)
-def test_flags_that_cannot_be_parsed(local_flags, argument, message):
-  with pytest.raises(UserError, match=message):
-    parse_flags(local_flags, argument)
-
-
-def test_programs_share_the_train_dirs_flags(local_flags):
-  experiment.define_train_dir_flags()
-  local_flags(["program"])
-  assert local_flags.train_dir == "/tmp/yt8m_model/"  # noqa: S108
-  assert local_flags.num_readers is None
-  assert local_flags.jit_compile is True
-
-
-def test_no_flag_is_left_behind():
-  assert "model_kwargs" not in flags.FLAGS
-  assert "train_dir" not in flags.FLAGS
-
-
-def test_a_train_dirs_configuration_is_loaded(local_flags, tmp_path):
+def test_a_train_dirs_configuration_is_loaded(tmp_path):
   VIDEO.save(str(tmp_path))
-  parse_flags(local_flags, "--num_classes=4", "--feature_sizes=3,2")
-  assert experiment.load_config(str(tmp_path)) == VIDEO
-
-
-def test_a_typed_flag_may_not_contradict_the_train_dir(local_flags, tmp_path):
-  VIDEO.save(str(tmp_path))
-  parse_flags(local_flags, "--feature_names=mean_rgb")
+  given = {"num_classes": 4, "feature_sizes": (3, 2)}
+  assert experiment.load_config(str(tmp_path), given, ALONE) == VIDEO
   message = "--feature_names=mean_rgb contradicts .*=mean_rgb,mean_audio"
   with pytest.raises(UserError, match=message):
-    experiment.load_config(str(tmp_path))
+    experiment.load_config(
+      str(tmp_path), {"feature_names": ("mean_rgb",)}, ALONE
+    )
 
 
-def test_a_folder_without_a_model_is_refused(local_flags, tmp_path):
-  parse_flags(local_flags)
+def test_a_folder_without_a_model_is_refused(tmp_path):
   for folder in (tmp_path, tmp_path / "missing"):
-    assert not experiment.has_model(str(folder))
     with pytest.raises(UserError, match="^--train_dir='.*no model was trained"):
-      experiment.load_config(str(folder))
+      experiment.load_config(str(folder), {}, ALONE)
+
+
+def test_unknown_settings_are_refused():
+  with pytest.raises(UserError, match="'num_clases' is no setting. Available"):
+    experiment.resolve_config({"num_clases": 3}, None, SCHEMA)
 
 
 # Builders
@@ -519,9 +300,10 @@ def test_frame_level_model():
     name: (tensor.shape, tensor.dtype)
     for name, tensor in model.input["features"].items()
   }
+  # Not max_frames: the number of frames is that of a batch.
   assert shapes == {
-    "rgb": ((None, 6, 3), "uint8"),
-    "audio": ((None, 6, 2), "uint8"),
+    "rgb": ((None, None, 3), "uint8"),
+    "audio": ((None, None, 2), "uint8"),
   }
   batch = {
     "features": {
@@ -621,6 +403,8 @@ class HiddenLayerModel(models.BaseModel):
       outputs["predictions"] = hidden
     if flaw == "name":
       del outputs["predictions"]
+    if flaw == "auxiliary":
+      outputs["auxiliary"] = [{"logits": hidden, "weight": 1.0}]
     return outputs if flaw != "type" else outputs["predictions"]
 
 
@@ -648,6 +432,7 @@ def test_a_users_model_is_found_by_name(users_model):
   ("flaw", "message"),
   [
     ("shape", r"predictions of shape \(None, 2\) .* \(None, 4\) was expected"),
+    ("auxiliary", r"auxiliary logits of shape \(None, 2\) .* was expected"),
     ("name", "should return a dict with 'predictions', but returned"),
     ("type", "should return a dict with 'predictions', but returned"),
   ],
@@ -675,12 +460,10 @@ def test_regularization_adds_up(users_model):
   assert float(experiment.weight_penalty(plain)) == pytest.approx(0.4, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-  "name", ["CrossEntropyLoss", "HingeLoss", "SoftmaxLoss"]
-)
-def test_losses_are_found_by_name(name):
-  config = dataclasses.replace(VIDEO, label_loss=name)
-  assert type(experiment.build_loss(config)) is getattr(losses, name)
+def test_losses_are_found_by_name():
+  for name in ("CrossEntropyLoss", "HingeLoss", "SoftmaxLoss"):
+    config = dataclasses.replace(VIDEO, label_loss=name)
+    assert type(experiment.build_loss(config)) is getattr(losses, name)
 
 
 @pytest.mark.parametrize("name", ["crossentropyloss", "BaseLoss", ""])
@@ -691,6 +474,47 @@ def test_unknown_losses_list_the_known_ones(name):
   )
   with pytest.raises(UserError, match=message):
     experiment.build_loss(dataclasses.replace(VIDEO, label_loss=name))
+
+
+class PowerLoss(losses.BaseLoss):
+  """A user's loss, from before labels had weights."""
+
+  def __init__(self, power=2.0, scale=1.0):
+    self.power, self.scale = float(power), scale
+
+  def per_example_loss(self, predictions, labels, logits=None):
+    errors = keras.ops.abs(predictions - labels)
+    return self.scale * keras.ops.sum(errors**self.power, axis=-1)
+
+
+def test_a_users_loss_and_its_arguments(monkeypatch):
+  monkeypatch.setattr(losses, "PowerLoss", PowerLoss, raising=False)
+
+  def build(**kwargs):
+    return experiment.build_loss(
+      dataclasses.replace(
+        VIDEO, label_loss="PowerLoss", label_loss_kwargs=kwargs
+      )
+    )
+
+  outputs = {"predictions": tf.constant([[0.5, 0.0]])}
+  for kwargs, expected in (({}, 0.25), ({"power": 3, "scale": 2.0}, 0.25)):
+    loss = build(**kwargs)
+    actual = experiment.label_losses(loss, outputs, tf.constant([[1.0, 0.0]]))
+    assert actual.numpy().tolist() == [expected]
+  with pytest.raises(UserError) as caught:
+    build(powr=1)
+  assert str(caught.value) == (
+    "--label_loss_kwargs: PowerLoss has no argument 'powr'. "
+    "Available: power, scale."
+  )
+  with pytest.raises(
+    UserError, match="^--label_loss_kwargs=.* does not suit P"
+  ):
+    build(power="much")
+  config = dataclasses.replace(VIDEO, label_loss_kwargs={"power": 1})
+  with pytest.raises(UserError, match="'power'. Available: none."):
+    experiment.build_loss(config)
 
 
 def test_label_losses_come_from_logits_or_from_the_model():
@@ -709,6 +533,26 @@ def test_label_losses_come_from_logits_or_from_the_model():
   outputs["loss"] = tf.constant(7.0)
   actual = experiment.label_losses(loss, outputs, labels).numpy()
   assert actual.tolist() == [7, 7]
+
+
+def test_auxiliary_outputs_have_the_label_loss_and_their_weights():
+  labels = tf.constant([[1.0, 0.0], [0.0, 0.0]])
+  zeros = tf.zeros([2, 2])
+  loss = losses.CrossEntropyLoss()
+  outputs = {
+    "loss": tf.zeros([2]),  # Says nothing about the others.
+    "auxiliary": [
+      {"logits": tf.constant([[30.0, 0.0], [0.0, 0.0]]), "weight": 0.5},
+      {"logits": zeros, "weight": tf.constant([2.0, 0.0])},
+    ],
+  }
+  log2 = np.log(2)
+  actual = experiment.auxiliary_losses(loss, outputs, labels).numpy()
+  assert actual == pytest.approx([0.5 * log2 + 4 * log2, log2], rel=1e-6)
+  rated = tf.constant([[1.0, 0.0], [1.0, 1.0]])
+  actual = experiment.auxiliary_losses(loss, outputs, labels, rated).numpy()
+  assert actual == pytest.approx([2 * log2, log2], rel=1e-6)
+  assert not experiment.auxiliary_losses(loss, {}, labels).numpy().any()
 
 
 # Keras' optimizers as its documentation lists them, and TensorFlow 1's names.
@@ -814,12 +658,3 @@ def test_learning_rate_in_a_graph():
     examples.assign(count)
     rates.append(float(rate()))
   assert rates == [1, 0.5, 0.25]
-
-
-def test_model_flags_are_fields():
-  fields = {field.name for field in dataclasses.fields(ExperimentConfig)}
-  assert set(experiment.MODEL_FLAGS) <= fields
-  assert all(
-    parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    for parameter in inspect.signature(ExperimentConfig).parameters.values()
-  )

@@ -26,8 +26,8 @@ import checkpoints
 import cluster
 import experiment
 import monitoring
-import train
 import utils
+from train_dir import TrainDir, has_checkpoint
 
 # Programs that run another program after taking something from it.
 WRAPPERS = {
@@ -148,7 +148,7 @@ class TestLimitedFiles:
   @pytest.mark.parametrize(
     ("size", "message", "is_saved"),
     [
-      # The lock has 400 bytes, the configuration more than 500.
+      # The lock has 150 bytes, the configuration more than 500.
       (500, r"model_flags\.json' cannot be written: .*too large", False),
       # The checkpoint has 9 kB, the first events, of a graph, far more.
       (2_000, r"The checkpoint of step \d+ cannot be .*too large", False),
@@ -364,12 +364,12 @@ def test_killed_while_deleting_the_old_model(
     shutil.copytree(model, train_dir)
     remaining = num_deleted
     try:
-      train.delete_model(str(train_dir))
+      TrainDir(str(train_dir)).delete_model()
       break
     except SystemExit:
       pass
     if not (train_dir / "model_flags.json").exists():
-      assert not checkpoints.has_checkpoint(str(train_dir))
+      assert not has_checkpoint(str(train_dir))
       # The next model must not be compared with the old one.
       assert contents(train_dir / "best") == {}
     for path in train_dir.rglob("model.ckpt-*.index"):

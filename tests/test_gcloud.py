@@ -308,9 +308,15 @@ class TestOnThisMachine:
     assert len(rows) == num_videos
 
   @pytest.mark.soak
-  @pytest.mark.parametrize("program", ["train", "eval", "inference"])
-  @pytest.mark.parametrize("spelling", ["ml-engine", "ai-platform"])
-  def test_both_spellings_with_the_python_of_the_path(
+  @pytest.mark.parametrize(
+    ("program", "spelling"),
+    [
+      ("train", "ai-platform"),
+      ("eval", "ml-engine"),
+      ("inference", "ml-engine"),
+    ],
+  )
+  def test_the_other_spelling_with_the_python_of_the_path(
     self,
     spelling,
     program,

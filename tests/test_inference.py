@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import inference
-import sample_data
+from tools import sample_data
 
 ROW = re.compile(r"[\w-]{4},\d+ [01]\.\d{6}( \d+ [01]\.\d{6})*")
 

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-import sample_data
+from tools import sample_data
 
 pytestmark = pytest.mark.soak
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import model_layers
 import models
 import utils
 
@@ -17,7 +18,7 @@ SIZES = (3, 2)
 
 
 def normalized_input():
-  return models.NormalizedInput(
+  return model_layers.NormalizedInput(
     utils.DEQUANTIZE_SCALE, utils.DEQUANTIZE_OFFSET, name="input"
   )
 
@@ -58,20 +59,32 @@ def random_codes(num_videos=3, max_frames=4, seed=0):
   ]
 
 
+def build(model_class, sizes, frame_features, num_classes, **kwargs):
+  """A model as the programs build it, called with parts and num_frames."""
+  feature_sizes = {str(number): size for number, size in enumerate(sizes)}
+  model = models.build_model(
+    model_class, feature_sizes, frame_features, num_classes, kwargs
+  )
+
+  def call(parts, num_frames, **kwargs):
+    features = dict(zip(feature_sizes, parts, strict=True))
+    return model({"features": features, "num_frames": num_frames}, **kwargs)
+
+  return model, call
+
+
 def video_model(size=5, num_classes=NUM_CLASSES, **kwargs):
+  """LogisticModel, without its input layer."""
   features = keras.Input((size,))
   outputs = models.LogisticModel().create_model(features, num_classes, **kwargs)
   return keras.Model(features, outputs)
 
 
-def frame_model(max_frames=4, num_classes=NUM_CLASSES, **kwargs):
-  """FrameLevelLogisticModel from codes, as the programs build it."""
-  parts = [keras.Input((max_frames, size), dtype="uint8") for size in SIZES]
-  num_frames = keras.Input((), dtype="int32")
-  outputs = models.FrameLevelLogisticModel().create_model(
-    normalized_input()(parts, num_frames), num_classes, num_frames, **kwargs
+def frame_model(**kwargs):
+  """FrameLevelLogisticModel from codes, and the function that calls it."""
+  return build(
+    models.FrameLevelLogisticModel, SIZES, True, NUM_CLASSES, **kwargs
   )
-  return keras.Model([*parts, num_frames], outputs)
 
 
 def set_random_weights(model, seed=1):
@@ -109,31 +122,21 @@ def test_frame_level_input_hand_worked():
   np.testing.assert_allclose(output[0, 1], expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("sizes", [(5,), (3, 2), (2, 1, 4)])
-def test_video_level_input_equals_numpy(sizes):
+def test_video_level_input_equals_numpy():
   rng = np.random.default_rng(0)
-  parts = [rng.normal(0, 2, (6, size)).astype(np.float32) for size in sizes]
+  parts = [rng.normal(0, 2, (6, size)).astype(np.float32) for size in (2, 1, 4)]
   np.testing.assert_allclose(
     normalized_input()(parts), slow_normalized(parts), atol=1e-6
   )
 
 
-def test_frame_level_input_equals_numpy():
-  parts, num_frames = random_codes(), np.array([0, 2, 4], np.int32)
-  layer = normalized_input()
-  expected = slow_normalized(parts, num_frames)
-  output = layer(parts, num_frames).numpy()
-  assert output.dtype == np.float32
-  assert not output[0].any()
-  np.testing.assert_allclose(output, expected, atol=1e-6)
-  compiled = tf.function(layer, jit_compile=True)
-  np.testing.assert_allclose(compiled(parts, num_frames), expected, atol=1e-6)
-
-
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize(
   ("max_frames", "sizes"),
-  [(1, (1,)), (9, (3, 2)), (10, (256,)), (23, (1024, 128)), (40, (1100, 7))],
+  [
+    *((0, (3,)), (1, (1,)), (9, (3, 2)), (10, (256,))),
+    *((23, (1024, 128)), (40, (1100, 7))),
+  ],
 )
 def test_input_and_mean_equal_numpy_for_any_sizes(
   max_frames, sizes, jit_compile
@@ -143,7 +146,7 @@ def test_input_and_mean_equal_numpy_for_any_sizes(
   shape = (3, max_frames)
   parts = [rng.integers(0, 256, (*shape, size), np.uint8) for size in sizes]
   num_frames = np.array([max_frames, max_frames // 2, 0], np.int32)
-  layers = normalized_input(), models.FrameMean()
+  layers = normalized_input(), model_layers.FrameMean()
 
   @tf.function(jit_compile=jit_compile)
   def both(parts, num_frames):
@@ -151,41 +154,54 @@ def test_input_and_mean_equal_numpy_for_any_sizes(
     return frames, layers[1](frames, num_frames)
 
   frames, means = both(parts, num_frames)
-  expected = slow_normalized(parts, num_frames)
+  assert frames.dtype == tf.float32
+  expected = slow_normalized(parts, num_frames).reshape(frames.shape)
   np.testing.assert_allclose(frames, expected, atol=1e-6)
   counts = np.maximum(num_frames, 1)[:, None]
   np.testing.assert_allclose(means, expected.sum(1) / counts, atol=1e-6)
 
 
-def test_mean_layer_is_rebuilt_from_its_config():
-  layer = models.FrameMean(name="mean")
-  again = models.FrameMean.from_config(layer.get_config())
-  assert again.get_config() == layer.get_config()
-  assert again.compute_dtype == "float32"
+@pytest.mark.parametrize("frame_features", [False, True])
+def test_input_for_models_that_take_features_as_they_are(frame_features):
+  class Unchanged(models.BaseModel):
+    normalize_input = False
+    takes_features = True
+
+    def create_model(self, model_input, vocab_size, num_frames=None):
+      assert list(model_input) == ["0", "1"]
+      total = keras.ops.sum(model_input["1"], axis=-1)
+      if frame_features:
+        total = keras.ops.sum(total, axis=-1)
+      predictions = keras.ops.tile(total[:, None], (1, vocab_size))
+      return {"predictions": predictions, **model_input}
+
+  _, call = build(Unchanged, SIZES, frame_features, NUM_CLASSES)
+  if frame_features:
+    parts, num_frames = random_codes(), np.array([0, 2, 4], np.int32)
+    expected = [part * (4 / 255) + 4 / 512 - 2 for part in parts]
+    for part in expected:
+      part[0], part[1, 2:] = 0, 0
+  else:
+    parts = [np.full((3, size), 2.5, np.float32) for size in SIZES]
+    expected, num_frames = parts, np.ones(3, np.int32)
+  outputs = call(parts, num_frames)
+  for name, part in zip("01", expected, strict=True):
+    np.testing.assert_allclose(outputs[name], part, atol=1e-6)
 
 
-def test_input_layer_is_rebuilt_from_its_config():
-  # As an exported model does; other constants must come back too.
-  layer = models.NormalizedInput(scale=0.5, offset=-1.0, name="mine")
-  rebuilt = models.NormalizedInput.from_config(layer.get_config())
-  assert rebuilt.name == "mine"
-  codes = np.array([[[2, 6]]], np.uint8)
-  # 2 -> 0 and 6 -> 2.
-  output = rebuilt([codes], np.array([1], np.int32))
-  assert output.numpy().tolist() == [[[0, 1]]]
+def test_one_feature_of_several_may_be_normalised_and_left_out():
+  class First(models.BaseModel):
+    takes_features = True
 
+    def create_model(self, model_input, vocab_size, num_frames=None):
+      return models.logistic_layer(model_input["0"], vocab_size)
 
-@pytest.mark.parametrize(
-  ("model", "expected"),
-  [
-    # 5 features, 4 classes: 5 * 4 weights and 4 biases.
-    (video_model, 24),
-    # Frames of 3 + 2 values; the mean has no parameters.
-    (frame_model, 24),
-  ],
-)
-def test_number_of_parameters(model, expected):
-  assert model().count_params() == expected
+  model, call = build(First, (2, 1), False, 1)
+  model.set_weights([np.ones((2, 1)), np.zeros(1)])
+  # Its norm is that of both.
+  parts = [np.array([[3, 0]], np.float32), np.array([[4]], np.float32)]
+  logits = call(parts, np.ones(1, np.int32))["logits"]
+  assert logits.numpy() == pytest.approx(0.6)
 
 
 def test_logistic_model_equals_numpy():
@@ -199,23 +215,84 @@ def test_logistic_model_equals_numpy():
   assert set(outputs) == {"predictions", "logits"}
 
 
-def test_frame_level_model_equals_numpy():
-  model = frame_model()
+@pytest.mark.parametrize("jit_compile", [None, True])
+def test_frame_level_model_equals_numpy(jit_compile):
+  model, call = frame_model()
   weights, biases = set_random_weights(model)
   parts, num_frames = random_codes(), np.array([0, 1, 4], np.int32)
   totals = slow_normalized(parts, num_frames).sum(axis=1)
   means = totals / np.array([[1], [1], [4]])  # No frames: a mean of zeros.
-  outputs = model([*parts, num_frames])
   expected = sigmoid(means @ weights + biases)
+  if jit_compile is not None:
+    call = tf.function(call, jit_compile=jit_compile)
+  outputs = call(parts, num_frames)
   np.testing.assert_allclose(outputs["predictions"], expected, atol=1e-6)
-  np.testing.assert_allclose(
-    outputs["predictions"][0], sigmoid(biases), atol=1e-6
+
+
+def test_number_of_frames_is_that_of_the_batch():
+  model, call = frame_model()
+  weights, biases = set_random_weights(model)
+  call = tf.function(call)
+  for max_frames in (0, 1, 5, 300):
+    parts = random_codes(num_videos=2, max_frames=max_frames)
+    num_frames = np.array([max_frames, 0], np.int32)
+    outputs = call([tf.constant(part) for part in parts], num_frames)
+    frames = slow_normalized(parts, num_frames).reshape(2, max_frames, 5)
+    means = frames.sum(axis=1) / max(max_frames, 1)
+    np.testing.assert_allclose(
+      outputs["logits"], means @ weights + biases, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_xla_compiles_input_and_mean_but_no_product(jit_compile):
+  model = models.build_model(
+    models.FrameLevelLogisticModel, {"rgb": 3}, True, 4, {}, jit_compile
   )
-  compiled = tf.function(model, jit_compile=True)([*parts, num_frames])
-  np.testing.assert_allclose(compiled["predictions"], expected, atol=1e-6)
+  batch = {
+    "features": {"rgb": tf.zeros([2, 5, 3], tf.uint8)},
+    "num_frames": tf.ones([2], tf.int32),
+  }
+  graph = tf.function(model).get_concrete_function(batch).graph
+  in_library = {
+    definition.signature.name: {node.op for node in definition.node_def}
+    for definition in graph.as_graph_def().library.function
+    if definition.attr["_XlaMustCompile"].b
+  }
+  outside = {node.op for node in graph.as_graph_def().node}
+  assert "MatMul" in outside
+  assert not any("MatMul" in kinds for kinds in in_library.values())
+  # What is called from outside is one function, from codes to means.
+  assert bool(in_library) == jit_compile
+  assert ("Rsqrt" in outside) == (not jit_compile)
+
+
+def test_a_layer_with_weights_is_not_compiled_and_gets_gradients():
+  class Scaled(models.BaseModel):
+    def create_model(self, model_input, vocab_size, num_frames):
+      hidden = keras.layers.Dense(3, "tanh", name="hidden")(model_input)
+      return models.FrameLevelLogisticModel().create_model(
+        hidden, vocab_size, num_frames
+      )
+
+  model, call = build(Scaled, SIZES, True, NUM_CLASSES)
+  parts = [tf.constant(part) for part in random_codes()]
+
+  @tf.function
+  def gradients():
+    with tf.GradientTape() as tape:
+      logits = call(parts, tf.constant([0, 2, 4]))["logits"]
+    return tape.gradient(logits, model.trainable_variables)
+
+  assert len(model.trainable_variables) == 4
+  for gradient in gradients():
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient).max() > 0
 
 
 def test_padding_has_no_influence():
+  model, call = frame_model()
+  set_random_weights(model)
   codes, num_frames = random_codes(), np.array([0, 1, 3], np.int32)
   expected = None
   for max_frames in (3, 4, 9):
@@ -228,34 +305,24 @@ def test_padding_has_no_influence():
         for video, count in enumerate(num_frames):
           longer[video, count:] = filler
         padded.append(longer)
-      model = frame_model(max_frames)
-      set_random_weights(model)
-      output = model([*padded, num_frames])["predictions"].numpy()
+      output = call(padded, num_frames)["predictions"].numpy()
       if expected is None:
         expected = output
       np.testing.assert_allclose(output, expected, atol=1e-6)
 
 
-def test_a_video_does_not_depend_on_its_batch():
-  model = frame_model()
+def test_videos_and_frames_do_not_depend_on_others_nor_on_their_order():
+  model, call = frame_model()
   set_random_weights(model)
   parts, num_frames = random_codes(), np.array([2, 0, 4], np.int32)
-  together = model([*parts, num_frames])["predictions"].numpy()
+  together = call(parts, num_frames)["predictions"].numpy()
   for video in range(3):
     row = slice(video, video + 1)
-    alone = model([*(part[row] for part in parts), num_frames[row]])
+    alone = call([part[row] for part in parts], num_frames[row])
     np.testing.assert_allclose(alone["predictions"], together[row], atol=1e-6)
-
-
-def test_order_of_frames_does_not_matter():
-  model = frame_model()
-  set_random_weights(model)
-  parts, num_frames = random_codes(), np.full(3, 4, np.int32)
-  backwards = [part[:, ::-1] for part in parts]
+  backwards = [part[2:, ::-1] for part in parts]
   np.testing.assert_allclose(
-    model([*backwards, num_frames])["predictions"],
-    model([*parts, num_frames])["predictions"],
-    atol=1e-6,
+    call(backwards, num_frames[2:])["predictions"], together[2:], atol=1e-6
   )
 
 
@@ -263,13 +330,13 @@ def test_frame_level_is_video_level_on_the_mean_of_normalized_frames():
   # The two models share everything behind the mean. With the same weights
   # they agree on a video whose video-level features are the mean of its
   # normalised frames, taken as they are.
-  frames, video = frame_model(), video_model()
-  video.set_weights(set_random_weights(frames))
+  (model, call), video = frame_model(), video_model()
+  video.set_weights(set_random_weights(model))
   parts, num_frames = random_codes(), np.array([1, 3, 4], np.int32)
   totals = slow_normalized(parts, num_frames).sum(axis=1)
   means = (totals / num_frames[:, np.newaxis]).astype(np.float32)
   np.testing.assert_allclose(
-    frames([*parts, num_frames])["logits"],
+    call(parts, num_frames)["logits"],
     video(means)["logits"],
     atol=1e-5,
   )
@@ -295,20 +362,6 @@ def test_video_level_differs_by_the_order_of_normalisation():
   model.set_weights(weights)
   logits = model([frame_input, np.array([2], np.int32)])["logits"]
   assert logits.numpy() == pytest.approx(0.5)
-
-
-def test_orders_agree_for_a_video_of_equal_frames():
-  # Nothing to average: the normalised mean is the mean of the normalised.
-  frames, video = frame_model(), video_model()
-  video.set_weights(set_random_weights(frames))
-  parts = [np.repeat(part[:, :1], 4, axis=1) for part in random_codes()]
-  values = [part[:, 0] * (4 / 255) + 4 / 512 - 2 for part in parts]
-  video_input = normalized_input()([part.astype(np.float32) for part in values])
-  np.testing.assert_allclose(
-    frames([*parts, np.array([1, 2, 4], np.int32)])["logits"],
-    video(video_input)["logits"],
-    atol=1e-5,
-  )
 
 
 @pytest.mark.parametrize(
@@ -339,22 +392,32 @@ def test_biases_start_at_the_log_odds_of_a_label(
   )
 
 
-@pytest.mark.parametrize("labels_per_video", [0, -1.0])
-def test_labels_per_video_is_above_zero(labels_per_video):
-  with pytest.raises(ValueError, match="^labels_per_video=.* above 0"):
-    video_model(labels_per_video=labels_per_video)
+def test_labels_per_video_is_above_zero():
+  for value in (0, -1.0):
+    with pytest.raises(ValueError, match="^labels_per_video=.* above 0"):
+      video_model(labels_per_video=value)
 
 
-@pytest.mark.parametrize("make_model", [video_model, frame_model])
-def test_weight_decay(make_model):
-  model = make_model(l2_penalty=0.5)
-  model.set_weights([np.full((5, 4), 2.0), np.full(4, 100.0)])
-  # 0.5 / 2 * 20 weights * 2**2; the biases are free.
-  assert [float(loss) for loss in model.losses] == pytest.approx([20.0])
-  # The default is 1e-8.
-  model = make_model()
-  model.set_weights([np.full((5, 4), 2.0), np.full(4, 100.0)])
-  assert [float(loss) for loss in model.losses] == pytest.approx([4e-7])
+def test_weight_decay():
+  for penalty, expected in ((0.5, 20.0), (None, 4e-7)):
+    kwargs = {} if penalty is None else {"l2_penalty": penalty}
+    # 0.5 / 2 * 20 weights * 2**2; the biases are free. The default is 1e-8.
+    for model in (video_model(**kwargs), frame_model(**kwargs)[0]):
+      model.set_weights([np.full((5, 4), 2.0), np.full(4, 100.0)])
+      assert [float(loss) for loss in model.losses] == pytest.approx([expected])
+
+
+@pytest.mark.parametrize(
+  ("model_class", "number"),
+  [(models.LogisticModel, 4), (models.FrameLevelLogisticModel, 5)],
+)
+def test_layers_keep_the_numbers_that_old_checkpoints_give_them(
+  model_class, number
+):
+  # Two features and num_frames come first, then input and mean.
+  is_frame_level = model_class.frame_features
+  model, _ = build(model_class, SIZES, is_frame_level, NUM_CLASSES)
+  assert model.layers[number].name == "logits"
 
 
 def test_kinds_of_features():

@@ -84,6 +84,7 @@ def test_sdist_carries_every_module(sdist, checkout):
   with tarfile.open(sdist) as archive:
     names = {name.partition("/")[2] for name in archive.getnames()}
   modules = {path.name for path in checkout.glob("*.py")}
+  modules |= {f"tools/{path.name}" for path in checkout.glob("tools/*.py")}
   assert modules | {"LICENSE", "README.md", "pyproject.toml"} <= names
 
 
@@ -103,11 +104,11 @@ def test_entry_points_exist(sdist, checkout):
   entry_points = metadata(sdist).entry_points
   assert {entry_point.name for entry_point in entry_points} == {
     *("yt8m-train", "yt8m-eval", "yt8m-inference", "yt8m-sample-data"),
-    *("yt8m-verify-shards", "yt8m-download"),
+    *("yt8m-verify-shards", "yt8m-download", "yt8m-quickstart"),
   }
   for entry_point in entry_points:
-    package, module = entry_point.module.split(".")
-    tree = ast.parse((checkout / f"{module}.py").read_text())
+    package, *path = entry_point.module.split(".")
+    tree = ast.parse((checkout / f"{'/'.join(path)}.py").read_text())
     functions = [n.name for n in tree.body if isinstance(n, ast.FunctionDef)]
     assert (package, entry_point.attr in functions) == ("youtube_8m", True)
 
@@ -118,9 +119,10 @@ def test_imported_packages_are_declared(sdist, checkout):
     for requirement in metadata(sdist).requires
     if "extra ==" not in requirement
   }
-  own = {path.stem for path in checkout.glob("*.py")}
+  paths = [*checkout.glob("*.py"), *checkout.glob("tools/*.py")]
+  own = {path.stem for path in paths} | {"tools"}
   imported = set()
-  for path in checkout.glob("*.py"):
+  for path in paths:
     for node in ast.walk(ast.parse(path.read_text())):
       if isinstance(node, ast.Import):
         imported |= {alias.name.split(".")[0] for alias in node.names}

@@ -6,7 +6,6 @@ Programs run in copies of a process that has imported TensorFlow already (see
 fork_programs.py), since there are many of them.
 """
 
-import dataclasses
 import doctest
 import importlib
 import json
@@ -21,6 +20,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from pages import (
+  DOCS,
   PAGES,
   README,
   ROOT,
@@ -33,9 +33,9 @@ from pages import (
 )
 
 import readers
-import sample_data
-import train_dir_lock
+import train_dir
 import utils
+from tools import sample_data
 
 PROGRAMS = (
   *("train", "eval", "inference", "verify_shards", "sample_data"),
@@ -55,6 +55,8 @@ OTHER_FLAGS = {
 # What the flag table says where --help shows no default.
 NO_DEFAULT = {"none", "from the data", "from the machine", "drawn and saved"}
 
+TROUBLESHOOTING = DOCS / "troubleshooting.md"
+
 # Runs a program of a folder, after this process has imported the checkout's.
 RUN_IN_COPY = """
 import pathlib, runpy, sys
@@ -69,6 +71,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def started_program(words: list[str]) -> tuple[str, list[str]]:
   """The program that a command starts, here or as a job, and its arguments."""
+  if words[:2] == ["python", "-m"]:
+    return words[2].rpartition(".")[2], words[3:]
   if words[0] == "python":
     return words[1].removesuffix(".py"), words[2:]
   options = dict(word.partition("=")[::2] for word in words)
@@ -146,9 +150,17 @@ def anchors(page: pathlib.Path) -> set[str]:
   }
 
 
+def test_readme_is_short_and_leads_to_every_page():
+  text = README.read_text()
+  assert len(text.encode()) <= 16_384
+  assert [
+    page.name for page in PAGES[1:] if f"(docs/{page.name})" not in text
+  ] == []
+
+
 class TestTables:
   def test_file_map_is_complete(self):
-    rows = table_rows(section(README, "## Files"))
+    rows = table_rows(section(DOCS / "architecture.md", "## Files"))
     named = {name for row in rows for name in code_words(row[0])}
     assert {name for name in named if not (ROOT / name).exists()} == set()
     modules = {path.name for path in ROOT.glob("*.py")}
@@ -156,7 +168,7 @@ class TestTables:
     assert modules | docs <= named
 
   def test_flags_have_the_defaults_it_says(self, flags_of):
-    rows = table_rows(section(README, "## Flags"))
+    rows = table_rows(section(DOCS / "flags.md", "## The flags used most"))
     assert len(rows) > 10
     for flag, programs, default, _ in rows:
       for program in programs.split(", "):
@@ -164,7 +176,7 @@ class TestTables:
         assert (default in NO_DEFAULT) if actual is None else default == actual
 
   def test_dialects(self):
-    rows = table_rows(section(README, "## What the readers read"))
+    rows = table_rows(section(DOCS / "data.md", "## What the readers read"))
     assert [code_words(row[0])[0] for row in rows] == list(sample_data.DIALECTS)
     for name, _, id_key, features, sizes, classes in rows:
       dialect = sample_data.DIALECTS[code_words(name)[0]]
@@ -175,7 +187,7 @@ class TestTables:
 
   def test_levels_are_those_of_the_architecture_test(self):
     levels = runpy.run_path(str(ROOT / "tests/test_architecture.py"))["LEVELS"]
-    rows = table_rows(section(ROOT / "docs/architecture.md", "## Levels"))
+    rows = table_rows(section(DOCS / "architecture.md", "## Levels"))
     documented = {
       name.removesuffix(".py"): int(level)
       for level, names, _ in rows
@@ -184,7 +196,7 @@ class TestTables:
     assert documented == levels
 
   def test_train_dir_holds_what_it_says(self, trained_video):
-    rows = table_rows(section(README, "## Checkpoints and resuming"))
+    rows = table_rows(section(DOCS / "train_dir.md", "## What lies in it"))
     patterns = [
       word.replace("STEP", "*").rstrip("/")
       for row in rows
@@ -196,7 +208,7 @@ class TestTables:
 
 @pytest.fixture(scope="module")
 def own_code(tmp_path_factory) -> pathlib.Path:
-  """A copy of the modules to which the README's examples are added."""
+  """A copy of the modules to which the pages' examples are added."""
   folder = tmp_path_factory.mktemp("own_code")
   for path in ROOT.glob("*.py"):
     shutil.copy(path, folder)
@@ -207,8 +219,8 @@ def own_code(tmp_path_factory) -> pathlib.Path:
     ("readers", "class RawVectorReader"),
   ):
     with (folder / f"{module}.py").open("a") as file:
-      file.write(f"\n\n{block_with(README, 'python', text)}")
-  for diff in blocks(README, "diff"):
+      file.write(f"\n\n{block_with('python', text)}")
+  for diff in blocks(DOCS / "own_model.md", "diff"):
     apply_diff(folder, diff)
   return folder
 
@@ -319,6 +331,7 @@ class TestExamples:
       "--model=FrameAttentionModel",
       '--model_kwargs={"l2_penalty": 1e-6}',
       "--label_loss=FocalLoss",
+      '--label_loss_kwargs={"gamma": 1.5}',
     )
     assert results["num_videos"] == frame_shards.num_videos["validate"]
     assert 0 < results["loss"] < frame_shards.num_classes
@@ -348,6 +361,9 @@ class TestExamples:
     expected = [-(0.1**2) * np.log(0.9) - 0.2**2 * np.log(0.8), 0.0]
     actual = loss.per_example_loss(predictions, labels).numpy()
     assert actual == pytest.approx(expected, abs=1e-7)
+    rated = tf.constant([[1.0, 0.0], [1.0, 1.0]])
+    actual = loss.per_example_loss(predictions, labels, label_weights=rated)
+    assert actual.numpy()[0] == pytest.approx(-(0.1**2) * np.log(0.9))
 
   def test_own_reader_in_the_programs(self, run_own, tmp_path):
     write_raw_vectors(tmp_path / "train.tfrecord", sizes=[5] * 20)
@@ -391,13 +407,13 @@ class TestExamples:
 
   def test_keras_refuses_tf_functions_in_these_words(self):
     match = "A KerasTensor cannot be used as input to a TensorFlow function"
-    assert match in README.read_text()
+    assert match in TROUBLESHOOTING.read_text()
     with pytest.raises(ValueError, match=match):
       tf.nn.relu(keras.Input((3,)))
 
   def test_records_of_own_videos_can_be_read(self, tmp_path, monkeypatch):
     script = tmp_path / "script.py"
-    script.write_text(block_with(ROOT / "docs/data.md", "python", "def text"))
+    script.write_text(block_with("python", "def text"))
     monkeypatch.chdir(tmp_path)
     frames = runpy.run_path(str(script))["frames"]
 
@@ -424,7 +440,7 @@ class TestExamples:
 
 
 def write_raw_vectors(path, sizes):
-  """Records as the README's reader takes them; three classes, one each."""
+  """Records as the page's reader takes them; three classes, one each."""
   with tf.io.TFRecordWriter(str(path)) as writer:
     for i, size in enumerate(sizes):
       example = tf.train.Example()
@@ -515,7 +531,7 @@ class TestCommands:
       str(tmp_path), "v2_frame", num_videos=40, feature_sizes=[8, 4]
     )
     break_shards(tmp_path)
-    page = section(README, "## Check shards")
+    page = section(DOCS / "data.md", "## Check shards")
     (command,) = re.findall(r"```sh\n(.*)\n```", page)
     command = command.replace("/path/to/features", str(tmp_path))
     program, arguments = started_program(shlex.split(command))
@@ -526,7 +542,7 @@ class TestCommands:
 
 
 def break_shards(folder: pathlib.Path):
-  """A wrong label, a flipped byte, a missing end, as the README shows them."""
+  """A wrong label, a flipped byte, a missing end, as the page shows them."""
   path = folder / "train0001.tfrecord"
   first, *others = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
   example = tf.train.SequenceExample.FromString(first)
@@ -563,17 +579,12 @@ def broken(video_shards, trained_video, tmp_path_factory) -> pathlib.Path:
   (folder / "old").mkdir()
   (folder / "old/checkpoint").write_text('model_checkpoint_path: "model-1"')
   (folder / "old/model-1.index").touch()
-  (folder / "in_use").mkdir()
-  trainer = train_dir_lock.Holder.of_this_process(str(folder / "in_use"))
-  utils.write_json(
-    str(folder / "in_use" / train_dir_lock.LOCK_FILE),
-    dataclasses.asdict(trainer),
-  )
   shutil.copytree(trained_video.train_dir, folder / "other")
   config_path = folder / "other/model_flags.json"
   config = json.loads(config_path.read_text())
   config_path.write_text(json.dumps({**config, "num_classes": 26}))
-  return folder
+  with train_dir.hold(str(folder / "in_use")):
+    yield folder
 
 
 def write_examples(path, examples):
@@ -613,7 +624,7 @@ TRAIN_BROKEN = (
   "train --model=FrameLevelLogisticModel --train_data_pattern={broken}/"
 )
 
-# Words of each error message in the README -> a command that provokes it.
+# Words of each error message in the page -> a command that provokes it.
 ERRORS = {
   "no file matches": "train --train_data_pattern=/path/to/train*.tfrecord",
   "is empty": "train --train_data_pattern=",
@@ -655,11 +666,11 @@ ERRORS = {
 }
 
 
-def readme_errors() -> list[str]:
-  """Every error message of a program that the README shows."""
+def shown_errors() -> list[str]:
+  """Every error message of a program that the page shows."""
   return [
     line
-    for block in blocks(README, "text")
+    for block in blocks(TROUBLESHOOTING, "text")
     for line in block.splitlines()
     if ": error: " in line
   ]
@@ -677,9 +688,9 @@ def without_details(message: str) -> str:
 
 class TestErrors:
   def test_each_message_has_a_command_here(self):
-    for message in readme_errors():
+    for message in shown_errors():
       assert len([words for words in ERRORS if words in message]) == 1, message
-    assert len(readme_errors()) == len(ERRORS)
+    assert len(shown_errors()) == len(ERRORS)
 
   @pytest.mark.parametrize("words", ERRORS)
   def test_message_is_what_the_program_says(
@@ -702,7 +713,7 @@ class TestErrors:
     if "--train_dir=" not in command:
       flags.append(f"--train_dir={tmp_path}")
     result = fork_program(program, *flags, check=False)
-    (expected,) = [line for line in readme_errors() if words in line]
+    (expected,) = [line for line in shown_errors() if words in line]
     assert result.returncode in (1, 2)
     lines = [line for line in result.stderr.splitlines() if ": error: " in line]
     assert [*map(without_details, lines)] == [without_details(expected)]

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import average_precision_score
 
-import sample_data
+from tools import sample_data
 
 # Written down a second time, from the data sets' published descriptions: id
 # key, id length, features of a video or frame, classes, mean labels.
@@ -674,7 +674,7 @@ def test_program_writes_what_the_library_writes(tmp_path, run_program):
     "--prefix=test",
     f"--vocabulary_file={tmp_path / 'program' / 'vocabulary.csv'}",
   ]
-  result = run_program("sample_data", *flags)
+  result = run_program("tools.sample_data", *flags)
   assert "6 v2_frame videos of 40 classes" in result.stdout
   assert "%|" not in result.stderr  # No progress bar outside a terminal.
   expected = sample_data.write_shards(
@@ -696,7 +696,7 @@ def test_program_writes_what_the_library_writes(tmp_path, run_program):
   # What would be overwritten is found before anything is written.
   other = tmp_path / "other"
   flags[0] = f"--output_dir={other}"
-  again = run_program("sample_data", *flags, check=False)
+  again = run_program("tools.sample_data", *flags, check=False)
   assert again.returncode != 0
   assert "vocabulary_file" in again.stderr
   assert "Traceback" not in again.stderr

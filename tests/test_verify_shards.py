@@ -21,11 +21,10 @@ import pytest
 import tensorflow as tf
 
 import bad_records
+import devices
 import experiment
 import readers
-import sample_data
-import shard_checks
-import verify_shards
+from tools import sample_data, shard_checks, verify_shards
 
 NUM_CLASSES = 5
 CLASSES_FLAG = f"--num_classes={NUM_CLASSES}"
@@ -94,7 +93,7 @@ def verify(fork_program, tmp_path):
   def run(*arguments, classes=CLASSES_FLAG):
     path = tmp_path / f"report{next(numbers)}.json"
     result = fork_program(
-      *("verify_shards", *map(str, arguments), classes),
+      *("tools.verify_shards", *map(str, arguments), classes),
       f"--output_json={path}",
       check=False,
     )
@@ -758,9 +757,11 @@ class TestArguments:
       ["--num_classes=8", shard],
       ["--num_classes", "8", "--", shard],
     ):
-      fork_program("verify_shards", *arguments)
+      fork_program("tools.verify_shards", *arguments)
     assert (
-      fork_program("verify_shards", shard, CLASSES_FLAG, check=False).returncode
+      fork_program(
+        "tools.verify_shards", shard, CLASSES_FLAG, check=False
+      ).returncode
       == 1
     )
 
@@ -784,7 +785,7 @@ class TestArguments:
   ):
     shard = write(tmp_path / "1.tfrecord", video())
     arguments = [text.replace("{shard}", shard) for text in arguments]
-    result = fork_program("verify_shards", *arguments, check=False)
+    result = fork_program("tools.verify_shards", *arguments, check=False)
     assert (result.returncode, result.stdout) == (code, "")
     (line,) = result.stderr.splitlines()
     assert line.startswith("verify_shards.py: error: ")
@@ -795,7 +796,7 @@ def test_output_does_not_replace_a_shard(fork_program, tmp_path):
   path = write(tmp_path / "shard", video())
   content = pathlib.Path(path).read_bytes()
   result = fork_program(
-    "verify_shards", path, f"--output_json={path}", check=False
+    "tools.verify_shards", path, f"--output_json={path}", check=False
   )
   assert result.returncode == 1
   assert f"--output_json={path!r} is one of the shards" in result.stderr
@@ -804,7 +805,7 @@ def test_output_does_not_replace_a_shard(fork_program, tmp_path):
 
 class TestProcesses:
   def test_number_depends_on_machine_and_shards(self, tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "available_cpus", lambda: 4)
+    monkeypatch.setattr(devices, "available_cpus", lambda: 4)
     shards = [str(tmp_path / f"{n}") for n in range(10)]
     for shard, size in zip(shards, itertools.cycle([0, 2**30]), strict=False):
       with open(shard, "wb") as file:
@@ -930,7 +931,7 @@ def wait_until(condition, timeout=60):
 
 
 def test_a_signal_ends_it_without_workers_too(start_program, endless):
-  process = start_program("verify_shards", endless, "--num_workers=1")
+  process = start_program("tools.verify_shards", endless, "--num_workers=1")
   process.wait_for_line(r"shard \d+ of 5000")
   process.signal(signal.SIGINT)
   result = process.wait()

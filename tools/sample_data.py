@@ -8,7 +8,7 @@ those of the real shards; the contents are random, but can be learned: a video
 is the sum of a random direction for each of its classes, and noise. Partitions
 of one seed (train, validate, test) share these directions and no video.
 
-  python sample_data.py --output_dir=/tmp/sample --dialect=v2_video
+  python -m tools.sample_data --output_dir=/tmp/sample --dialect=v2_video
 """
 
 import csv

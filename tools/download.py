@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fetches shards of YouTube-8M, or any files of a bucket.
 
-  python download.py --features=video --partition=train --shards=1/100
-  python download.py --source='gs://us.data.yt8m.org/2/video/train/train00*'
+  python -m tools.download --features=video --partition=train --shards=1/100
+  python -m tools.download --source='gs://us.data.yt8m.org/2/video/train/train00*'
 
 Says first what there is to fetch, and whether the disk has room. A file has its
 name only when all of it has arrived and its checksum is right. After an end of
@@ -28,9 +28,9 @@ from program import UserError
 
 from absl import flags, logging
 
-import remote_files
 import utils
-from remote_files import Connection, FetchError, Progress, RemoteFile
+from tools import remote_files
+from tools.remote_files import Connection, FetchError, Progress, RemoteFile
 
 FLAGS = flags.FLAGS
 

@@ -1,8 +1,9 @@
 # Copyright 2026 The YouTube-8M suite authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Checks every record of TFRecord shards, and says what they hold.
+r"""Checks every record of TFRecord shards, and says what they hold.
 
-  python verify_shards.py '/path/to/train*.tfrecord' --output_json=report.json
+  python -m tools.verify_shards '/path/to/train*.tfrecord' \
+    --output_json=report.json
 
 Takes any number of patterns and files. What a reader would refuse is a problem:
 a shard that is cut or damaged; a record of another layout than the first one,
@@ -32,11 +33,13 @@ import tensorflow as tf
 from absl import flags, logging
 
 import bad_records
+import devices
 import experiment
 import readers
-import shard_checks
 import utils
-from shard_checks import Dialect, Finding, Report, ShardChecker, Tally
+from records import NO_LABELS
+from tools import shard_checks
+from tools.shard_checks import Dialect, Finding, Report, ShardChecker, Tally
 
 FLAGS = flags.FLAGS
 
@@ -121,7 +124,7 @@ class Results:
     # Cause -> shard -> number of problems.
     self._counts: dict[str, dict[int, int]] = {}
     for (cause, shard), count in report.counts.items():
-      if self._need_labels or cause != readers.NO_LABELS.cause:
+      if self._need_labels or cause != NO_LABELS.cause:
         self._counts.setdefault(cause, {})[shard] = count
 
   def to_dict(self) -> dict[str, Any]:
@@ -260,7 +263,6 @@ def check_shards(
   """
   groups = group_shards(shards)
   if num_workers == 1:
-    checker.prepare()
     yield from map(checker.check, groups)
     return
   # Processes, since half of the work is Python's. Not forked from this one:
@@ -316,7 +318,6 @@ def _start_worker(checker: ShardChecker):
   # There are as many workers as processors.
   tf.config.threading.set_inter_op_parallelism_threads(1)
   tf.config.threading.set_intra_op_parallelism_threads(1)
-  checker.prepare()
   _worker_checker = checker
 
 
@@ -345,7 +346,7 @@ def choose_num_workers(shards: Sequence[str]) -> int:
   """As many processes as the machine has use for, and the shards are worth."""
   num_bytes = len(shards) * utils.mean_file_size(shards)
   worth = 1 + int(num_bytes // _BYTES_PER_WORKER)
-  return min(readers.available_cpus(), _MOST_WORKERS, worth)
+  return min(devices.available_cpus(), _MOST_WORKERS, worth)
 
 
 def find_shards(arguments: Sequence[str]) -> list[str]:

@@ -2,18 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks the records of shards as a reader does, and adds up what they hold.
 
-Quickly where nothing is wrong: blocks of records go through the reader's own
-`parse`. A block that it refuses is halved until few records are left, and of
-these the reader's `describe_problem` says what is wrong with each.
+Blocks of records go through the reader's own `decode`; of each that it finds
+bad, the reader's `describe_problem` says what is wrong.
 """
 
 import collections
 import contextlib
 import dataclasses
-import functools
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from program import UserError
 
@@ -22,7 +20,8 @@ import tensorflow as tf
 
 import readers
 import shard_files
-from bad_records import Problem
+from readers import REFUSED
+from records import ID_KEYS, LABELS_KEY, NO_LABELS, Problem, find_video_id
 
 # Of each cause, so many problems are listed; all are counted.
 MAX_LISTED = 1000
@@ -34,14 +33,9 @@ SHARD = 2**32
 _BLOCK_RECORDS = 256
 _BLOCK_BYTES = 8 * 2**20
 _BLOCK_LABELS = 2**22
-# The problems of so few records are described one by one.
-_FEW_RECORDS = 32
 _NUM_HASHES = 2**63 - 1
 # Ids and names of features are as long as a record likes.
 _MOST_CHARACTERS = 500
-_REFUSED = Problem(
-  "refused by the reader", "its describe_problem does not say why"
-)
 
 
 class Dialect(NamedTuple):
@@ -186,39 +180,13 @@ class ShardChecker:
     self._reader = reader
     self._look_at_labels = look_at_labels
     own_key = (schema.id_key,) if schema else ()
-    self._id_keys = tuple(dict.fromkeys((*own_key, *readers.ID_KEYS)))
+    self._id_keys = tuple(dict.fromkeys((*own_key, *ID_KEYS)))
     self._dialect = Dialect.of(schema) if schema else None
     self._feature_names = schema.feature_names if schema else None
     self._block_records = _BLOCK_RECORDS
     if reader:
       most = max(1, _BLOCK_LABELS // reader.num_classes)
       self._block_records = min(_BLOCK_RECORDS, most)
-
-  @functools.cached_property
-  def _surveys(self) -> dict[bool, Any]:
-    """Whether with labels -> a function of [K] string records."""
-
-    def make(with_labels):
-      def survey(records):
-        locations = tf.range(tf.size(records, tf.int64))
-        batch = self._reader.parse(records, locations, with_labels)
-        ids, labels = batch["video_ids"], batch["labels"]
-        return {
-          "video_ids": ids,
-          "id_hashes": tf.strings.to_hash_bucket_fast(ids, _NUM_HASHES),
-          "num_labels": tf.reduce_sum(labels, axis=1),
-          "has_label": tf.reduce_max(labels, axis=0),
-        }
-
-      signature = [tf.TensorSpec([None], tf.string)]
-      return tf.function(survey, input_signature=signature, autograph=False)
-
-    return {with_labels: make(with_labels) for with_labels in (False, True)}
-
-  def prepare(self):
-    """Does what would take long at the first record."""
-    if self._reader:
-      self._surveys[self._look_at_labels].get_concrete_function()
 
   def check(self, shards: Mapping[int, str]) -> Report:
     """Checks shards.
@@ -260,8 +228,7 @@ class ShardChecker:
     report.add_problem(place, video_id, Problem(fault.cause, fault.detail))
 
   def _find_video_id(self, data: bytes) -> str | None:
-    ids = (readers.find_video_id(data, key) for key in self._id_keys)
-    return next(filter(None, ids), None)
+    return find_video_id(data, *self._id_keys)
 
   def _check_block(self, block, report: Report):
     """Checks a list of (place, record)."""
@@ -272,7 +239,7 @@ class ShardChecker:
       return
     labelled, unlabelled = [], block
     if self._look_at_labels:
-      key = readers.LABELS_KEY.encode()
+      key = LABELS_KEY.encode()
       # What does not have the word has no labels for sure.
       labelled = [item for item in block if key in item[1]]
       unlabelled = [item for item in block if key not in item[1]]
@@ -284,39 +251,21 @@ class ShardChecker:
     if not items:
       return []
     records = [record for _, record in items]
-    try:
-      survey = self._surveys[with_labels](tf.constant(records))
-    except readers.PARSE_ERRORS:
-      return self._find_problems(items, with_labels, report)
-    self._add_sound(items, survey, with_labels, report)
-    return []
-
-  def _find_problems(self, items, with_labels, report) -> list:
-    """As `_check_records`, for records of which one at least is refused."""
-    if len(items) > _FEW_RECORDS:
-      return self._check_halves(items, with_labels, report)
-    sound, lacking = [], []
-    for place, record in items:
+    batch, is_bad = self._reader.decode(records, with_labels)
+    lacking = []
+    for row in np.flatnonzero(is_bad):
+      place, record = items[row]
       problem = self._reader.describe_problem(record, with_labels)
-      if problem is None:
-        sound.append((place, record))
-      elif problem == readers.NO_LABELS:
-        lacking.append((place, record))
+      if problem == NO_LABELS:
+        lacking.append(items[row])
       else:
-        self._add_bad(place, record, problem, with_labels, report)
-    if len(sound) < len(items):
-      return lacking + self._check_records(sound, with_labels, report)
-    if len(items) > 1:
-      return self._check_halves(items, with_labels, report)
-    self._add_bad(*items[0], _REFUSED, with_labels, report)
-    return []
-
-  def _check_halves(self, items, with_labels, report) -> list:
-    middle = len(items) // 2
-    return [
-      *self._check_records(items[:middle], with_labels, report),
-      *self._check_records(items[middle:], with_labels, report),
-    ]
+        self._add_bad(place, record, problem or REFUSED, with_labels, report)
+    places = np.array([place for place, _ in items])[~is_bad]
+    sound = {
+      key: batch[key][~is_bad] for key in ("video_ids", "num_frames", "labels")
+    }
+    self._add_sound(places, sound, with_labels, report)
+    return lacking
 
   def _add_bad(self, place, record, problem, with_labels, report):
     report.add_problem(place, self._find_video_id(record), problem)
@@ -332,23 +281,25 @@ class ShardChecker:
         return readers.schema_of(record, "", 0, asked)
     return None
 
-  def _add_sound(self, items, survey, with_labels, report):
-    places, records = zip(*items, strict=True)
+  def _add_sound(self, places, batch, with_labels, report):
     tally = report.labelled if with_labels else report.unlabelled
-    tally.places.append(np.array(places))
-    tally.id_hashes.append(survey["id_hashes"].numpy())
-    tally.num_frames.update(self._reader.count_frames(records).tolist())
-    for place in places:
-      report.dialects[self._dialect, place // SHARD] += 1
+    ids = batch["video_ids"].tolist()
+    tally.places.append(places)
+    tally.id_hashes.append(
+      tf.strings.to_hash_bucket_fast(ids, _NUM_HASHES).numpy()
+    )
+    tally.num_frames.update(batch["num_frames"].tolist())
+    for index, count in collections.Counter(places // SHARD).items():
+      report.dialects[self._dialect, int(index)] += count
     if with_labels:
-      report.has_labels = True
-      tally.num_labels.update(map(int, survey["num_labels"].numpy()))
-      tally.labels.update(np.flatnonzero(survey["has_label"]).tolist())
+      labels = batch["labels"]
+      report.has_labels |= bool(ids)
+      tally.num_labels.update(labels.sum(axis=1).astype(int).tolist())
+      tally.labels.update(np.flatnonzero(labels.any(axis=0)).tolist())
     elif self._look_at_labels:
-      ids = survey["video_ids"].numpy()
-      for place, video_id in zip(places, ids, strict=True):
+      for place, video_id in zip(places.tolist(), ids, strict=True):
         shown = video_id.decode(errors="backslashreplace")
-        report.add_problem(place, shown, readers.NO_LABELS)
+        report.add_problem(place, shown, NO_LABELS)
 
 
 def _describe_unknown_layout(record: bytes) -> Problem:

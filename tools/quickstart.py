@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Tries the whole suite on made-up data, in about a minute.
 
-  python quickstart.py
+  python -m tools.quickstart
 
 Writes sample shards, then trains, evaluates and infers a video-level and a
 frame-level logistic model, each with the command that is printed, and ends with
@@ -24,7 +24,7 @@ import utils
 
 FLAGS = flags.FLAGS
 
-_PROGRAMS_DIR = os.path.dirname(os.path.abspath(__file__))
+_PROGRAMS_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Each level: the shards' dialect, how many videos, flags of train.py.
 _LEVELS = {
   "video": (
@@ -79,7 +79,7 @@ def run_level(level: str, output_dir: str) -> dict:
   output_file = os.path.join(output_dir, f"{level}_level_predictions.csv")
   for prefix, count in num_videos.items():
     run_program(
-      "sample_data",
+      "tools.sample_data",
       f"--output_dir={shards_dir}",
       f"--dialect={dialect}",
       f"--prefix={prefix}",
@@ -89,7 +89,7 @@ def run_level(level: str, output_dir: str) -> dict:
     )
   validate = os.path.join(shards_dir, "validate*.tfrecord")
   run_program(
-    "train",
+    "train.py",
     f"--train_data_pattern={os.path.join(shards_dir, 'train*.tfrecord')}",
     f"--train_dir={train_dir}",
     f"--num_classes={_NUM_CLASSES}",
@@ -97,14 +97,14 @@ def run_level(level: str, output_dir: str) -> dict:
     "--start_new_model",
   )
   run_program(
-    "eval",
+    "eval.py",
     f"--eval_data_pattern={validate}",
     f"--train_dir={train_dir}",
     "--run_once",
     "--batch_size=256",
   )
   run_program(
-    "inference",
+    "inference.py",
     f"--input_data_pattern={validate}",
     f"--train_dir={train_dir}",
     f"--output_file={output_file}",
@@ -124,15 +124,21 @@ def run_level(level: str, output_dir: str) -> dict:
 def run_program(name: str, *arguments: str):
   """Prints and runs a command of the suite.
 
+  Args:
+    name: of a script, "train.py", or of a module, "tools.sample_data".
+    *arguments: its arguments.
+
   Raises:
     UserError: it failed; it has said why.
   """
-  path = os.path.join(_PROGRAMS_DIR, f"{name}.py")
-  shown = " ".join(map(shlex.quote, ["python", f"{name}.py", *arguments]))
+  program = [name] if name.endswith(".py") else ["-m", name]
+  shown = " ".join(map(shlex.quote, ["python", *program, *arguments]))
   sys.stderr.write(f"\n$ {shown}\n")
-  code = subprocess.run([sys.executable, path, *arguments]).returncode  # noqa: S603 Our own program.
+  code = subprocess.run(  # noqa: S603 Our own program.
+    [sys.executable, *program, *arguments], cwd=_PROGRAMS_DIR
+  ).returncode
   if code:
-    raise UserError(f"{name}.py ended with exit code {code}, see above.")
+    raise UserError(f"{name} ended with exit code {code}, see above.")
 
 
 def format_table(rows: list[dict]) -> str:
