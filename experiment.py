@@ -93,7 +93,8 @@ def gather_bad_records(left_out: BadRecords | None, workers: cluster.Workers):
     UserError: it is more than may be left out.
   """
   if left_out:
-    left_out.merge(workers.gather(left_out.to_bytes()))
+    for news in filter(None, workers.gather(left_out.take_news())):
+      left_out.add_news(news)
     left_out.check()
 
 

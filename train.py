@@ -131,10 +131,10 @@ def train(
     run_config, schema = agree_on_config(
       given, settings, shards, left_out, workers
     )
+    state = build_train_state(run_config, workers, settings.jit_compile)
     passes = open_passes(
       run_config, settings, shards, schema, left_out, workers
     )
-    state = build_train_state(run_config, workers, settings.jit_compile)
     books = monitoring.NoBooks()
     if workers.is_chief:
       total_steps = estimate_steps(run_config, shards, schema.record_bytes)
@@ -310,7 +310,8 @@ def build_train_state(
   jit_compile: bool = True,
 ) -> TrainState:
   """The state at the start of a run."""
-  # Keras draws its initialisers' seeds from the global generators.
+  # Initialisers draw from the global generators, and the order of the videos
+  # depends on TensorFlow's, so that this comes before the passes are opened.
   keras.utils.set_random_seed(run_config.seed)
   with workers.strategy.scope():
     model = experiment.build_model(

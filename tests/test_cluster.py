@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 
-import program
 from program import UserError
 
 import keras
@@ -156,8 +155,11 @@ class TestParts:
     reader, schema = open_shards(shards)
     ids, sizes = collections.Counter(), []
     for index in range(count):
-      batches = reader.training_batches(
-        shards, 4, 3, 1, schema.record_bytes, part=Part(index, count)
+      passes = reader.training_passes(
+        shards, 4, 1, schema.record_bytes, part=Part(index, count)
+      )
+      batches = itertools.chain.from_iterable(
+        passes.batches(number) for number in range(3 * passes.per_epoch)
       )
       found = video_ids(batches)
       ids.update(found)
@@ -215,18 +217,6 @@ class TestAlone:
     assert workers.agree([1, 2.5]).tolist() == [[1, 2.5]]
     assert workers.share("text, \u00e9") == "text, \u00e9"
 
-  def test_batches_end_at_a_signal(self):
-    workers = cluster.Workers(tf.distribute.get_strategy())
-    stop = program.StopSignals()
-    seen = []
-    place = cluster.Place(0, 0)
-    for batch, others, places in workers.in_step(range(9), place, stop):
-      seen.append((batch, others))
-      assert places == []
-      if batch == 1:
-        stop.received = signal.SIGTERM
-    assert seen == [(0, 0.0), (1, 0.0)]
-
 
 # Batches that cannot be divided equally.
 VIDEO_FLAGS = ("--batch_size=15", "--num_epochs=3", "--log_every_steps=1")
@@ -265,7 +255,7 @@ class TestTraining:
     position = checkpoints.Position()
     tf.train.Checkpoint(position=position).restore(path).expect_partial()
     assert position.num_examples.numpy() == 3 * 121
-    assert position.epoch.numpy() == 3
+    assert position.passes.numpy() == 3
 
   def test_one_process_goes_on_where_two_stopped(
     self, two_workers, fork_program, video_shards
@@ -289,32 +279,30 @@ def losses_of_one_process(config, video_shards, count) -> list[float]:
   shards = sorted(tf.io.gfile.glob(video_shards.train))
   schema = readers.detect_schema(shards)
   reader = experiment.build_reader(config, schema)
-  alone = cluster.Workers(tf.distribute.get_strategy())
-  model, optimizer, position = train.build_train_state(config, alone)
-  step = train.make_train_step(
-    config, model, optimizer, experiment.build_loss(config), position,
-    alone.strategy, jit_compile=True,
-  )  # fmt: skip
+  alone = cluster.alone()
+  state = train.build_train_state(config, alone)
+  step = train.make_train_step(config, state, alone, jit_compile=True)
   rest = config.batch_size % count
-  sizes = [config.batch_size // count + (n < rest) for n in range(count)]
   parts = [
-    reader.training_batches(
-      shards, size, config.num_epochs, config.seed, schema.record_bytes,
-      part=Part(index, count),
+    reader.training_passes(
+      shards, config.batch_size // count + (index < rest), config.seed,
+      schema.record_bytes, part=Part(index, count),
     )
-    for index, size in enumerate(sizes)
+    for index in range(count)
   ]  # fmt: skip
-  iterators = list(map(iter, parts))
   losses = []
-  while True:
-    batches = [next(iterator, None) for iterator in iterators]
-    if not any(batches):
-      return losses
-    batches = [
-      batch or part.blank() for batch, part in zip(batches, parts, strict=True)
-    ]
-    whole = tf.nest.map_structure(lambda *rows: tf.concat(rows, 0), *batches)
-    losses.append(float(step(whole)["loss"]))
+  for number in range(config.num_epochs * parts[0].per_epoch):
+    for batches in itertools.zip_longest(
+      *(part.batches(number) for part in parts)
+    ):
+      batches = [
+        batch or part.blank()
+        for batch, part in zip(batches, parts, strict=True)
+      ]
+      whole = tf.nest.map_structure(lambda *rows: tf.concat(rows, 0), *batches)
+      outcome = step(whole, np.zeros(2, np.float32))
+      losses.append(float(outcome.losses["loss"]))
+  return losses
 
 
 def event_values(folder, tag) -> dict[int, float]:
@@ -560,7 +548,9 @@ def test_frame_level_training(count, start_workers, frame_shards, tmp_path):
   assert_same_training(folder, frame_shards, count)
 
 
-def test_workers_go_on_where_each_of_them_stopped(start_workers, tmp_path):
+def test_workers_go_on_in_the_pass_in_which_they_stopped(
+  start_workers, tmp_path
+):
   # 41 shards of uneven sizes, which two workers divide: 21 shards and 20.
   shards = write_shards(tmp_path, 41, num_videos=205)
   for path in shards[::3]:
@@ -568,38 +558,53 @@ def test_workers_go_on_where_each_of_them_stopped(start_workers, tmp_path):
     with tf.io.TFRecordWriter(path) as writer:
       writer.write(record)
   reader, schema = open_shards(shards)
-  num_videos = len(video_ids(reader.evaluation_batches(shards, 64)))
+  parts = [
+    reader.training_passes(
+      shards, size, 3, schema.record_bytes, part=Part(index, 2)
+    )
+    for index, size in enumerate([4, 4])
+  ]
+  sizes = [
+    [len(video_ids([batch])) for batch in part.batches(0)] for part in parts
+  ]
+  steps = max(map(len, sizes))
+  assert len(sizes[0]) != len(sizes[1])
   flags = [
     f"--train_data_pattern={tmp_path}/*.tfrecord",
     f"--train_dir={tmp_path}/model",
     "--num_classes=25",
-    "--batch_size=9",
-    "--num_epochs=3",
+    "--batch_size=8",
+    "--num_epochs=1",
     "--seed=3",
   ]
-  # The first run is in its second pass when it stops.
-  for more in (["--max_steps=20"], ["--max_steps=10000"]):
-    started = start_workers(2, "train", *flags, *more)
+  # The second run begins with the last step, when one worker's part has ended.
+  for last in (steps - 1, steps):
+    started = start_workers(2, "train", *flags, f"--max_steps={last}")
     for process in started:
       result = process.wait()
       assert result.returncode == 0, result.stderr
-    if more == ["--max_steps=20"]:
-      places = saved_position(tmp_path / "model").read_places()
-      assert len(places) == 2
-      # Each has read what the part of its batches was.
-      parts = [
-        reader.training_batches(
-          shards, size, 3, 3, schema.record_bytes, part=Part(index, 2)
-        )
-        for index, size in enumerate([5, 4])
-      ]
-      for place, part in zip(places, parts, strict=True):
-        read = np.concatenate([b["epochs"] for b in itertools.islice(part, 20)])
-        epoch = read.max()
-        assert place == (epoch, np.count_nonzero(read == epoch))
-  position = saved_position(tmp_path / "model")
-  assert position.num_examples.numpy() == 3 * num_videos
-  assert position.read_places() == []
+    position = saved_position(tmp_path / "model")
+    assert int(position.num_examples) == sum(sum(part[:last]) for part in sizes)
+  assert "Resuming from" in started[0].stderr.read_text()
+  assert "anew" not in started[0].stderr.read_text()
+
+
+def test_a_reader_that_fails_at_one_of_them_stops_all(
+  start_workers, video_shards, tmp_path
+):
+  first, *_ = sorted(tf.io.gfile.glob(video_shards.train))
+  record, *_ = tf.data.TFRecordDataset(first).as_numpy_iterator()
+  with tf.io.TFRecordWriter(str(tmp_path / "bad.tfrecord")) as writer:
+    writer.write(record)
+    writer.write(b"not a record")
+  flags = training_flags(video_shards, tmp_path / "model")
+  flags[0] += f",{tmp_path}/bad.tfrecord"
+  started = start_workers(2, "train", *flags)
+  results = [process.wait() for process in started]
+  errors = [result.stderr.splitlines()[-1] for result in results]
+  assert [result.returncode for result in results] == [1, 1]
+  (cause,) = [error for error in errors if "Another worker stops" not in error]
+  assert "bad.tfrecord', record 1: " in cause
 
 
 def saved_position(folder) -> checkpoints.Position:
@@ -627,7 +632,7 @@ def test_any_number_of_workers_goes_on_where_others_stopped(
     tf.train.Checkpoint(position=position).restore(path).expect_partial()
     num_examples += 121
     assert position.num_examples.numpy() == num_examples
-    assert position.epoch.numpy() == epochs
+    assert position.passes.numpy() == epochs
 
 
 def training_flags(shards, folder) -> list[str]:

@@ -181,21 +181,21 @@ class TestLimitedFiles:
   ):
     train_dir = copied(trained_video, tmp_path)
     # A folder in which killed runs left something.
-    (train_dir / "model.ckpt-80.tmp").mkdir()
+    (train_dir / "model.ckpt-84.tmp").mkdir()
     names = ("model_flags.json", "train_results.json", "checkpoint")
     for name in names:
       (train_dir / f"{name}.0123abcd.tmp").touch()
     before = contents(train_dir, "*ckpt*")
-    flags = train_flags(trained_video, train_dir, "--max_steps=78")
+    flags = train_flags(trained_video, train_dir, "--max_steps=82")
     result = fork_program(wrappers["limited"], "5000", *flags, check=False)
-    assert_one_error(result, r"The checkpoint of step 78 cannot be written")
+    assert_one_error(result, r"The checkpoint of step 82 cannot be written")
     assert contents(train_dir, "*ckpt*") == before
     # Only a run that comes to its end writes its results.
     assert litter(train_dir) == ["train_results.json.0123abcd.tmp"]
 
     again = fork_program(*flags)
-    assert f"Resuming from {train_dir}/model.ckpt-76." in again.stderr
-    assert steps_in(train_dir) == [76, 78]
+    assert f"Resuming from {train_dir}/model.ckpt-80." in again.stderr
+    assert steps_in(train_dir) == [80, 82]
     assert litter(train_dir) == []
 
   @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ class TestLimitedFiles:
     if "json" in message:
       assert path.read_text() == "from a run before"
     else:  # They are worth more than the events.
-      assert json.loads(path.read_text())["step"] == 76
+      assert json.loads(path.read_text())["step"] == 80
 
   def test_inference(self, trained_video, wrappers, fork_program, tmp_path):
     flags = inference_flags(trained_video, tmp_path / "predictions.csv")
@@ -273,7 +273,7 @@ class TestFoldersThatCannotBeWritten:
     train_dir = copied(trained_video, tmp_path)
     flags = train_flags(trained_video, train_dir, "--save_checkpoint_secs=1")
     process = start(*flags)
-    process.wait_until(lambda: steps_in(train_dir)[-1] > 76)
+    process.wait_until(lambda: steps_in(train_dir)[-1] > 80)
     train_dir.chmod(0o555)
     try:
       result = process.wait()
@@ -304,7 +304,7 @@ def test_train_dir_that_vanishes(
   train_dir = copied(trained_video, tmp_path)
   flags = train_flags(trained_video, train_dir, "--save_checkpoint_secs=1")
   process = start_program(*flags)
-  process.wait_until(lambda: steps_in(train_dir)[-1] > 76)
+  process.wait_until(lambda: steps_in(train_dir)[-1] > 80)
   train_dir.rename(tmp_path / "elsewhere")
   result = process.wait()
   assert_one_error(result, "/model' ?.*vanished")
@@ -544,22 +544,22 @@ class TestDamagedLatestCheckpoint:
     """A copy of a model with a later checkpoint, a byte of which is wrong."""
     train_dir = copied(trained_video, tmp_path)
     for end in (".index", ".data-00000-of-00001"):
-      content = bytearray((train_dir / f"model.ckpt-76{end}").read_bytes())
+      content = bytearray((train_dir / f"model.ckpt-80{end}").read_bytes())
       content[100] ^= 1
       (train_dir / f"model.ckpt-99{end}").write_bytes(content)
     return train_dir
 
   def test_trainer(self, train_dir, trained_video, fork_program):
-    flags = train_flags(trained_video, train_dir, "--max_steps=78")
+    flags = train_flags(trained_video, train_dir, "--max_steps=82")
     result = fork_program(*flags)
     assert re.search(" WARNING .*model.ckpt-99 cannot be read: ", result.stderr)
-    assert f"Resuming from {train_dir}/model.ckpt-76." in result.stderr
-    assert steps_in(train_dir) == [76, 78]
+    assert f"Resuming from {train_dir}/model.ckpt-80." in result.stderr
+    assert steps_in(train_dir) == [80, 82]
 
   def test_eval(self, train_dir, trained_video, fork_program):
     result = fork_program(*eval_flags(trained_video, train_dir))
     assert re.search(" WARNING .*model.ckpt-99' cannot be", result.stderr)
-    assert "epoch/eval number 76 " in result.stderr
+    assert "epoch/eval number 80 " in result.stderr
 
   def test_inference(self, train_dir, trained_video, fork_program, tmp_path):
     outputs = [tmp_path / "damaged.csv", tmp_path / "right.csv"]
@@ -573,11 +573,11 @@ class TestDamagedLatestCheckpoint:
     *flags, _ = eval_flags(trained_video, train_dir)
     shutil.copytree(train_dir, train_dir / "later")
     process = start_program(*flags)
-    process.wait_for_line("epoch/eval number 76 ")
-    # A trainer that went on from 76.
+    process.wait_for_line("epoch/eval number 80 ")
+    # A trainer that went on from 80.
     for end in (".data-00000-of-00001", ".index"):
       os.unlink(train_dir / f"model.ckpt-99{end}")
-      (train_dir / "later" / f"model.ckpt-76{end}").rename(
+      (train_dir / "later" / f"model.ckpt-80{end}").rename(
         train_dir / f"model.ckpt-77{end}"
       )
     process.wait_for_line("epoch/eval number 77 ")
@@ -585,7 +585,7 @@ class TestDamagedLatestCheckpoint:
     result = process.wait()
     assert result.returncode == 0
     steps = re.findall(r"epoch/eval number (\d+) ", result.stderr)
-    assert steps == ["76", "77"]
+    assert steps == ["80", "77"]
     assert len(re.findall(" WARNING Skipped: .*ckpt-99'", result.stderr)) == 1
 
 

@@ -196,7 +196,7 @@ class TestResume:
     position = saved_position(latest(train_dir))
     # The 10 epochs ended with a partial batch; the new one has its own.
     assert position["step"] == trained_video.num_steps + math.ceil(121 / 16)
-    assert (position["epoch"], position["num_examples"]) == (11, 11 * 121)
+    assert (position["passes"], position["num_examples"]) == (11, 11 * 121)
 
   def test_start_new_model_deletes_only_what_a_trainer_wrote(
     self, trained_video, fork_program, tmp_path
