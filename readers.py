@@ -355,7 +355,7 @@ class BaseReader:
       part: which of the videos to read; all parts together are all videos.
     """
     by_shards = len(shards) >= part.count * _LEAST_SHARDS_PER_WORKER
-    source = self._source(shards, with_labels, left_out, part, by_shards)
+    source = self._source(shards, with_labels, left_out)
     order = np.arange(len(shards))
     if by_shards:
       order = order[part.index :: part.count]
@@ -393,7 +393,7 @@ class BaseReader:
     per_epoch = passes_per_epoch(len(shards), part.count)
     least = part.count * _LEAST_SHARDS_PER_WORKER
     by_shards = len(shards) // per_epoch >= least
-    source = self._source(shards, True, left_out, part, by_shards)
+    source = self._source(shards, True, left_out)
     # The first record may be a short video: what a long one takes bounds the
     # memory. Not of the batch size, which may differ when a run is resumed.
     buffer_size = _SHUFFLE_BYTES // max(1, record_bytes, self._most_bytes())
@@ -423,7 +423,7 @@ class BaseReader:
 
     return Passes(make_dataset, source, per_epoch)
 
-  def _source(self, shards, with_labels, left_out, part, by_shards) -> Source:
+  def _source(self, shards, with_labels, left_out) -> Source:
     """The one place that chooses who reads the shards."""
 
     def describe(record):
@@ -431,8 +431,7 @@ class BaseReader:
 
     arguments = (shards, (self.id_key,), describe)
     if left_out is None:
-      is_divided = part.count > 1 and not by_shards
-      return StoppingSource(*arguments, is_divided=is_divided)
+      return StoppingSource(*arguments)
     return SkippingSource(*arguments, left_out=left_out)
 
   def _records(self, source: Source, order):

@@ -13,7 +13,6 @@ which can go on behind a fault, and leaves out what is bad.
 import collections
 import itertools
 import re
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -100,9 +99,6 @@ class Source:
     """
     raise NotImplementedError
 
-  def begin(self):
-    """Called before each pass over the shards."""
-
   def examine(self, records, locations, is_bad):
     """Called with each block of records; raises an error where one must not be.
 
@@ -113,13 +109,8 @@ class Source:
     """
     raise NotImplementedError
 
-  def check(self, is_end: bool):
-    """Raises a UserError for what no single record shows.
-
-    Args:
-      is_end: whether the pass is at its end.
-    """
-    raise NotImplementedError
+  def check(self):
+    """Called after each batch; raises a UserError if too much is bad."""
 
   def explain(self, error: Exception) -> Exception:
     """The UserError behind an error of the pipeline; or the error itself."""
@@ -153,26 +144,12 @@ class Source:
 
 
 class StoppingSource(Source):
-  """Stops at the first bad record, or fault of a shard, and names it.
+  """Stops at the first bad record, or fault of a shard, and names it."""
 
-  Args:
-    *args: as of `Source`.
-    is_divided: whether others get some of the records of each shard.
-  """
-
-  def __init__(self, *args, is_divided: bool = False):
+  def __init__(self, *args):
     super().__init__(*args)
-    self._is_divided = is_divided
     self._paths = tf.constant(self.shards)
     self._recent = collections.deque(maxlen=_RECENT_SHARDS)
-    # Shard index -> size and time of change, of files without such a fault as
-    # TensorFlow does not notice.
-    self._sound: dict[int, tuple[int, int]] = {}
-    # Bytes of the files that were opened in this pass; and of the records that
-    # came from them.
-    self._sizes: dict[int, int] = {}
-    self._bytes_read = np.zeros(len(self.shards))
-    self._lock = threading.Lock()
 
   def records(self, index):
     """See `Source.records`."""
@@ -181,12 +158,6 @@ class StoppingSource(Source):
       path = tf.identity(self._paths[index])
     return tf.data.TFRecordDataset(path).enumerate(index * _SHARD)
 
-  def begin(self):
-    """See `Source.begin`."""
-    with self._lock:
-      self._sizes.clear()
-      self._bytes_read[:] = 0
-
   def examine(self, records, locations, is_bad):
     """See `Source.examine`."""
     for shard, number, problem, video_id in self._bad_ones(
@@ -194,30 +165,6 @@ class StoppingSource(Source):
     ):
       where = bad_records.place(shard, number, video_id)
       self.fail(UserError(f"{where}: {problem.detail}. {SKIP_HINT}"))
-    num_bytes = np.fromiter(map(len, records), float, len(records))
-    with self._lock:
-      self._bytes_read += np.bincount(
-        locations // _SHARD,
-        num_bytes + shard_files.FRAMING_BYTES,
-        len(self.shards),
-      )
-
-  def check(self, is_end):
-    """Finds shards that ended early.
-
-    TensorFlow takes a shard that was cut in a record's header for a whole one.
-    That of a local disk shows before (`shard_files.misleads_tensorflow`).
-    """
-    if is_end and not self._is_divided:
-      with self._lock:
-        short = [
-          self.shards[index]
-          for index, size in sorted(self._sizes.items())
-          if self._bytes_read[index] < size
-        ]
-      error = self._find_fault(short)
-      if error:
-        raise error
 
   def explain(self, error):
     """See `Source.explain`."""
@@ -234,20 +181,17 @@ class StoppingSource(Source):
   def _open(self, index) -> np.bool_:
     """Takes note of a shard; stops where TensorFlow would not see a fault."""
     index = int(index)
-    shard = self.shards[index]
-    signature = _signature(shard)
     self._recent.append(index)
-    self._sizes[index], _ = signature
-    if self._sound.get(index) != signature:
+    shard = self.shards[index]
+    is_empty = not utils.mean_file_size([shard])  # Or it is gone.
+    try:
       error = None
-      try:
-        if not signature[0] or shard_files.misleads_tensorflow(shard):
-          error = self._find_fault([shard])
-      except UserError as caught:
-        error = caught
-      if error:
-        self.fail(error)
-      self._sound[index] = signature
+      if is_empty or shard_files.misleads_tensorflow(shard):
+        error = self._find_fault([shard])
+    except UserError as caught:
+      error = caught
+    if error:
+      self.fail(error)
     return np.bool_(True)
 
 
@@ -281,9 +225,8 @@ class SkippingSource(Source):
     for found in self._bad_ones(records, locations, is_bad):
       self._left_out.leave_out(*found)
 
-  def check(self, is_end):
-    """Raises a UserError if more was left out than may be."""
-    del is_end
+  def check(self):
+    """See `Source.check`."""
     self._left_out.check()
 
   def _blocks(self, index) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -333,7 +276,6 @@ class Batches:
     self._source = source
 
   def __iter__(self) -> Iterator[dict]:
-    self._source.begin()
     iterator = iter(self._dataset)
     while True:
       try:
@@ -342,9 +284,9 @@ class Batches:
         break
       except tf.errors.OpError as error:
         raise self._source.explain(error) from error
-      self._source.check(is_end=False)
+      self._source.check()
       yield batch
-    self._source.check(is_end=True)
+    self._source.check()
 
 
 class Passes:
@@ -415,12 +357,3 @@ def is_in_part(location, number, part: Part):
   # The shard counts too: all may have only one record.
   place = number + location // _SHARD + location % _SHARD
   return tf.equal(place % part.count, part.index)
-
-
-def _signature(shard: str) -> tuple[int, int]:
-  """Size and time of change; zeros where the file cannot be looked at."""
-  try:
-    stat = tf.io.gfile.stat(shard)
-  except (tf.errors.OpError, OSError):
-    return 0, 0
-  return stat.length, stat.mtime_nsec
