@@ -14,7 +14,7 @@ import dataclasses
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import program  # Sets up the environment; before TensorFlow and Keras.
@@ -123,7 +123,9 @@ def train(
   report_path = os.path.join(settings.train_dir, train_dir.BAD_RECORDS_FILE)
   with (
     # What the chief finds in the folder must not change under it.
-    _hold_train_dir(settings, workers) as folder,
+    train_dir.hold(settings.train_dir)
+    if workers.is_chief
+    else contextlib.nullcontext() as folder,
     experiment.noting_bad_records(
       settings, report_path, workers, goes_on=True
     ) as left_out,
@@ -142,7 +144,8 @@ def train(
         run_config, settings, folder, state, left_out, total_steps
       )
     workers.copy_from_chief(state.variables)
-    state.position.resume(layout_of(run_config, shards, passes, workers))
+    layout = (run_config.batch_size, workers.count, passes.per_epoch)
+    state.position.resume((*layout, experiment.digest_of(shards)))
     train_step = make_train_step(
       run_config, state, workers, settings.jit_compile
     )
@@ -150,18 +153,6 @@ def train(
     return run_training(
       run_config, state, passes, train_step, books, workers, left_out
     )
-
-
-@contextlib.contextmanager
-def _hold_train_dir(
-  settings: TrainSettings, workers: cluster.Workers
-) -> Iterator[train_dir.TrainDir | None]:
-  """Context in which the chief alone works in the train dir."""
-  if workers.is_chief:
-    with train_dir.hold(settings.train_dir) as folder:
-      yield folder
-  else:
-    yield None
 
 
 def agree_on_config(
@@ -263,21 +254,6 @@ def open_passes(
     schema.record_bytes,
     left_out=left_out,
     part=sources.Part(workers.index, workers.count),
-  )
-
-
-def layout_of(
-  run_config: ExperimentConfig,
-  shards: Sequence[str],
-  passes: sources.Passes,
-  workers: cluster.Workers,
-) -> tuple[int, int, int, int]:
-  """What a place in a pass depends on; see `checkpoints.Position`."""
-  return (
-    run_config.batch_size,
-    workers.count,
-    passes.per_epoch,
-    experiment.digest_of(shards),
   )
 
 
