@@ -468,18 +468,14 @@ def _run_in_replicas(strategy, function, dtype):
 
 
 def _pack(arrays: Sequence[np.ndarray]) -> bytes:
-  """Arrays as bytes, never none."""
   buffer = io.BytesIO()
-  np.lib.format.write_array(buffer, np.array(len(arrays)))
-  for array in arrays:
-    np.lib.format.write_array(buffer, array)
+  np.savez(buffer, *arrays)
   return buffer.getvalue()
 
 
 def _unpack(data: bytes) -> list[np.ndarray]:
-  buffer = io.BytesIO(data)
-  count = np.lib.format.read_array(buffer)
-  return [np.lib.format.read_array(buffer) for _ in range(count)]
+  with np.load(io.BytesIO(data)) as arrays:
+    return list(arrays.values())
 
 
 @contextlib.contextmanager
@@ -539,15 +535,10 @@ def _meet(task: Task, timeout_secs: float) -> Workers:
 
 
 def alone() -> Workers:
-  """This process without others, for a caller that has no task."""
-  return Workers(_strategy_of_one())
-
-
-def _strategy_of_one() -> tf.distribute.Strategy:
-  """A replica for each GPU that TensorFlow may see."""
+  """This process without others, with a replica for each GPU that it sees."""
   if len(tf.config.get_visible_devices("GPU")) > 1:
-    return tf.distribute.MirroredStrategy()
-  return tf.distribute.get_strategy()
+    return Workers(tf.distribute.MirroredStrategy())
+  return Workers(tf.distribute.get_strategy())
 
 
 def _wait_for_others(task: Task, timeout_secs: float):
