@@ -892,8 +892,8 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(
   cpu, [tf.config.LogicalDeviceConfiguration()] * 2
 )
-cluster._strategy_of_one = lambda: tf.distribute.MirroredStrategy(
-  ["CPU:0", "CPU:1"]
+cluster.alone = lambda: cluster.Workers(
+  tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 )
 train.run()
 """
