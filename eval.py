@@ -101,6 +101,7 @@ def evaluate(
     settings, report_path, workers
   ) as left_out:
     evaluator = Evaluator(run_config, settings, left_out, workers)
+    devices.log("Evaluating")
     if settings.run_once:
       is_chief = workers.is_chief
       return evaluator.evaluate(evaluator.restore_latest() if is_chief else 0)

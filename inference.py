@@ -106,6 +106,7 @@ def infer(
     if workers.is_chief:
       checkpoints.restore_latest_model(model, settings.train_dir)
     workers.copy_from_chief(model.variables)
+    devices.log("Predicting")
     write_predictions(
       evaluation.Predictor(model).predictions(batches),
       settings.top_k,

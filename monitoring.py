@@ -305,7 +305,7 @@ class Logger:
     if not np.isfinite(loss):
       raise checkpoints.DivergedError(
         f"The loss is {loss} at step {step} (learning rate "
-        f"{float(outcome['learning_rate']):g}, last finite loss "
+        f"{float(outcome.learning_rate):g}, last finite loss "
         f"{self._last_finite_loss}). What was saved before stays as it is. Try "
         "a lower --base_learning_rate."
       )

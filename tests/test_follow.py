@@ -46,12 +46,9 @@ def summary_of(config, shards, path) -> str:
   paths, reader = experiment.open_shards(
     config, shards.validate, "eval_data_pattern"
   )
-  step = evaluation.make_evaluation_step(
-    config, model, experiment.build_loss(config), jit_compile=True
-  )
   results = evaluation.evaluate(
     # In the batches of eval.py: others would round in another way.
-    step,
+    evaluation.Predictor(model, experiment.build_loss(config)),
     reader.evaluation_batches(paths, 1024),
     config.num_classes,
     20,

@@ -212,7 +212,7 @@ def test_following_a_trainer(following, model_dir):
   path = pathlib.Path(checkpoints.latest_checkpoint(str(model_dir)))
   step = checkpoints.step_of(str(path))
   for part in sorted(path.parent.glob(f"{path.name}.*")):  # The index is last.
-    later = f"{checkpoints.PREFIX}-{step + 1}{part.suffix}"
+    later = f"model.ckpt-{step + 1}{part.suffix}"
     shutil.copy(part, path.with_name(later))
   following[0].wait_for_line(f"epoch/eval number {step + 1} ")
   following[1].signal(signal.SIGTERM)
