@@ -224,7 +224,7 @@ class Evaluator:
     )
     self._eval_dir = os.path.join(settings.train_dir, train_dir.EVAL_DIR)
     if workers.is_chief:
-      self._writer = evaluation.make_writer(self._eval_dir)
+      self._events = evaluation.Events(self._eval_dir)
 
   def restore_latest(self) -> int:
     """Loads the latest checkpoint, as `checkpoints.restore_latest_model`."""
@@ -250,7 +250,7 @@ class Evaluator:
     results = self._evaluate()
     if results is None:
       return None
-    evaluation.write_results(self._eval_dir, self._writer, step, results)
+    evaluation.write_results(self._eval_dir, self._events, step, results)
     logging.info(evaluation.summary_line(step, results, self._num_classes))
     if results["num_unlabeled_videos"]:
       logging.info(

@@ -2,22 +2,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model over batches: the one stream of predictions, and the metrics of it.
 
-`Predictor` yields what a model says of each video, without padding. Metrics
-here, the CSV of inference.py and whatever else looks at predictions consume
-that stream; each ranks and reduces on its own worker before anything is
-gathered. While numpy works on one batch, the model predicts the next.
+`Predictor` yields what a model says of each video, without padding. What
+consumes that stream, as metrics here and the CSV of inference.py do, ranks and
+reduces on its own worker before anything is gathered. While numpy works on one
+batch, the model predicts the next.
 """
 
 import contextlib
+import functools
+import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from program import UserError
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 import cluster
 import eval_util
@@ -25,6 +28,16 @@ import experiment
 import train_dir as train_dirs
 import utils
 from bad_records import BadRecords
+
+# TensorBoard's tag of each result.
+_TAGS = {
+  "hit_at_one": "Epoch/Eval_Avg_Hit@1",
+  "perr": "Epoch/Eval_Avg_Perr",
+  "map": "Epoch/Eval_MAP",
+  "gap": "Epoch/Eval_GAP",
+  "loss": "Epoch/Eval_Avg_Loss",
+  "videos_per_second": "Epoch/Eval_Examples/Second",
+}
 
 
 class Predictions(NamedTuple):
@@ -67,40 +80,37 @@ class Predictor:
     """Yields what the model says of each batch (readers.py).
 
     Raises:
-      UserError: a loss is not finite since a prediction is not.
+      UserError: a prediction is not finite; the message names the video.
     """
-    with utils.one_ahead(self._predicted(batches)) as predicted:
-      for item in predicted:
-        if item.losses is not None and not np.isfinite(item.losses).all():
-          refuse_not_finite(item)
+    with utils.one_ahead(map(self._of_batch, batches)) as predictions:
+      for item in predictions:
+        _check_finite(item)
         yield item
 
-  def _predicted(self, batches) -> Iterator[Predictions]:
-    for batch in batches:
-      num_rows = int(np.count_nonzero(batch["weights"].numpy()))
-      predictions, losses, outputs = self._predict(batch)
-      tensors = Predictions(
-        batch["video_ids"],
-        predictions,
-        batch["labels"],
-        losses,
-        batch["num_frames"],
-        outputs,
-      )
-      yield tf.nest.map_structure(
-        lambda tensor, num_rows=num_rows: (
-          None if tensor is None else tensor.numpy()[:num_rows]
-        ),
-        tensors,
-      )
+  def _of_batch(self, batch: dict) -> Predictions:
+    num_rows = int(np.count_nonzero(batch["weights"].numpy()))
+    predictions, losses, outputs = self._predict(batch)
+
+    def without_padding(tensor):
+      return tensor.numpy()[:num_rows]
+
+    return Predictions(
+      video_ids=without_padding(batch["video_ids"]),
+      predictions=without_padding(predictions),
+      labels=without_padding(batch["labels"]),
+      losses=None if losses is None else without_padding(losses),
+      num_frames=without_padding(batch["num_frames"]),
+      outputs={name: without_padding(outputs[name]) for name in outputs},
+    )
 
 
 def _make_prediction_step(model, loss, outputs: Sequence[str], jit_compile):
   """A function from a batch to predictions, losses and further outputs."""
-
-  @tf.function(jit_compile=jit_compile, autograph=False)
-  def losses_of(model_outputs, labels, label_weights):
-    return experiment.label_losses(loss, model_outputs, labels, label_weights)
+  losses_of = tf.function(
+    functools.partial(experiment.label_losses, loss),
+    jit_compile=jit_compile,
+    autograph=False,
+  )
 
   @tf.function(autograph=False)
   def prediction_step(batch):
@@ -117,8 +127,7 @@ def _make_prediction_step(model, loss, outputs: Sequence[str], jit_compile):
   return prediction_step
 
 
-def refuse_not_finite(item: Predictions):
-  """Raises a UserError that names the first video with a bad prediction."""
+def _check_finite(item: Predictions):
   is_finite = np.isfinite(item.predictions).all(axis=1)
   if not is_finite.all():
     video_id = item.video_ids[int(np.argmin(is_finite))]
@@ -158,15 +167,14 @@ def evaluate(
 
   Args:
     predictor: with the label loss.
-    batches: an iterable of batches (readers.py); of several workers, each has
-      those of its part of the videos.
+    batches: of this worker's part of the videos (readers.py).
     num_classes: number of classes.
     top_k: classes of each video that count for GAP and mAP.
     on_batch: called after each batch with the number of videos so far, videos
       per second, and the batch's metrics.
     should_stop: asked before each batch is counted whether to give up.
     left_out: has taken note of bad records; None where they are not left out.
-    workers: those that evaluate together; None where this one is alone.
+    workers: those that evaluate together; None for this process alone.
 
   Returns:
     "hit_at_one", "perr", "map", "gap", "loss", and the counts "num_videos",
@@ -177,37 +185,30 @@ def evaluate(
     UserError: a prediction is not finite, or there is no video.
   """
   metrics = eval_util.EvaluationMetrics(num_classes, top_k)
+  workers = workers or cluster.alone()
   num_videos, start = 0, time.monotonic()
-  ranked_batches = _ranked(
-    predictor.predictions(batches), min(top_k, num_classes)
+  size = min(top_k, num_classes)
+  ranked_batches = (
+    (
+      *eval_util.rank_predictions(item.predictions, item.labels, size),
+      item.losses,
+    )
+    for item in predictor.predictions(batches)
   )
-  if workers:
-    ranked_batches = collect(ranked_batches, left_out, workers)
-  for *ranked, label_losses in ranked_batches:
+  for *ranked, losses in collect(ranked_batches, left_out, workers):
     if should_stop():
       return None
-    batch_metrics = metrics.accumulate_ranked(ranked, label_losses)
-    num_videos += len(label_losses)
+    batch_metrics = metrics.accumulate_ranked(ranked, losses)
+    num_videos += len(losses)
     if on_batch:
       rate = num_videos / (time.monotonic() - start)
       on_batch(num_videos, rate, batch_metrics)
-  if workers and not workers.is_chief:
+  if not workers.is_chief:
     return None
   if not num_videos:
     raise UserError("There is no video to evaluate on: the shards are empty.")
   rate = num_videos / (time.monotonic() - start)
   return _results(metrics.get(), rate)
-
-
-def _ranked(items: Iterable[Predictions], top_k: int):
-  """Yields the fields of `RankedPredictions`, and losses, of each batch."""
-  for item in items:
-    try:
-      ranked = eval_util.rank_predictions(item.predictions, item.labels, top_k)
-    except ValueError:
-      refuse_not_finite(item)
-      raise
-    yield *ranked, item.losses
 
 
 def _results(values: dict[str, Any], videos_per_second: float):
@@ -235,51 +236,83 @@ def summary_line(step: int, results: dict[str, Any], num_classes: int) -> str:
   )
 
 
-def make_writer(eval_dir: str) -> tf.summary.SummaryWriter:
-  """A writer of TensorBoard events.
+class Events:
+  """TensorBoard events of a folder.
+
+  Events that cannot be written are lost, and one warning says so: a model and
+  its results are worth more than their curves.
+
+  Args:
+    folder: is made where it is not there.
+    flush_secs: how long scalars may wait for later ones. On gs://, each flush
+      uploads the whole file.
 
   Raises:
-    UserError: the folder cannot be written.
+    UserError: the folder cannot be made.
   """
-  utils.make_folder(eval_dir, "train_dir")
-  with clear_event_errors(eval_dir):
-    return tf.summary.create_file_writer(eval_dir)
 
+  def __init__(self, folder: str, flush_secs: float = 0.0):
+    utils.make_folder(folder, "train_dir")
+    self._folder = folder
+    self._has_warned = False
+    self._waiting = []  # Scalars: step, and tag -> value.
+    self._flush_secs = flush_secs
+    self._last_flush = -math.inf
+    self._writer = tf.summary.create_noop_writer()
+    with self._losing_events():
+      self._writer = tf.summary.create_file_writer(
+        folder, max_queue=10_000, flush_millis=3_600_000
+      )
 
-@contextlib.contextmanager
-def clear_event_errors(folder: str) -> Iterator[None]:
-  """Context that writes TensorBoard events to a folder.
+  @contextlib.contextmanager
+  def of_step(self, step: int) -> Iterator[None]:
+    """Context in which tf.summary writes events of a step."""
+    with self._losing_events(), self._writer.as_default(step):
+      yield
+      for other_step, values in self._waiting:
+        for tag, value in values.items():
+          tf.summary.scalar(tag, value, other_step)
+      self._waiting.clear()
+      self._last_flush = time.monotonic()  # The end of the context flushes.
 
-  Raises:
-    UserError: they cannot be written.
-  """
-  try:
-    yield
-  except tf.errors.OpError as error:
-    # There may be several lines, of which each names the file.
-    cause = utils.error_text(error).splitlines()[0]
-    raise UserError(
-      f"Events cannot be written to {folder!r}: {cause}"
-    ) from error
+  def add_scalars(self, step: int, values: Mapping[str, float]):
+    """Writes the value of each tag."""
+    self._waiting.append((step, values))
+    if time.monotonic() - self._last_flush >= self._flush_secs:
+      self._flush()
+
+  def close(self):
+    """Writes what is left."""
+    self._flush()
+    with self._losing_events():
+      self._writer.close()
+
+  def _flush(self):
+    with self.of_step(0):
+      pass
+
+  @contextlib.contextmanager
+  def _losing_events(self) -> Iterator[None]:
+    try:
+      yield
+    except tf.errors.OpError as error:
+      # There may be several lines, of which each names the file.
+      cause = utils.error_text(error).splitlines()[0]
+      if not self._has_warned:
+        self._has_warned = True
+        logging.warning(
+          "Events cannot be written to %r: %s", self._folder, cause
+        )
 
 
 def write_results(
-  eval_dir: str, writer: tf.summary.SummaryWriter, step: int, results
+  eval_dir: str, events: Events, step: int, results: Mapping[str, Any]
 ):
   """Writes the results to `eval_results.json` and to TensorBoard.
 
   Raises:
-    UserError: they cannot be written.
+    UserError: the file cannot be written.
   """
   path = os.path.join(eval_dir, train_dirs.EVAL_RESULTS_FILE)
   utils.write_json(path, {"step": step, **results})
-  with clear_event_errors(eval_dir), writer.as_default(step=step):
-    for name, tag in (
-      ("hit_at_one", "Epoch/Eval_Avg_Hit@1"),
-      ("perr", "Epoch/Eval_Avg_Perr"),
-      ("map", "Epoch/Eval_MAP"),
-      ("gap", "Epoch/Eval_GAP"),
-      ("loss", "Epoch/Eval_Avg_Loss"),
-      ("videos_per_second", "Epoch/Eval_Examples/Second"),
-    ):
-      tf.summary.scalar(tag, results[name])
+  events.add_scalars(step, {tag: results[name] for name, tag in _TAGS.items()})

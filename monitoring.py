@@ -5,11 +5,9 @@
 import contextlib
 import dataclasses
 import json
-import math
 import os
 import re
 import time
-from collections.abc import Iterator
 
 import program
 from program import UserError
@@ -29,6 +27,13 @@ from bad_records import BadRecords
 from config import ExperimentConfig, TrainSettings
 
 _TOP_K = 20
+# TensorBoard's tag of each figure of a batch.
+_TAGS = {
+  "auxiliary_loss": "auxiliary_loss",
+  "hit_at_one": "model/Training_Hit@1",
+  "perr": "model/Training_Perr",
+  "gap": "model/Training_GAP",
+}
 _NUM_BUCKETS = 30  # As tf.summary.histogram.
 # Seconds between two flushes of the events where each uploads all of them.
 _CLOUD_FLUSH_SECS = 30.0
@@ -80,7 +85,6 @@ class Books:
     self._config = config
     self._folder = folder
     self._position = state.position
-    self._step = 0
     self._outcome = None
     self._validation = None
     if validation_batches:
@@ -98,12 +102,7 @@ class Books:
       position=state.position,
     )
     self._logger = Logger(
-      config,
-      folder.path,
-      state.model,
-      state.position,
-      settings.log_every_steps,
-      total_steps,
+      config, folder.path, state, settings.log_every_steps, total_steps
     )
     self._profiler = Profiler(
       folder.path, parse_profile_steps(settings.profile_steps)
@@ -117,17 +116,16 @@ class Books:
       self._config.save(self._folder.path)
 
   def __enter__(self):
-    self._step = int(self._position.step.numpy())
-    self._logger.__enter__()
+    self._logger.open()
     return self
 
-  def __exit__(self, *error):
+  def __exit__(self, *unused_error):
     self._profiler.close()
-    self._logger.__exit__(*error)
+    self._logger.close()
 
   def before(self, step: int, train_step, *inputs):
     """To be called before each step, with what the step is called with."""
-    self._logger.log_graph(train_step, *inputs)
+    self._logger.before(step, train_step, *inputs)
     self._profiler.before(step)
 
   def after(self, step: int, outcome, stop: program.StopSignals):
@@ -143,43 +141,42 @@ class Books:
       UserError: the folder cannot be written.
     """
     self._profiler.after(step)
-    self._step, self._outcome = step, outcome
-    self._logger.observe(step, outcome)
-    if self._logger.is_due(step):
-      self._logger.log(step, outcome)
+    self._outcome = outcome
+    self._logger.after(step, outcome)
     validates = self._validation and self._validation.is_due(step)
     # Before an evaluation too: it may take longer than one cares to lose.
     if self._saver.is_due() or validates:
-      self._logger.check_loss()
-      if self._saver.save(step):
-        self._logger.log_histograms(step, outcome)
+      self._save(step)
     if validates:
       self._validation.run(step, self._logger, stop)
+
+  def _save(self, step: int):
+    self._logger.check_loss()
+    if self._saver.save(step):
+      self._logger.log_histograms(step, self._outcome)
 
   def save_what_was_learnt(self):
     """Saves the last step, where the run ends with an error of the data."""
     if self._outcome is not None:
-      self._saver.save(self._step)
+      self._saver.save(int(self._position.step.numpy()))
 
   def finish(self, stop: program.StopSignals):
     """Logs, saves and validates the last step, and says how the run ended.
 
     Raises:
-      UserError: as `after`.
+      checkpoints.DivergedError, UserError: as `after`.
     """
-    step, outcome, logger = self._step, self._outcome, self._logger
-    if outcome is not None:
-      if not logger.is_due(step):
-        logger.log(step, outcome)  # Before saving, whose time is no step's.
-      self._saver.save(step)
-      logger.log_histograms(step, outcome)
-      logger.write_results(step, outcome)
+    step, logger = int(self._position.step.numpy()), self._logger
+    if self._outcome is not None:
+      logger.log(step, self._outcome)  # Before saving, whose time is no step's.
+      self._save(step)
+      logger.write_results(step, self._outcome)
       if self._validation:
         self._validation.run(step, logger, stop)
     if stop.received:
       saved = f"step {step} is saved" if step else "there was nothing to save"
       logger.note(f"Stopped by signal {stop.received}; {saved}.")
-    elif outcome is None:
+    elif self._outcome is None:
       logger.note(f"Nothing left to train: step {step} was the last one.")
     else:
       logger.note(f"Finished training at step {step}.")
@@ -191,111 +188,76 @@ class Logger:
   Args:
     config: the run's configuration, shown as text.
     train_dir: where the events go.
-    model: whose weights are shown as histograms.
-    position: `checkpoints.Position`, which counts steps and videos.
+    state: model, whose weights are shown, and position.
     every_steps: steps between two log lines.
     total_steps: the estimated number of steps, for the progress bar.
   """
 
-  def __init__(
-    self, config, train_dir, model, position, every_steps, total_steps
-  ):
+  def __init__(self, config, train_dir, state, every_steps, total_steps):
     self._config = config
     self._train_dir = train_dir
-    self._model = model
-    self._position = position
+    self._model = state.model
+    self._position = state.position
     self._every_steps = every_steps
     self._total_steps = total_steps
-    with evaluation.clear_event_errors(train_dir):
-      self._writer = tf.summary.create_file_writer(
-        train_dir, max_queue=10_000, flush_millis=3_600_000
-      )
-    # On gs://, each flush uploads the whole file.
     is_local = utils.is_local(train_dir)
-    self._flush_secs = 0.0 if is_local else _CLOUD_FLUSH_SECS
-    self._last_flush = -math.inf
-    self._contexts = contextlib.ExitStack()
-    self._events_error = None
+    self._events = evaluation.Events(
+      train_dir, flush_secs=0.0 if is_local else _CLOUD_FLUSH_SECS
+    )
     self._display = None
-    self._has_graph = False
-    self._unchecked = None
+    self._num_steps = 0
+    self._unchecked = None  # Step and outcome.
+    self._logged_step = None
     self._last_finite_loss = None
-    self._start = self._window = self._first_window = (0.0, 0)
+    # Time and videos at the start of the run, and at the last log line.
+    self._run_start = self._window_start = (0.0, 0)
     self._rate_of_run = 0.0
 
-  def __enter__(self):
+  def open(self):
+    """To be called before the steps; begins the display."""
     step = int(self._position.step.numpy())
     self._display = program.ProgressDisplay("step", self._total_steps, step)
-    self._start = self._now()
-    text = json.dumps(dataclasses.asdict(self._config), indent=2)
-    # For the whole run: each end of the context would be a flush.
-    self._contexts.enter_context(self._writer.as_default())
-    with self._events(step):
-      tf.summary.text("configuration", f"```\n{text}\n```")
-    return self
+    self._run_start = self._window_start = self._now()
 
-  def __exit__(self, error_type, error, traceback):
+  def close(self):
+    """To be called after the steps."""
     self._display.close()
-    with self._noting_events_error():
-      self._contexts.close()
-      self._writer.close()
-    if error is None:
-      self._raise_events_error()
-
-  @contextlib.contextmanager
-  def _events(self, step: int) -> Iterator[None]:
-    """Context in which tf.summary writes to the train dir.
-
-    That they cannot be written is not raised here but once a checkpoint has
-    been saved: they are worth less than that.
-    """
-    with self._noting_events_error():
-      tf.summary.experimental.set_step(step)
-      yield
-      if time.monotonic() - self._last_flush >= self._flush_secs:
-        self._writer.flush()
-        self._last_flush = time.monotonic()
-
-  @contextlib.contextmanager
-  def _noting_events_error(self) -> Iterator[None]:
-    try:
-      with evaluation.clear_event_errors(self._train_dir):
-        yield
-    except UserError as error:
-      if not self._events_error:
-        logging.warning("%s", error)
-      self._events_error = self._events_error or error
-
-  def _raise_events_error(self):
-    if self._events_error:
-      raise self._events_error
+    self._events.close()
 
   def note(self, line: str):
     """Shows a line that stays."""
     self._display.note(line)
 
-  def is_due(self, step: int) -> bool:
-    """Whether this step is to be logged."""
-    return step % self._every_steps == 0
+  def before(self, step: int, train_step, *inputs):
+    """To be called before each step; the first shows what is to be run."""
+    if self._num_steps == 0:
+      text = json.dumps(dataclasses.asdict(self._config), indent=2)
+      graph = train_step.get_concrete_function(*inputs).graph
+      with self._events.of_step(step - 1):
+        tf.summary.text("configuration", f"```\n{text}\n```")
+        tf.summary.graph(graph)
+    elif self._num_steps == 1:
+      # The first step is mostly compilation; the rates start after it.
+      self._run_start = self._window_start = self._now()
+    self._num_steps += 1
 
-  def observe(self, step: int, outcome):
-    """Takes note of every step; stops a run whose loss is not finite.
+  def after(self, step: int, outcome):
+    """To be called after each step; logs it when due.
 
     It looks at the loss of the step before, which has been computed by now,
     so that nothing waits for the device. Weights are checked at each save.
 
     Raises:
-      checkpoints.DivergedError: the loss of the step before was not finite.
+      checkpoints.DivergedError: a loss was not finite.
     """
-    if self._unchecked is None:
-      # The first step is mostly compilation; the rate starts after it.
-      self._window = self._first_window = self._now()
-    else:
+    if self._unchecked:
       self.check_loss()
     self._unchecked = (step, outcome)
+    if step % self._every_steps == 0:
+      self.log(step, outcome)
 
   def check_loss(self):
-    """Looks at the loss of the step that was observed last.
+    """Looks at the loss of the last step.
 
     Raises:
       checkpoints.DivergedError: it is not finite.
@@ -311,31 +273,26 @@ class Logger:
       )
     self._last_finite_loss = loss
 
-  def _now(self):
-    return time.monotonic(), int(self._position.num_examples.numpy())
-
-  def _examples_per_second(self, window) -> float:
-    start, num_examples = window
-    num_examples = int(self._position.num_examples.numpy()) - num_examples
-    return num_examples / max(time.monotonic() - start, 1e-9)
-
   def log(self, step: int, outcome):
-    """Shows a step's figures, and those of its batch as it was before it.
+    """Shows a step's figures, unless it has: those of the model before it.
 
     Raises:
       checkpoints.DivergedError: the loss is not finite.
     """
+    if step == self._logged_step:
+      return
+    self._logged_step = step
     self.check_loss()
-    metrics = batch_metrics(outcome)
-    # Of the first step there is nothing but its own, slow rate.
-    rate = self._examples_per_second(self._window) or (
-      self._examples_per_second(self._start)
+    rate = self._videos_per_second(self._window_start)
+    self._rate_of_run = self._videos_per_second(self._run_start)
+    self._window_start = self._now()
+    losses = {name: float(value) for name, value in outcome.losses.items()}
+    line = (
+      f"training step {step} | Loss: {losses['loss']:.2f} "
+      f"Examples/sec: {rate:.1f}"
     )
-    self._rate_of_run = self._examples_per_second(self._first_window) or rate
-    self._window = self._now()
-    loss = float(outcome.losses["loss"])
-    line = f"training step {step} | Loss: {loss:.2f} Examples/sec: {rate:.1f}"
-    shown = {"loss": f"{loss:.2f}", "examples_per_sec": f"{rate:.0f}"}
+    shown = {"loss": f"{losses['loss']:.2f}", "examples_per_sec": f"{rate:.0f}"}
+    metrics = batch_metrics(outcome)
     if metrics:
       line += (
         f" | Hit@1: {metrics['hit_at_one']:.2f} PERR: {metrics['perr']:.2f} "
@@ -343,22 +300,25 @@ class Logger:
       )
       shown["gap"] = f"{metrics['gap']:.2f}"
     self._display.show(step, line, **shown)
-    with self._events(step):
-      tf.summary.scalar("label_loss", loss)
-      penalty = experiment.weight_penalty(self._model)  # After the step.
-      penalty += outcome.losses["regularization_loss"]
-      tf.summary.scalar("reg_loss", penalty)
-      if "auxiliary_loss" in outcome.losses:
-        tf.summary.scalar("auxiliary_loss", outcome.losses["auxiliary_loss"])
-      tf.summary.scalar("learning_rate", outcome.learning_rate)
-      for key, tag in (
-        ("hit_at_one", "Hit@1"),
-        ("perr", "Perr"),
-        ("gap", "GAP"),
-      ):
-        if metrics:
-          tf.summary.scalar(f"model/Training_{tag}", metrics[key])
-      tf.summary.scalar("global_step/Examples/Second", rate)
+    penalty = float(experiment.weight_penalty(self._model))  # After the step.
+    scalars = {
+      "label_loss": losses["loss"],
+      "reg_loss": penalty + losses["regularization_loss"],
+      "learning_rate": float(outcome.learning_rate),
+      "global_step/Examples/Second": rate,
+    }
+    figures = {**losses, **(metrics or {})}
+    scalars |= {
+      tag: figures[name] for name, tag in _TAGS.items() if name in figures
+    }
+    self._events.add_scalars(step, scalars)
+
+  def _now(self):
+    return time.monotonic(), int(self._position.num_examples.numpy())
+
+  def _videos_per_second(self, start) -> float:
+    seconds, num_videos = np.subtract(self._now(), start)
+    return float(num_videos / max(seconds, 1e-9))
 
   def write_results(self, step: int, outcome):
     """Writes `train_results.json`."""
@@ -372,30 +332,15 @@ class Logger:
       os.path.join(self._train_dir, train_dirs.TRAIN_RESULTS_FILE), results
     )
 
-  def log_graph(self, train_step, *inputs):
-    """Writes the graph of a step to TensorBoard, at the first call."""
-    if not self._has_graph:
-      self._has_graph = True
-      with self._events(0):
-        tf.summary.graph(train_step.get_concrete_function(*inputs).graph)
-
   def log_histograms(self, step: int, outcome):
-    """Writes histograms of the weights and of a batch's predictions.
-
-    To be called when a checkpoint has been saved.
-
-    Raises:
-      UserError: no events can be written, these or earlier ones.
-    """
-    with self._events(step):
+    """Writes histograms of the weights and of a batch's predictions."""
+    predictions = tf.cast(outcome.scores, tf.float32)
+    if "logits" in self._model.output:
+      predictions = tf.sigmoid(predictions)
+    with self._events.of_step(step):
       for variable in self._model.weights:
         write_histogram(f"weights/{variable.path}", variable)
-      write_histogram("predictions", self._predictions(outcome.scores))
-    self._raise_events_error()
-
-  def _predictions(self, scores):
-    scores = tf.cast(scores, tf.float32)
-    return tf.sigmoid(scores) if "logits" in self._model.output else scores
+      write_histogram("predictions", predictions)
 
 
 def write_histogram(tag: str, values):
@@ -427,16 +372,8 @@ class Profiler:
   def __init__(self, train_dir: str, steps: tuple[int, int] | None = None):
     self._train_dir = train_dir
     self._steps = steps
-    self._is_running = self._is_done = False
-    self._traced_step = None
-
-  def close(self):
-    """Ends a trace that the run has not come to the end of."""
-    if self._steps and not self._is_running and not self._is_done:
-      logging.warning(
-        "No trace: the run had none of the steps %d to %d.", *self._steps
-      )
-    self._stop()
+    self._is_running = False
+    self._traced_step = contextlib.ExitStack()
 
   def before(self, step: int):
     """To be called before each step."""
@@ -446,29 +383,33 @@ class Profiler:
       tf.profiler.experimental.start(self._train_dir)
       self._is_running = True
     # _r=1 marks a root of the trace: TensorBoard counts time by these steps.
-    self._traced_step = tf.profiler.experimental.Trace(
-      "train", step_num=step, _r=1
+    self._traced_step.enter_context(
+      tf.profiler.experimental.Trace("train", step_num=step, _r=1)
     )
-    self._traced_step.__enter__()
 
   def after(self, step: int):
     """To be called after each step."""
-    if self._traced_step:
-      self._traced_step.__exit__(None, None, None)
-      self._traced_step = None
-    if self._steps and step == self._steps[1]:
+    self._traced_step.close()
+    if self._is_running and step == self._steps[1]:
       self._stop()
 
-  def _stop(self):
+  def close(self):
+    """Ends a trace that the run has not come to the end of."""
     if self._is_running:
-      self._is_running = False
-      self._is_done = True
-      folder = os.path.join(self._train_dir, "plugins", "profile")
-      try:
-        tf.profiler.experimental.stop()
-        logging.info("Wrote a trace to %s.", folder)
-      except tf.errors.OpError as error:  # Days of training are worth more.
-        logging.warning("No trace in %s: %s", folder, utils.error_text(error))
+      self._stop()
+    elif self._steps:
+      logging.warning(
+        "No trace: the run had none of the steps %d to %d.", *self._steps
+      )
+
+  def _stop(self):
+    self._is_running, self._steps = False, None
+    folder = os.path.join(self._train_dir, "plugins", "profile")
+    try:
+      tf.profiler.experimental.stop()
+      logging.info("Wrote a trace to %s.", folder)
+    except tf.errors.OpError as error:  # Days of training are worth more.
+      logging.warning("No trace in %s: %s", folder, utils.error_text(error))
 
 
 def parse_profile_steps(text: str | None) -> tuple[int, int] | None:
@@ -549,7 +490,9 @@ class Validation:
     self._model = model
     self._batches = batches
     self._every_steps = settings.eval_every_steps
+    self._last_step = None
     self._eval_dir = os.path.join(folder.path, train_dirs.EVAL_DIR)
+    self._events = evaluation.Events(self._eval_dir)
     self._best_dir = os.path.join(folder.path, train_dirs.BEST_DIR)
     self._best_results = os.path.join(
       self._best_dir, train_dirs.EVAL_RESULTS_FILE
@@ -557,11 +500,9 @@ class Validation:
     self._saver = checkpoints.Saver(
       self._best_dir, model, max_to_keep=1, config=config, lock=folder
     )
-    self._writer = evaluation.make_writer(self._eval_dir)
     self._best_gap = self._read_best_gap()
     if train_dirs.has_model(self._best_dir):
       self._saver.tidy(newer_too=False)
-    self._last_step = None
     evaluated = model
     if config.mixed_precision:
       evaluated = experiment.build_model(
@@ -610,7 +551,7 @@ class Validation:
       utils.write_json(self._best_results, {"step": step, **results})
       self._best_gap = results["gap"]
       logger.note(f"Best GAP so far; kept in {self._best_dir}.")
-    evaluation.write_results(self._eval_dir, self._writer, step, results)
+    evaluation.write_results(self._eval_dir, self._events, step, results)
 
   def _read_best_gap(self) -> float:
     """The GAP of the best model so far; -1 if there is none.
