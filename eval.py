@@ -10,6 +10,7 @@ they appear, until it is stopped. The model is rebuilt from the train dir.
 """
 
 import itertools
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -79,8 +80,7 @@ def evaluate(
   Args:
     settings: how the program is run.
     given: values of `ExperimentConfig` that the train dir's must agree with.
-    workers: those that evaluate together, each a part of the videos; None for
-      this process alone.
+    workers: those that evaluate together; None for this process alone.
     patience_secs: how long to wait for a trainer that has not begun.
 
   Returns:
@@ -103,8 +103,12 @@ def evaluate(
     evaluator = Evaluator(run_config, settings, left_out, workers)
     devices.log("Evaluating")
     if settings.run_once:
-      is_chief = workers.is_chief
-      return evaluator.evaluate(evaluator.restore_latest() if is_chief else 0)
+      step = 0
+      if workers.is_chief:
+        step = checkpoints.restore_latest_model(
+          evaluator.model, settings.train_dir
+        )
+      return evaluator.evaluate(step)
     follow(settings.train_dir, evaluator, workers)
   return None
 
@@ -114,12 +118,11 @@ def wait_for_model(folder: str, patience_secs: float):
 
   A train dir that is mistyped shows when the time is over.
   """
+  if train_dir.has_model(folder):
+    return
+  logging.info("Waiting for a trainer to begin in %s ...", folder)
   deadline = time.monotonic() + patience_secs
-  is_first = True
   while not train_dir.has_model(folder) and time.monotonic() < deadline:
-    if is_first:
-      logging.info("Waiting for a trainer to begin in %s ...", folder)
-    is_first = False
     time.sleep(_POLL_SECS)
 
 
@@ -187,6 +190,9 @@ class Evaluator:
     settings: how the program is run.
     left_out: takes note of bad records; None where they are not left out.
     workers: those that evaluate together.
+
+  Attributes:
+    model: to be loaded with a checkpoint, by the chief.
   """
 
   def __init__(
@@ -196,8 +202,8 @@ class Evaluator:
     left_out: BadRecords | None,
     workers: cluster.Workers,
   ):
-    self._settings = settings
     self._num_classes = run_config.num_classes
+    self._top_k = settings.top_k
     self._left_out = left_out
     self._workers = workers
     shards, reader = experiment.open_shards(
@@ -214,30 +220,22 @@ class Evaluator:
       left_out=left_out,
       part=sources.Part(workers.index, workers.count),
     )
-    self._model = experiment.build_model(
-      run_config, jit_compile=settings.jit_compile
-    )
+    jit_compile = settings.jit_compile
+    self.model = experiment.build_model(run_config, jit_compile=jit_compile)
     self._predictor = evaluation.Predictor(
-      self._model,
-      experiment.build_loss(run_config),
-      jit_compile=settings.jit_compile,
+      self.model, experiment.build_loss(run_config), jit_compile=jit_compile
     )
-    self._eval_dir = os.path.join(settings.train_dir, train_dir.EVAL_DIR)
     if workers.is_chief:
-      self._events = evaluation.Events(self._eval_dir)
-
-  def restore_latest(self) -> int:
-    """Loads the latest checkpoint, as `checkpoints.restore_latest_model`."""
-    return checkpoints.restore_latest_model(
-      self._model, self._settings.train_dir
-    )
+      self._events = evaluation.Events(
+        os.path.join(settings.train_dir, train_dir.EVAL_DIR)
+      )
 
   def restore(self, path: str) -> int:
     """Loads a checkpoint, as `checkpoints.restore_model`; returns its step."""
-    checkpoints.restore_model(self._model, path)
+    checkpoints.restore_model(self.model, path)
     return checkpoints.step_of(path)
 
-  def evaluate(self, step: int) -> dict | None:
+  def evaluate(self, step: int) -> dict[str, Any] | None:
     """Evaluates what the chief has loaded; it shows and writes the results.
 
     Args:
@@ -246,11 +244,20 @@ class Evaluator:
     Returns:
       As `evaluation.evaluate`.
     """
-    self._workers.copy_from_chief(self._model.variables)
-    results = self._evaluate()
+    self._workers.copy_from_chief(self.model.variables)
+    with program.ProgressDisplay("video") as display:
+      results = evaluation.evaluate(
+        self._predictor,
+        self._batches,
+        self._num_classes,
+        self._top_k,
+        _shower(display),
+        left_out=self._left_out,
+        workers=self._workers,
+      )
     if results is None:
       return None
-    evaluation.write_results(self._eval_dir, self._events, step, results)
+    evaluation.write_results(self._events, step, results)
     logging.info(evaluation.summary_line(step, results, self._num_classes))
     if results["num_unlabeled_videos"]:
       logging.info(
@@ -260,32 +267,24 @@ class Evaluator:
       )
     return results
 
-  def _evaluate(self) -> dict | None:
-    """`evaluation.evaluate`, with a progress display."""
-    with program.ProgressDisplay("video") as display:
-      shown = [0.0]
 
-      def show(num_videos, rate, metrics):
-        now = time.monotonic()
-        if now - shown[0] < _SHOW_EVERY_SECS:
-          return
-        shown[0] = now
-        line = (
-          f"examples processed: {num_videos} | Examples/sec: {rate:.1f} | "
-          f"Hit@1: {metrics['hit_at_one']:.3f} PERR: {metrics['perr']:.3f} "
-          f"Loss: {metrics['loss']:.3f}"
-        )
-        display.show(num_videos, line, examples_per_sec=f"{rate:.0f}")
+def _shower(display: program.ProgressDisplay):
+  """A function that shows, now and then, how far an evaluation has come."""
+  last_shown = -math.inf
 
-      return evaluation.evaluate(
-        self._predictor,
-        self._batches,
-        self._num_classes,
-        min(self._settings.top_k, self._num_classes),
-        show,
-        left_out=self._left_out,
-        workers=self._workers,
-      )
+  def show(num_videos, rate, metrics):
+    nonlocal last_shown
+    if time.monotonic() - last_shown < _SHOW_EVERY_SECS:
+      return
+    last_shown = time.monotonic()
+    line = (
+      f"examples processed: {num_videos} | Examples/sec: {rate:.1f} | "
+      f"Hit@1: {metrics['hit_at_one']:.3f} PERR: {metrics['perr']:.3f} "
+      f"Loss: {metrics['loss']:.3f}"
+    )
+    display.show(num_videos, line, examples_per_sec=f"{rate:.0f}")
+
+  return show
 
 
 if __name__ == "__main__":

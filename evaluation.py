@@ -253,7 +253,7 @@ class Events:
 
   def __init__(self, folder: str, flush_secs: float = 0.0):
     utils.make_folder(folder, "train_dir")
-    self._folder = folder
+    self.folder = folder
     self._has_warned = False
     self._waiting = []  # Scalars: step, and tag -> value.
     self._flush_secs = flush_secs
@@ -301,18 +301,16 @@ class Events:
       if not self._has_warned:
         self._has_warned = True
         logging.warning(
-          "Events cannot be written to %r: %s", self._folder, cause
+          "Events cannot be written to %r: %s", self.folder, cause
         )
 
 
-def write_results(
-  eval_dir: str, events: Events, step: int, results: Mapping[str, Any]
-):
-  """Writes the results to `eval_results.json` and to TensorBoard.
+def write_results(events: Events, step: int, results: Mapping[str, Any]):
+  """Writes results to `eval_results.json` and, beside it, to TensorBoard.
 
   Raises:
     UserError: the file cannot be written.
   """
-  path = os.path.join(eval_dir, train_dirs.EVAL_RESULTS_FILE)
+  path = os.path.join(events.folder, train_dirs.EVAL_RESULTS_FILE)
   utils.write_json(path, {"step": step, **results})
   events.add_scalars(step, {tag: results[name] for name, tag in _TAGS.items()})

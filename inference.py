@@ -84,8 +84,7 @@ def infer(
   Args:
     settings: how the program is run.
     given: values of `ExperimentConfig` that the train dir's must agree with.
-    workers: those that predict together, each for a part of the videos; None
-      for this process alone.
+    workers: those that predict together; None for this process alone.
 
   Raises:
     UserError: there is no model, it does not suit what is given or the data, or
@@ -107,14 +106,14 @@ def infer(
       checkpoints.restore_latest_model(model, settings.train_dir)
     workers.copy_from_chief(model.variables)
     devices.log("Predicting")
-    write_predictions(
-      evaluation.Predictor(model).predictions(batches),
-      settings.top_k,
-      settings.output_file,
-      names,
-      left_out,
-      workers,
+    items = evaluation.Predictor(model).predictions(batches)
+    parts = evaluation.collect(
+      _formatted(items, settings.top_k, names), left_out, workers
     )
+    if workers.is_chief:
+      _write(parts, settings.output_file, names is not None)
+    else:
+      collections.deque(parts, maxlen=0)  # There are none; it takes part.
 
 
 def _open_batches(
@@ -152,31 +151,6 @@ def _beside(path: str, name: str) -> str:
   return f"{os.path.splitext(path)[0]}.{name}"
 
 
-def write_predictions(
-  items: Iterable[evaluation.Predictions],
-  top_k: int,
-  output_file: str,
-  names: Mapping[int, str] | None,
-  left_out: BadRecords | None,
-  workers: cluster.Workers,
-):
-  """Writes the CSV file, and the one with names.
-
-  Args:
-    items: this worker's predictions.
-    top_k: classes listed of each video.
-    output_file: path of the CSV file.
-    names: class index -> name; None writes no file with names.
-    left_out: has taken note of bad records; None where they are not left out.
-    workers: those that predict together; the chief writes.
-  """
-  parts = evaluation.collect(_formatted(items, top_k, names), left_out, workers)
-  if workers.is_chief:
-    _write(parts, output_file, names is not None)
-  else:
-    collections.deque(parts, maxlen=0)  # There are none; it takes part.
-
-
 def _write(parts, output_file: str, with_names: bool):
   """Writes what `_formatted` yields."""
   num_videos, start, last_shown = 0, time.monotonic(), 0.0
@@ -211,12 +185,9 @@ def _formatted(
   top_k: int,
   names: Mapping[int, str] | None,
 ):
-  """Yields the number of videos of a batch, its rows, and its rows with names.
-
-  As arrays: of shape [], and two of bytes.
-  """
+  """Yields arrays: a batch's number of videos, rows, and rows with names."""
   for item in items:
-    scores, classes = _best_classes(item, top_k)
+    scores, classes = eval_util.best_classes(item.predictions, top_k)
     rows = format_rows(item.video_ids, scores, classes)
     named_rows = b""
     if names is not None:
@@ -226,18 +197,6 @@ def _formatted(
       np.frombuffer(rows, np.uint8),
       np.frombuffer(named_rows, np.uint8),
     )
-
-
-def _best_classes(item: evaluation.Predictions, top_k: int):
-  """`eval_util.best_classes`; a UserError if a prediction is not finite."""
-  try:
-    scores, classes = eval_util.best_classes(item.predictions, top_k)
-  except ValueError:
-    evaluation.refuse_not_finite(item)
-    raise
-  if not np.isfinite(scores).all():
-    evaluation.refuse_not_finite(item)
-  return scores, classes
 
 
 def format_rows(

@@ -124,17 +124,14 @@ class Books:
     self._logger.close()
 
   def before(self, step: int, train_step, *inputs):
-    """To be called before each step, with what the step is called with."""
+    """Call it before each step, with what the step is called with."""
     self._logger.before(step, train_step, *inputs)
     self._profiler.before(step)
 
   def after(self, step: int, outcome, stop: program.StopSignals):
-    """To be called after each step: logs, saves and validates when due.
+    """Call it after each step: logs, saves and validates when due.
 
-    Args:
-      step: the step's number.
-      outcome: `train.Outcome`.
-      stop: the signals, which end an evaluation early.
+    A signal ends an evaluation early.
 
     Raises:
       checkpoints.DivergedError: the loss or a weight is not finite.
@@ -214,13 +211,13 @@ class Logger:
     self._rate_of_run = 0.0
 
   def open(self):
-    """To be called before the steps; begins the display."""
+    """Begins the display."""
     step = int(self._position.step.numpy())
     self._display = program.ProgressDisplay("step", self._total_steps, step)
     self._run_start = self._window_start = self._now()
 
   def close(self):
-    """To be called after the steps."""
+    """Leaves the terminal as it was, and completes the events."""
     self._display.close()
     self._events.close()
 
@@ -229,7 +226,7 @@ class Logger:
     self._display.note(line)
 
   def before(self, step: int, train_step, *inputs):
-    """To be called before each step; the first shows what is to be run."""
+    """Call it before each step; the first shows what is to be run."""
     if self._num_steps == 0:
       text = json.dumps(dataclasses.asdict(self._config), indent=2)
       graph = train_step.get_concrete_function(*inputs).graph
@@ -242,7 +239,7 @@ class Logger:
     self._num_steps += 1
 
   def after(self, step: int, outcome):
-    """To be called after each step; logs it when due.
+    """Call it after each step; logs it when due.
 
     It looks at the loss of the step before, which has been computed by now,
     so that nothing waits for the device. Weights are checked at each save.
@@ -339,17 +336,12 @@ class Logger:
       predictions = tf.sigmoid(predictions)
     with self._events.of_step(step):
       for variable in self._model.weights:
-        write_histogram(f"weights/{variable.path}", variable)
-      write_histogram("predictions", predictions)
+        _write_histogram(f"weights/{variable.path}", variable)
+      _write_histogram("predictions", predictions)
 
 
-def write_histogram(tag: str, values):
-  """As tf.summary.histogram, which takes 240 bytes for each value.
-
-  Args:
-    tag: the summary's tag.
-    values: a tensor or variable of numbers.
-  """
+def _write_histogram(tag: str, values):
+  """As tf.summary.histogram, which needs 240 bytes of memory for each value."""
   numbers = np.asarray(tf.cast(values, tf.float32)).ravel()
   numbers = numbers[np.isfinite(numbers)]
   counts, edges = np.histogram(numbers, _NUM_BUCKETS if numbers.size else 1)
@@ -376,7 +368,7 @@ class Profiler:
     self._traced_step = contextlib.ExitStack()
 
   def before(self, step: int):
-    """To be called before each step."""
+    """Call it before each step."""
     if not self._steps or not self._steps[0] <= step <= self._steps[1]:
       return
     if not self._is_running:
@@ -388,7 +380,7 @@ class Profiler:
     )
 
   def after(self, step: int):
-    """To be called after each step."""
+    """Call it after each step."""
     self._traced_step.close()
     if self._is_running and step == self._steps[1]:
       self._stop()
@@ -491,8 +483,9 @@ class Validation:
     self._batches = batches
     self._every_steps = settings.eval_every_steps
     self._last_step = None
-    self._eval_dir = os.path.join(folder.path, train_dirs.EVAL_DIR)
-    self._events = evaluation.Events(self._eval_dir)
+    self._events = evaluation.Events(
+      os.path.join(folder.path, train_dirs.EVAL_DIR)
+    )
     self._best_dir = os.path.join(folder.path, train_dirs.BEST_DIR)
     self._best_results = os.path.join(
       self._best_dir, train_dirs.EVAL_RESULTS_FILE
@@ -503,15 +496,11 @@ class Validation:
     self._best_gap = self._read_best_gap()
     if train_dirs.has_model(self._best_dir):
       self._saver.tidy(newer_too=False)
-    evaluated = model
+    jit_compile = settings.jit_compile
     if config.mixed_precision:
-      evaluated = experiment.build_model(
-        config, jit_compile=settings.jit_compile
-      )
+      model = experiment.build_model(config, jit_compile=jit_compile)
     self._predictor = evaluation.Predictor(
-      evaluated,
-      experiment.build_loss(config),
-      jit_compile=settings.jit_compile,
+      model, experiment.build_loss(config), jit_compile=jit_compile
     )
 
   def is_due(self, step: int) -> bool:
@@ -531,9 +520,8 @@ class Validation:
       return
     self._last_step = step
     checkpoints.check_finite(step, self._model)
-    evaluated = self._predictor.model
-    if evaluated is not self._model:
-      evaluated.set_weights(self._model.get_weights())
+    if self._config.mixed_precision:
+      self._predictor.model.set_weights(self._model.get_weights())
     num_classes = self._config.num_classes
     results = evaluation.evaluate(
       self._predictor,
@@ -551,14 +539,13 @@ class Validation:
       utils.write_json(self._best_results, {"step": step, **results})
       self._best_gap = results["gap"]
       logger.note(f"Best GAP so far; kept in {self._best_dir}.")
-    evaluation.write_results(self._eval_dir, self._events, step, results)
+    evaluation.write_results(self._events, step, results)
 
   def _read_best_gap(self) -> float:
     """The GAP of the best model so far; -1 if there is none.
 
-    Raises:
-      UserError: the file that says so is damaged. To go on as if there were
-        none would replace the best model with any other.
+    If the file that says so is damaged, that is a UserError: to go on as if
+    there were none would replace the best model with any other.
     """
     if not utils.exists(self._best_results):
       return -1.0

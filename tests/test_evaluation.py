@@ -222,7 +222,7 @@ def test_summary_line():
 
 def test_results_are_written(tmp_path):
   events = evaluation.Events(str(tmp_path))
-  evaluation.write_results(str(tmp_path), events, 270, RESULTS)
+  evaluation.write_results(events, 270, RESULTS)
   # Written at once: eval.py may wait for the next checkpoint for hours.
   written = json.loads((tmp_path / "eval_results.json").read_text())
   assert written == {"step": 270, **RESULTS}
