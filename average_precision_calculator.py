@@ -45,15 +45,7 @@ def check_positive_integer(name, value):
 
 
 def as_pairs(predictions, actuals):
-  """Checks one list of pairs and returns it as two arrays.
-
-  Args:
-    predictions: [num_pairs] scores, of any range.
-    actuals: [num_pairs]; true where above 0.
-
-  Returns:
-    scores [num_pairs] floating point (integers become float64) and correct
-    [num_pairs] bool.
+  """One list of pairs as scores, floating point, and correct, bool.
 
   Raises:
     ValueError: the two are not 1-D and of one length, or a score is NaN.
@@ -79,11 +71,9 @@ def refuse_nan(scores):
 def average_precision(right, wrong, num_positives, top_n=None) -> float:
   """Average precision of a list, given as the scores of its two kinds of pairs.
 
-  Both arrays are sorted in place: copies of what may be the largest arrays of
-  an evaluation are worth saving.
-
   Args:
-    right: [num_right] scores of the correct pairs, in any order.
+    right: [num_right] scores of the correct pairs, in any order. Both arrays
+      are sorted in place: they may be the largest of an evaluation.
     wrong: [num_wrong] scores of the wrong pairs, in any order.
     num_positives: number of positives, at least num_right.
     top_n: look at so many pairs only; None for all.
@@ -116,8 +106,8 @@ def join_columns(batches):
 class PairStore:
   """Columns of pairs that grow batch by batch: scores, correct, and any more.
 
-  Batches are copied, and merged into chunks of about `_CHUNK_PAIRS` pairs. So
-  the store takes the columns' own bytes and little more, also while it grows.
+  Batches are copied, and merged into chunks of about `_CHUNK_PAIRS` pairs, so
+  that the store takes little more than the columns' own bytes.
   """
 
   def __init__(self):
@@ -139,12 +129,12 @@ class PairStore:
       self._recent, self._num_recent = [], 0
 
   def chunks(self):
-    """Returns a list of chunks, each a list of the columns' arrays."""
+    """A list of chunks, each a list of the columns' arrays."""
     last = [join_columns(self._recent)] if self._recent else []
     return self._chunks + last
 
   def scores_where(self, is_correct):
-    """Returns a new array of the scores of all correct, or all wrong, pairs."""
+    """A new array of the scores of all correct, or all wrong, pairs."""
     chunks = self.chunks()
     size = sum(np.count_nonzero(c == is_correct) for _, c, *_ in chunks)
     dtype = np.result_type(np.float16, *(scores.dtype for scores, *_ in chunks))
@@ -169,11 +159,8 @@ class AveragePrecisionCalculator:
     """Creates an empty calculator.
 
     Args:
-      top_n: consider the top_n best pairs only (AP at n), and keep not many
-        more in memory; None for all pairs.
-
-    Raises:
-      ValueError: top_n is neither None nor a positive integer.
+      top_n: look at so many of the best pairs only (AP at n), and keep not many
+        more in memory; None for all.
     """
     if top_n is not None:
       check_positive_integer("top_n", top_n)
@@ -215,18 +202,7 @@ class AveragePrecisionCalculator:
 
   @staticmethod
   def ap(predictions, actuals) -> float:
-    """Average precision of a whole list.
-
-    Args:
-      predictions: [num_pairs] scores, of any range.
-      actuals: [num_pairs]; true where above 0.
-
-    Returns:
-      Float in [0, 1]; 0.0 if nothing is correct.
-
-    Raises:
-      ValueError: shapes that disagree, or NaN scores.
-    """
+    """Average precision of a whole list; as `ap_at_n` without an n."""
     return AveragePrecisionCalculator.ap_at_n(predictions, actuals, n=None)
 
   @staticmethod

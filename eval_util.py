@@ -27,7 +27,7 @@ order and any batches. The one exception is `avg_loss` if the loss comes as one
 number per batch: that number was rounded before it came here.
 
 `RankedPredictions`, a few best classes of each video, is all that the metrics
-need. A TensorFlow graph can compute it too, and hand over far less than [N, C].
+need, far less than [N, C] for workers to hand over.
 
 References:
   Abu-El-Haija et al. 2016, "YouTube-8M: A Large-Scale Video Classification
@@ -124,14 +124,7 @@ def rank_predictions(predictions, labels, top_k) -> RankedPredictions:
 
 
 def calculate_hit_at_one(predictions, actuals) -> float:
-  """Share of videos whose best class is one of their labels.
-
-  Args:
-    predictions: [N, C] scores, of any range.
-    actuals: [N, C]; true where above 0.
-
-  Returns:
-    Float in [0, 1]; 0.0 if there are no videos.
+  """Share of videos whose best class is one of their labels; 0.0 of none.
 
   Raises:
     ValueError: the shapes are not the same [N, C], or a prediction is NaN.
@@ -145,15 +138,7 @@ def calculate_hit_at_one(predictions, actuals) -> float:
 
 
 def calculate_precision_at_equal_recall_rate(predictions, actuals) -> float:
-  """PERR: precision among as many best classes as a video has labels.
-
-  Args:
-    predictions: [N, C] scores, of any range.
-    actuals: [N, C]; true where above 0.
-
-  Returns:
-    Float in [0, 1], the mean over videos, where one without labels has 0; 0.0
-    if there are no videos.
+  """PERR, the mean over videos; 0.0 if there are none.
 
   Raises:
     ValueError: the shapes are not the same [N, C], or a prediction is NaN.
@@ -163,15 +148,7 @@ def calculate_precision_at_equal_recall_rate(predictions, actuals) -> float:
 
 
 def calculate_gap(predictions, actuals, top_k=20) -> float:
-  """GAP: average precision of the top_k pairs of all videos in one list.
-
-  Args:
-    predictions: [N, C] scores, of any range that is the same for all videos.
-    actuals: [N, C]; true where above 0.
-    top_k: number of pairs of each video; more than C means all.
-
-  Returns:
-    Float in [0, 1]; 0.0 if there are no labels.
+  """GAP of the top_k pairs of all videos; 0.0 if there are no labels.
 
   Raises:
     ValueError: top_k is not a positive integer, the shapes are not the same

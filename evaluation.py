@@ -177,9 +177,8 @@ def evaluate(
     workers: those that evaluate together; None for this process alone.
 
   Returns:
-    "hit_at_one", "perr", "map", "gap", "loss", and the counts "num_videos",
-    "num_unlabeled_videos", "num_classes_with_labels", "videos_per_second";
-    None if it was stopped, and for workers other than the chief.
+    What `eval_results.json` holds, without the step; None if it was stopped,
+    and for workers other than the chief.
 
   Raises:
     UserError: a prediction is not finite, or there is no video.
@@ -187,10 +186,9 @@ def evaluate(
   metrics = eval_util.EvaluationMetrics(num_classes, top_k)
   workers = workers or cluster.alone()
   num_videos, start = 0, time.monotonic()
-  size = min(top_k, num_classes)
   ranked_batches = (
     (
-      *eval_util.rank_predictions(item.predictions, item.labels, size),
+      *eval_util.rank_predictions(item.predictions, item.labels, top_k),
       item.losses,
     )
     for item in predictor.predictions(batches)

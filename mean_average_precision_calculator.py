@@ -33,8 +33,7 @@ def average_precisions_by_class(
     classes: [num_pairs] integers in [0, num_class).
     scores: [num_pairs] floating point, without NaN.
     correct: [num_pairs] bool.
-    num_positives: [num_class] integers, how many positives each class has; at
-      least its correct pairs.
+    num_positives: [num_class] integers, at least the class's correct pairs.
     top_n: look at so many pairs of each class only; None for all.
 
   Returns:
@@ -95,10 +94,7 @@ class MeanAveragePrecisionCalculator:
       num_class: number of classes, at least 1.
       filter_empty_classes: whether to leave out classes without positives,
         instead of giving them an AP of 0.
-      top_n: consider the top_n best pairs of each class only; None for all.
-
-    Raises:
-      ValueError: num_class or top_n is not a positive integer.
+      top_n: look at so many of a class's best pairs only; None for all.
     """
     ap_calculator.check_positive_integer("num_class", num_class)
     if top_n is not None:
@@ -119,18 +115,12 @@ class MeanAveragePrecisionCalculator:
     return len(self._pairs) == 0
 
   def accumulate(self, predictions, actuals, num_positives=None):
-    """Adds pairs given as one list per class.
+    """Adds pairs given as one list per class, otherwise as `accumulate_pairs`.
 
     Args:
-      predictions: num_class lists or arrays; predictions[i] holds scores of
-        class i, for any number of videos.
+      predictions: num_class lists or arrays of scores, of any lengths.
       actuals: the truth in the same form; true where above 0.
-      num_positives: [num_class] number of positives of each class that these
-        pairs were picked from; by default the correct pairs.
-
-    Raises:
-      ValueError: not one list per class, lists that differ in length, NaN
-        scores, or fewer positives than correct pairs.
+      num_positives: as in `accumulate_pairs`; by default the correct pairs.
     """
     if not len(predictions) == len(actuals) == self._num_class:
       raise ValueError(
@@ -142,7 +132,7 @@ class MeanAveragePrecisionCalculator:
     sizes = [class_scores.size for class_scores, _ in pairs]
     classes = np.repeat(np.arange(self._num_class), sizes)
     if num_positives is None:
-      num_positives = self._count_by_class(classes[correct])
+      num_positives = np.bincount(classes[correct], minlength=self._num_class)
     self.accumulate_pairs(classes, scores, correct, num_positives)
 
   def accumulate_pairs(self, classes, scores, correct, num_positives):
@@ -200,9 +190,6 @@ class MeanAveragePrecisionCalculator:
       int(self._num_positives.sum()),
     )
 
-  def _count_by_class(self, classes):
-    return np.bincount(classes, minlength=self._num_class)
-
   def _check_classes(self, classes, scores):
     if classes.shape != scores.shape or classes.dtype.kind not in "iu":
       raise ValueError(
@@ -222,7 +209,7 @@ class MeanAveragePrecisionCalculator:
         f"num_positives must be of shape ({self._num_class},), received "
         f"{num_positives.shape}."
       )
-    num_right = self._count_by_class(hit_classes)
+    num_right = np.bincount(hit_classes, minlength=self._num_class)
     if not (num_positives >= num_right).all():
       i = np.argmin(num_positives >= num_right)
       raise ValueError(
@@ -234,7 +221,7 @@ class MeanAveragePrecisionCalculator:
     """Cuts the classes into [first, end) groups of about as many pairs each."""
     num_pairs = np.zeros(self._num_class, np.int64)
     for *_, classes in self._pairs.chunks():
-      num_pairs += self._count_by_class(classes)
+      num_pairs += np.bincount(classes, minlength=self._num_class)
     group_pairs = max(_MIN_GROUP_PAIRS, len(self._pairs) // _NUM_GROUPS)
     starts = np.arange(0, len(self._pairs), group_pairs)
     edges = np.unique(np.searchsorted(np.cumsum(num_pairs), starts))
