@@ -8,6 +8,7 @@ fork_programs.py), since there are many of them.
 
 import doctest
 import importlib
+import itertools
 import json
 import pathlib
 import re
@@ -38,11 +39,11 @@ import utils
 from tools import sample_data
 
 PROGRAMS = (
-  *("train", "eval", "inference", "verify_shards", "sample_data"),
-  *("download", "quickstart"),
+  *("train", "eval", "inference", "tools.verify_shards", "tools.sample_data"),
+  *("tools.download", "tools.quickstart"),
 )
 # Of their commands, what does not begin with "-" is no flag.
-WITH_ARGUMENTS = {"verify_shards"}
+WITH_ARGUMENTS = {"tools.verify_shards"}
 OTHER_COMMANDS = {"make", "pip", ".", "rm", "tensorboard", "gcloud", "setup"}
 # Options of other programs, and of the starter code.
 OTHER_FLAGS = {
@@ -53,7 +54,10 @@ OTHER_FLAGS = {
   "--worker-pool-spec",
 }
 # What the flag table says where --help shows no default.
-NO_DEFAULT = {"none", "from the data", "from the machine", "drawn and saved"}
+NO_DEFAULT = {
+  *("none", "required", "drawn and saved"),
+  *("from the data", "from the machine", "from the train dir"),
+}
 
 TROUBLESHOOTING = DOCS / "troubleshooting.md"
 
@@ -64,7 +68,7 @@ folder, name, *flags = sys.argv[1:]
 for path in pathlib.Path(folder).glob("*.py"):
   sys.modules.pop(path.stem, None)
 sys.path[0] = folder
-sys.argv = [f"{folder}/{name}.py", *flags]
+sys.argv = [f"{folder}/{name.replace('.', '/')}.py", *flags]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
@@ -72,7 +76,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def started_program(words: list[str]) -> tuple[str, list[str]]:
   """The program that a command starts, here or as a job, and its arguments."""
   if words[:2] == ["python", "-m"]:
-    return words[2].rpartition(".")[2], words[3:]
+    return words[2], words[3:]
   if words[0] == "python":
     return words[1].removesuffix(".py"), words[2:]
   options = dict(word.partition("=")[::2] for word in words)
@@ -167,13 +171,23 @@ class TestTables:
     docs = {f"docs/{path.name}" for path in (ROOT / "docs").iterdir()}
     assert modules | docs <= named
 
-  def test_flags_have_the_defaults_it_says(self, flags_of):
-    rows = table_rows(section(DOCS / "flags.md", "## The flags used most"))
-    assert len(rows) > 10
-    for flag, programs, default, _ in rows:
-      for program in programs.split(", "):
-        actual = flags_of[program][code_words(flag)[0]]
+  def test_flags_are_all_there_with_their_defaults(self, flags_of):
+    page = DOCS / "flags.md"
+    rows = [
+      row
+      for heading in ("## The flags used most", "## The others")
+      for row in table_rows(section(page, heading))
+    ]
+    described = {name: set() for name in ("train", "eval", "inference")}
+    for flags, programs, default, _ in rows:
+      for program, flag in itertools.product(
+        programs.split(", "), code_words(flags)
+      ):
+        actual = flags_of[program][flag]
         assert (default in NO_DEFAULT) if actual is None else default == actual
+        described[program].add(flag)
+    for program, flags in described.items():
+      assert flags == flags_of[program].keys()
 
   def test_dialects(self):
     rows = table_rows(section(DOCS / "data.md", "## What the readers read"))
@@ -189,7 +203,7 @@ class TestTables:
     levels = runpy.run_path(str(ROOT / "tests/test_architecture.py"))["LEVELS"]
     rows = table_rows(section(DOCS / "architecture.md", "## Levels"))
     documented = {
-      name.removesuffix(".py"): int(level)
+      name.removesuffix(".py").replace("/", "."): int(level)
       for level, names, _ in rows
       for name in code_words(names)
     }
@@ -212,6 +226,7 @@ def own_code(tmp_path_factory) -> pathlib.Path:
   folder = tmp_path_factory.mktemp("own_code")
   for path in ROOT.glob("*.py"):
     shutil.copy(path, folder)
+  shutil.copytree(ROOT / "tools", folder / "tools")
   for module, text in (
     ("models", "class TwoLayerModel"),
     ("models", "class FrameAttentionModel"),
@@ -398,7 +413,7 @@ class TestExamples:
     shard = tmp_path / "train.tfrecord"
     write_raw_vectors(shard, sizes=[5, 5, 4, 5])
     flags = (shard, "--num_classes=3")
-    result = run_own("verify_shards", *map(str, flags), check=False)
+    result = run_own("tools.verify_shards", *map(str, flags), check=False)
     assert result.returncode == 1
     words = " ".join(result.stdout.split())
     assert "video level, id, embedding 5: 3 records in 1 shard" in words
