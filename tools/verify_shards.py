@@ -37,6 +37,7 @@ import devices
 import experiment
 import readers
 import utils
+from config import ExperimentConfig
 from records import NO_LABELS
 from tools import shard_checks
 from tools.shard_checks import Dialect, Finding, Report, ShardChecker, Tally
@@ -57,7 +58,7 @@ def define_flags():
   """Defines the program's flags."""
   flags.DEFINE_integer(
     "num_classes",
-    experiment.ExperimentConfig.num_classes,
+    ExperimentConfig.num_classes,
     "Number of classes; labels are in [0, num_classes).",
     lower_bound=1,
     module_name="Data",
@@ -374,12 +375,12 @@ def find_schema(shards: Sequence[str]) -> readers.Schema | None:
   Raises:
     UserError: a record shows it, but does not have the features asked for.
   """
-  names = experiment.given_flags(["feature_names"]).get("feature_names")
+  names = [name.strip() for name in (FLAGS.feature_names or "").split(",")]
   try:
     schema = readers.detect_schema(shards, skip_bad=True)
   except UserError:
     return None
-  if names:
+  if any(names):
     schema = readers.detect_schema(shards, names, skip_bad=True)
   return schema
 
@@ -390,7 +391,7 @@ def build_reader(
   """The reader for shards of this layout."""
   if schema is None:
     return None
-  config = experiment.ExperimentConfig(
+  config = ExperimentConfig(
     num_classes=num_classes,
     feature_names=schema.feature_names,
     feature_sizes=schema.feature_sizes,
