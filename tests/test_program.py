@@ -295,7 +295,7 @@ HELP = [
       *("Saving and logging", "Machine"),
     },
     {
-      "batch_size": "Videos per step. Default: 1024.",
+      "batch_size": "Videos per step, of all workers together. Default: 1024.",
       "num_classes": "Default: 3862.",
       "num_epochs": "Default: 5.",
       "base_learning_rate": "Default: 0.01.",

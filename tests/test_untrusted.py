@@ -25,7 +25,9 @@ import checkpoints
 import experiment
 import inference
 import monitoring
+import train_dir as train_dirs
 import utils
+from config import ExperimentConfig, TrainSettings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DATA = ".data-00000-of-00001"
@@ -164,7 +166,7 @@ def config_values(trained_video):
 def load_and_build(folder, text):
   """Does all that the programs do with a configuration, but for the data."""
   (folder / "model_flags.json").write_text(text)
-  config = experiment.ExperimentConfig.load(str(folder))
+  config = ExperimentConfig.load(str(folder))
   experiment.build_loss(config)
   experiment.build_optimizer(config)
   experiment.build_model(config)
@@ -266,7 +268,7 @@ class TestModelFlags:
   @pytest.mark.parametrize("text", ["{}", "\ufeff{}", '{"feature_names": []}'])
   def test_without_features(self, text, tmp_path, video_shards):
     (tmp_path / "model_flags.json").write_text(text)
-    config = experiment.ExperimentConfig.load(str(tmp_path))
+    config = ExperimentConfig.load(str(tmp_path))
     with pytest.raises(UserError, match="names no features"):
       experiment.open_shards(config, video_shards.validate, "flag")
 
@@ -278,7 +280,7 @@ class TestModelFlags:
     with open(tmp_path / "model_flags.json", "wb") as file:
       file.truncate(2**40)  # Takes no space.
     with pytest.raises(UserError, match=r"model_flags\.json' has .* bytes"):
-      experiment.ExperimentConfig.load(str(tmp_path))
+      ExperimentConfig.load(str(tmp_path))
 
   @pytest.mark.parametrize(
     ("program", "values", "message"),
@@ -439,17 +441,16 @@ class TestTrainDir:
 
 def make_validation(folder):
   """Validation during training, as far as it is made before the first."""
-  config = experiment.ExperimentConfig(
+  config = ExperimentConfig(
     feature_names=("mean_rgb",), feature_sizes=(4,), num_classes=3
   )
+  settings = TrainSettings(train_data_pattern="a*", train_dir=str(folder))
   return monitoring.Validation(
     config,
-    str(folder),
+    settings,
+    train_dirs.TrainDir(str(folder)),
     experiment.build_model(config),
-    experiment.build_loss(config),
     batches=[],
-    every_steps=1,
-    jit_compile=False,
   )
 
 
@@ -512,6 +513,8 @@ def test_records_of_absurd_lengths(
   train_dir = copied(trained_video.train_dir, tmp_path)
   flags = program_flags(program, trained_video, train_dir, tmp_path / "csv")
   flags = [re.sub("(?<=_data_pattern=).*", str(shard), flag) for flag in flags]
+  if program == "train":
+    flags.append("--max_steps=1000")  # More than the train dir's.
   result = fork_program(little_memory, program, *flags, check=False)
   assert_one_error(result, r"shard\.tfrecord'.* record (40|41)")
   assert not (tmp_path / "csv").exists()

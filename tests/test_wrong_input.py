@@ -46,8 +46,8 @@ FETCH_AGAIN = (
 )
 HAS_MODEL = " contradicts the train dir, whose model has "
 DAMAGED = (
-  r"(model\.ckpt-\d+' cannot|No checkpoint in '.*' can) be read: its data end "
-  "too early: "
+  r"(model\.ckpt-\d+' cannot|No checkpoint in '.*' can) be read: Read less "
+  "bytes than requested"
 )
 
 # (program, exit code) -> the flags that are wrong -> the message for them. The
