@@ -82,12 +82,6 @@ class TestOneList:
     assert AveragePrecisionCalculator.ap(range(len(actuals)), actuals) == 0
     assert AveragePrecisionCalculator().peek_ap_at_n() == 0
 
-  def test_only_lost_positives(self):
-    calculator = AveragePrecisionCalculator()
-    calculator.accumulate([], [], num_positives=3)
-    assert calculator.peek_ap_at_n() == 0
-    assert calculator.num_accumulated_positives == 3
-
   @pytest.mark.parametrize("size", [1, 2, 10, 1000, 70_000])
   def test_equals_scikit_learn_without_ties(self, size):
     rng = np.random.default_rng(size)
