@@ -14,13 +14,13 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from sklearn.metrics import average_precision_score
 from tensorflow.core.util import event_pb2
 
 import checkpoints
 import cluster
 import config
 import eval as eval_program
+import eval_util
 
 FINAL_LINE = re.compile(
   r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO epoch/eval number (?P<step>\d+) \| "
@@ -52,44 +52,18 @@ def scalars(folder: pathlib.Path) -> dict[tuple[str, int], float]:
   return values
 
 
-def kept_pairs(scores, top_k=20):
-  """Which (video, class) pairs are among the best top_k of their video."""
-  ranks = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
-  return ranks < top_k
-
-
-def pooled_average_precision(scores, is_label, is_kept) -> float:
-  """AP of the kept pairs, where each label that was not kept is missed."""
-  if not is_label[is_kept].any():
-    return 0.0
-  found = is_label[is_kept].sum() / is_label.sum()
-  return found * average_precision_score(is_label[is_kept], scores[is_kept])
-
-
 def expected_metrics(scores, is_label) -> dict[str, float]:
-  """The metrics' definitions, one video or class after the other."""
-  order = np.argsort(-scores, axis=1, kind="stable")
-  precisions = []
-  for video, best in enumerate(order):
-    num_labels = is_label[video].sum()
-    found = is_label[video, best[:num_labels]].sum()
-    precisions.append(found / num_labels)
-  is_kept = kept_pairs(scores)
+  """Metrics of all videos at once."""
+  metrics = eval_util.EvaluationMetrics(is_label.shape[1], top_k=20)
   of_labels = np.where(is_label, scores, 1 - scores)
+  metrics.accumulate(scores, is_label, -np.log(of_labels).sum(axis=1))
+  values = metrics.get()
   return {
-    "hit_at_one": is_label[np.arange(len(order)), order[:, 0]].mean(),
-    "perr": np.mean(precisions),
-    "gap": pooled_average_precision(scores, is_label, is_kept),
-    "map": np.mean(
-      [
-        pooled_average_precision(
-          scores[:, index], is_label[:, index], is_kept[:, index]
-        )
-        for index in range(scores.shape[1])
-        if is_label[:, index].any()
-      ]
-    ),
-    "loss": -np.log(of_labels).sum(axis=1).mean(),
+    "hit_at_one": values["avg_hit_at_one"],
+    "perr": values["avg_perr"],
+    "map": values["aps"].mean(),
+    "gap": values["gap"],
+    "loss": values["avg_loss"],
   }
 
 
@@ -296,6 +270,8 @@ class TestFollow:
     step = int(re.search(r"step (\d+) is saved", trained.stderr)[1])
     follower.wait_for_line(rf"epoch/eval number {step} ")
     time.sleep(2.5)  # It looks every second.
+    # Written at once: it may wait for the next checkpoint for hours.
+    written = scalars(tmp_path / "eval")
     follower.signal(signal.SIGTERM)
     result = follower.wait()
 
@@ -305,7 +281,7 @@ class TestFollow:
     steps = self.evaluated_steps(follower)
     assert steps == sorted(set(steps))
     assert steps[-1] == step
-    with_gap = [key for key in scalars(tmp_path / "eval") if "GAP" in key[0]]
+    with_gap = [key for key in written if "GAP" in key[0]]
     assert with_gap == [("Epoch/Eval_GAP", step) for step in steps]
     # Those in the train dir are the trainer's.
     assert not any(tag.startswith("Epoch") for tag, _ in scalars(tmp_path))

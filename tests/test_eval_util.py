@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 import average_precision_calculator as ap_module
 import eval_util
-from average_precision_calculator import AveragePrecisionCalculator
 
 GOLDEN = json.loads(
   (pathlib.Path(__file__).parent / "data/golden_metrics.json").read_text()
@@ -109,22 +108,8 @@ APS_AT_2 = [1, 0, 1 / 2]
 
 
 class TestHandWorked:
-  def test_hit_at_one(self):
-    hit = eval_util.calculate_hit_at_one(PREDICTIONS, LABELS)
-    assert hit == pytest.approx(1 / 3, abs=1e-15)
-
-  def test_perr(self):
-    # a: of 2 labels, 1 is among the best 2. b: none. c: 0 of the best 1.
-    perr = eval_util.calculate_precision_at_equal_recall_rate(
-      PREDICTIONS, LABELS
-    )
-    assert perr == pytest.approx((1 / 2 + 0 + 0) / 3, abs=1e-15)
-
-  def test_gap(self):
-    gap = eval_util.calculate_gap(PREDICTIONS, LABELS, top_k=2)
-    assert gap == pytest.approx(GAP_AT_2, abs=1e-15)
-
   def test_evaluation_metrics(self):
+    # PERR of a: of 2 labels, 1 is among the best 2. b: none. c: 0 of the best.
     metrics = eval_util.EvaluationMetrics(4, top_k=2)
     batch = metrics.accumulate(PREDICTIONS, LABELS, [1, 2, 6])
     assert batch == pytest.approx(
@@ -227,49 +212,21 @@ class TestRanking:
     assert (ranked.num_labels == labels.sum(axis=1)).all()
     assert (ranked.positives_per_class == labels.sum(axis=0)).all()
 
-  def test_lower_class_wins_a_tie_for_the_last_place(self):
-    # Videos with and without a tie at the end of the best three.
-    predictions = np.array(
-      [
-        [0.2, 0.9, 0.2, 0.8, 0.2],
-        [0.1, 0.2, 0.3, 0.4, 0.5],
-        [0.5, 0.5, 0.5, 0.5, 0.5],
-        [0.1, 0.1, 0.7, 0.1, 0.7],
-      ]
-    )
-    ranked = eval_util.rank_predictions(predictions, predictions * 0, 3)
-    assert ranked.classes.tolist() == [
-      [1, 3, 0],
-      [4, 3, 2],
-      [0, 1, 2],
-      [2, 4, 0],
-    ]
-
   def test_minus_infinity_is_a_score(self):
     predictions = np.full((2, 50), -np.inf)
     predictions[1, [3, 40]] = [-5, np.inf]
     ranked = eval_util.rank_predictions(predictions, predictions > 0, 3)
     assert ranked.classes.tolist() == [[0, 1, 2], [40, 3, 0]]
 
-  def test_many_classes_all_tied(self):
-    predictions = np.zeros((300, 3862), np.float32)
-    ranked = eval_util.rank_predictions(predictions, predictions, 20)
-    assert (ranked.classes == np.arange(20)).all()
-
   @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float64])
-  def test_labels_of_any_type(self, dtype):
-    ranked = eval_util.rank_predictions(PREDICTIONS, LABELS.astype(dtype), 2)
+  def test_labels_of_any_type_are_true_above_0(self, dtype):
+    labels = (LABELS * 3).astype(dtype)
+    if dtype in (np.int64, np.float64):
+      labels[LABELS == 0] = -1
+    ranked = eval_util.rank_predictions(PREDICTIONS.tolist(), labels, 2)
     expected = eval_util.rank_predictions(PREDICTIONS, LABELS, 2)
     for actual, wanted in zip(ranked, expected, strict=True):
       assert (actual == wanted).all()
-
-  def test_labels_are_true_above_0(self):
-    labels = np.array([[-1, 0, 0.1, 2]] * 3)
-    ranked = eval_util.rank_predictions(PREDICTIONS, labels, 4)
-    assert ranked.positives_per_class.tolist() == [0, 0, 3, 3]
-
-  def test_lists_and_integers_are_welcome(self):
-    assert eval_util.calculate_gap([[3, 1, 2]], [[0, 0, 1]], 2) == 1 / 2
 
   @pytest.mark.parametrize("num_classes", [1, 5, 3862])
   def test_memory_order_does_not_matter(self, num_classes):
@@ -307,26 +264,11 @@ class TestDefinitions:
       == result["avg_perr"]
     )
 
-  @quick
-  @given(seeds, st.integers(1, 12), class_counts, top_ks, tie_levels)
-  def test_bounds(self, seed, num_videos, num_classes, top_k, levels):
-    videos = random_videos(seed, num_videos, num_classes, levels)
-    result = metrics_of(videos, top_k=top_k)
-    for name in ("avg_hit_at_one", "avg_perr", "gap"):
-      assert 0 <= result[name] <= 1
-    assert ((result["aps"] >= 0) & (result["aps"] <= 1)).all()
-
   def test_perfect_predictions(self):
     labels = np.eye(6, dtype=np.float32)
     result = metrics_of((labels, labels, 0.5))
     assert [result[n] for n in ("avg_hit_at_one", "avg_perr", "gap")] == [1] * 3
     assert result["aps"].tolist() == [1] * 6
-
-  def test_all_classes_agrees_with_one_list(self):
-    predictions, labels, loss = random_videos(8, 40, 6)
-    gap = metrics_of((predictions, labels, loss), top_k=99)["gap"]
-    ap = AveragePrecisionCalculator.ap(predictions.ravel(), labels.ravel())
-    assert gap == ap
 
 
 class TestInvariants:
@@ -345,53 +287,11 @@ class TestInvariants:
       whole = metrics_of(videos)
     assert_same(in_parts, whole)
 
-  @quick
-  @given(seeds, st.integers(1, 12), class_counts, st.data())
-  def test_names_of_classes_do_not_matter(
-    self, seed, num_videos, num_classes, data
-  ):
-    # Without ties: with them, the lower class wins.
-    predictions, labels, loss = random_videos(seed, num_videos, num_classes)
-    order = data.draw(st.permutations(range(num_classes)))
-    first = metrics_of((predictions, labels, loss))
-    second = metrics_of((predictions[:, order], labels[:, order], loss))
-    first["aps"].sort()
-    second["aps"].sort()
-    assert_same(first, second)
-
-  @quick
-  @given(seeds, st.integers(1, 12), class_counts, tie_levels)
-  def test_unlabeled_videos(self, seed, num_videos, num_classes, levels):
-    videos = random_videos(seed, num_videos, num_classes, levels)
-    others = random_videos(seed + 1, 5, num_classes, levels)
-    unlabeled = (others[0], np.zeros_like(others[1]), others[2])
-    before, after = metrics_of(videos), metrics_of(videos, unlabeled)
-    assert after["num_videos"] == num_videos + 5
-    assert after["num_unlabeled_videos"] == before["num_unlabeled_videos"] + 5
-    for name in ("avg_hit_at_one", "avg_perr"):
-      assert after[name] == pytest.approx(
-        before[name] * num_videos / (num_videos + 5), abs=1e-15
-      )
-    # More wrong pairs, and the same positives.
-    assert after["gap"] <= before["gap"] + 1e-15
-    assert (after["aps"] <= before["aps"] + 1e-15).all()
-    # Wrong pairs below all others are in nobody's way.
-    below = (others[0] - 100, unlabeled[1], others[2])
-    last = metrics_of(videos, below)
-    assert last["gap"] == before["gap"]
-    assert last["aps"].tolist() == before["aps"].tolist()
-
-  def test_clear(self):
+  def test_get_changes_nothing_and_clear_all(self):
     first, second = random_videos(1, 9, 4), random_videos(2, 7, 4)
     metrics = eval_util.EvaluationMetrics(4, 2)
-    metrics.accumulate(*first)
-    metrics.clear()
     metrics.accumulate(*second)
-    assert_same(metrics.get(), metrics_of(second, top_k=2))
-
-  def test_get_changes_nothing(self):
-    first, second = random_videos(1, 9, 4), random_videos(2, 7, 4)
-    metrics = eval_util.EvaluationMetrics(4, 2)
+    metrics.clear()
     metrics.accumulate(*first)
     assert_same(metrics.get(), metrics.get())
     metrics.accumulate(*second)
@@ -424,40 +324,6 @@ class TestBoundaries:
     metrics.accumulate(empty, empty, [])
     assert_same(metrics.get(), metrics_of(videos, top_k=20))
 
-  def test_one_class(self):
-    # The pool: right .9, wrong .5, right .1. AP = (1/1 + 2/3) / 2 = GAP.
-    predictions = np.array([[0.5], [0.9], [0.1]])
-    result = metrics_of((predictions, [[0], [1], [1]], 0))
-    assert result["avg_hit_at_one"] == pytest.approx(2 / 3, abs=1e-15)
-    assert result["avg_perr"] == pytest.approx(2 / 3, abs=1e-15)
-    assert result["gap"] == pytest.approx(5 / 6, abs=1e-15)
-    assert result["aps"] == pytest.approx([5 / 6], abs=1e-15)
-
-  def test_top_k_above_the_number_of_classes_means_all(self):
-    videos = random_videos(4, 20, 5)
-    assert_same(metrics_of(videos, top_k=5), metrics_of(videos, top_k=10**9))
-    assert eval_util.calculate_gap(*videos[:2], 5) == eval_util.calculate_gap(
-      *videos[:2], 10**9
-    )
-
-  def test_more_labels_than_top_k(self):
-    # All 4 labels count for PERR; GAP and AP see the best pair only.
-    predictions = np.array([[0.1, 0.2, 0.3, 0.4, 0.5]])
-    result = metrics_of((predictions, [[0, 1, 1, 1, 1]], 0), top_k=1)
-    assert result["avg_perr"] == 1
-    assert result["gap"] == 1 / 4
-    assert result["aps"].tolist() == [0, 0, 0, 1]
-
-  def test_all_tied(self):
-    # Best 2 of each video: classes 0 and 1. Of the 4 pairs, 1 is right and
-    # ranks last of all (GAP) and of its class; 2 positives, 1 was not picked.
-    predictions = np.full((2, 3), 0.5)
-    result = metrics_of((predictions, [[1, 0, 0], [0, 0, 1]], 0), top_k=2)
-    assert result["avg_hit_at_one"] == 1 / 2
-    assert result["avg_perr"] == 1 / 2
-    assert result["gap"] == (1 / 4) / 2
-    assert result["aps"].tolist() == [1 / 2, 0]
-
   def test_no_positives(self):
     predictions, labels, loss = random_videos(1, 6, 3)
     result = metrics_of((predictions, labels * 0, loss))
@@ -470,14 +336,6 @@ class TestBoundaries:
       [[0.0, 0.5]], [[1, 1]]
     )
     assert perr == 1
-
-  @pytest.mark.parametrize("num_classes", [256, 257, 70_000])
-  def test_highest_class_fits_the_store(self, num_classes):
-    predictions = np.zeros((2, num_classes), np.float32)
-    predictions[:, -1] = 1
-    result = metrics_of((predictions, predictions, 0), top_k=1)
-    assert result["aps"].tolist() == [1]
-    assert result["gap"] == 1
 
 
 class TestLoss:
@@ -598,12 +456,6 @@ class TestErrors:
     with pytest.raises(ValueError, match=message):
       metrics.accumulate_ranked(good._replace(**changes), 0.0)
     assert_same(metrics.get(), before)  # A refused batch leaves no trace.
-
-  def test_too_few_classes_for_top_k(self):
-    ranked = eval_util.rank_predictions(PREDICTIONS, LABELS, 2)
-    metrics = eval_util.EvaluationMetrics(4, 3)
-    with pytest.raises(ValueError, match="top_k is 3.* received 2"):
-      metrics.accumulate_ranked(ranked, 0.0)
 
 
 def ranked_batch(rng, num_videos, num_classes, top_k):
