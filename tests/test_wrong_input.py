@@ -317,7 +317,8 @@ def assert_one_line(result, program, code, message):
   """Checks all that a user sees of a program that failed."""
   assert result.returncode == code, result.output
   assert result.stdout == ""
-  # A damaged checkpoint is also warned of before there is no older one.
-  lines = result.stderr.splitlines()
-  (line,) = [line for line in lines if " WARNING " not in line]
+  # What computes is logged before; and a damaged checkpoint is warned of before
+  # there is no older one.
+  log = re.compile(r".* (WARNING |INFO (Evaluating|Predicting) on )")
+  (line,) = [line for line in result.stderr.splitlines() if not log.match(line)]
   assert re.match(rf"{program}\.py: error: .*({message})", line)
