@@ -241,7 +241,7 @@ class Events:
   its results are worth more than their curves.
 
   Args:
-    folder: is made where it is not there.
+    folder: an attribute, too; is made where it is not there.
     flush_secs: how long scalars may wait for later ones. On gs://, each flush
       uploads the whole file.
 

@@ -192,7 +192,6 @@ class Logger:
 
   def __init__(self, config, train_dir, state, every_steps, total_steps):
     self._config = config
-    self._train_dir = train_dir
     self._model = state.model
     self._position = state.position
     self._every_steps = every_steps
@@ -326,7 +325,7 @@ class Logger:
       "examples_per_second": self._rate_of_run,
     }
     utils.write_json(
-      os.path.join(self._train_dir, train_dirs.TRAIN_RESULTS_FILE), results
+      os.path.join(self._events.folder, train_dirs.TRAIN_RESULTS_FILE), results
     )
 
   def log_histograms(self, step: int, outcome):
