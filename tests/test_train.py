@@ -592,6 +592,9 @@ class TestTrainStep:
     )
     assert figures == pytest.approx(monitoring.batch_metrics(real))
     assert figures["loss"] == pytest.approx(loss, rel=1e-6)
+    # A worker without rows of its own has none, and not zeros.
+    padding = outcome._replace(weights=tf.zeros([8]))
+    assert monitoring.batch_metrics(padding) is None
 
   def test_learning_rate_falls_in_steps_by_videos_seen(self):
     run = Run(learning_rate_decay=0.5, learning_rate_decay_examples=20)

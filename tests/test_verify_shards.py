@@ -668,8 +668,9 @@ class TestTotals:
     reader = readers.YT8MFrameFeatureReader(
       NUM_CLASSES, (3, 2), ("rgb", "audio"), max_frames=1
     )
-    counts = reader.count_frames([record, frame_video(rgb=1, audio=2)])
-    assert counts.tolist() == [3, 0]
+    batch, is_bad = reader.decode([record, frame_video(rgb=1, audio=2)])
+    assert is_bad.tolist() == [False, True]
+    assert batch["num_frames"][0] == 3
 
   def test_repeated_ids(self, verify, tmp_path):
     first = write(tmp_path / "1.tfrecord", video(b"a"), video(b"b"))
