@@ -22,10 +22,10 @@ from records import Problem
 
 REPORT_FILE = "bad_records.json"
 
-# So many of each cause are logged one by one; the report lists all.
+# Most log lines for each cause; the report lists all records.
 _MOST_LINES = 20
 _WRITE_EVERY_SECS = 10.0
-# What tells one entry of a report from another.
+# The keys that identify an entry of a report.
 _KEY = ("shard", "record", "cause")
 
 
@@ -63,7 +63,7 @@ class BadRecords:
     self._shards: set[str] = set()
     self._total_bytes = 0.0
     self._record_bytes = 1.0
-    # Of the shards that have been looked at.
+    # Counts over the shards that have been read to their end.
     self._readable: set[str] = set()
     self._num_readable = self._num_bytes = 0
     # The cause, too: a shard may go after its first record was left out.
@@ -122,7 +122,7 @@ class BadRecords:
       self._num_readable += num_records
       self._num_bytes += num_bytes
       if self._num_readable:
-        # Some have no data at all.
+        # A record may have no data at all.
         self._record_bytes = max(1.0, self._num_bytes / self._num_readable)
 
   def leave_out(

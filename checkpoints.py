@@ -38,15 +38,15 @@ from absl import logging
 import utils
 from train_dir import CHECKPOINT_PREFIX, CHECKPOINT_STATE_FILE
 
-# All that a trainer calls anything: a checkpoint's files, the folder in which
-# they are written, and the one that TensorFlow writes them in by itself. More
-# digits would not fit into the step that TensorBoard shows.
+# Names that a trainer gives: the files of a checkpoint, the folder in which
+# they are written first (.tmp), and TensorFlow's own such folder (_temp). A
+# step has up to 18 digits, since more do not fit into TensorBoard's step.
 _NAME = re.compile(
   re.escape(CHECKPOINT_PREFIX) + r"-(?P<step>0|[1-9]\d{0,17})"
   r"(?P<rest>\.index|\.data-\d{5}-of-\d{5}|\.tmp|_temp)"
 )
-# Errors of a network, a memory or an account that may be better in a minute.
-# They are no damage: a damaged checkpoint is deleted after the next save.
+# Transient errors, of a network, a memory or an account. They do not count as
+# damage: checkpoints classed as damaged are deleted after the next save.
 _TRANSIENT_ERRORS = (
   tf.errors.AbortedError,
   tf.errors.CancelledError,
@@ -56,7 +56,7 @@ _TRANSIENT_ERRORS = (
   tf.errors.UnauthenticatedError,
   tf.errors.UnavailableError,
 )
-# What TensorFlow raises for damage; MemoryError, for a damaged size.
+# Errors that TensorFlow raises for damage; a damaged size gives a MemoryError.
 _READ_ERRORS = (tf.errors.OpError, IndexError, MemoryError)
 # Name of a variable of the position in a checkpoint.
 _POSITION_KEY = "position/{}/.ATTRIBUTES/VARIABLE_VALUE"
@@ -309,7 +309,7 @@ class Saver:
 
   def _write(self, step: int):
     """Writes a checkpoint's files elsewhere and puts them in their places."""
-    # TensorFlow would make it, without all that belongs there.
+    # TensorFlow would make a new folder, without the run's other files.
     if not tf.io.gfile.exists(self._directory):
       raise OSError("the folder has vanished")
     path = os.path.join(self._directory, f"{CHECKPOINT_PREFIX}-{step}")
@@ -320,7 +320,7 @@ class Saver:
     try:
       self._checkpoint.write(os.path.join(folder, CHECKPOINT_PREFIX))
       self._check_lock()  # Again: writing may have taken long.
-      # It must not lie beside the data of another, even if both are damaged.
+      # An old index must not lie beside new data, even for a moment.
       if tf.io.gfile.exists(f"{path}.index"):
         tf.io.gfile.remove(f"{path}.index")
       for name in sorted(tf.io.gfile.listdir(folder)):  # "index" is the last.
@@ -355,7 +355,7 @@ class Saver:
       self._write_state(kept)
     if not newer_too:
       kept += [step for step in steps if step > latest]
-    # First the indexes: data alone is nothing that anybody would read.
+    # Indexes first: data without an index is no checkpoint to any reader.
     for name in sorted(
       utils.list_folder(self._directory),
       key=lambda name: not name.endswith(".index"),
@@ -381,8 +381,8 @@ class Saver:
 
 def check_finite(step: int, model: keras.Model):
   """Raises a DivergedError if a weight is a NaN or an infinity."""
-  # A sum is finite only if all that went into it is. Statistics of a batch
-  # normalisation are no trainable variables, but just as fatal.
+  # A sum is finite only if all its terms are. All variables are looked at,
+  # since moving statistics are not trainable and just as fatal.
   sums = [
     tf.reduce_sum(tf.cast(variable, tf.float64)) for variable in model.variables
   ]
@@ -460,8 +460,8 @@ def restore_latest_model(model: keras.Model, train_dir: str) -> int:
     UserError: there is none, none can be read, or it is of another model.
   """
   damaged = {}
-  # Listed again each time: a live trainer deletes old ones, and the one that is
-  # gone when its turn comes has a newer one in its place.
+  # The folder is listed again each time: a live trainer deletes old
+  # checkpoints, and writes a newer one for each that it deletes.
   while paths := [
     path for path in all_checkpoints(train_dir) if path not in damaged
   ]:
@@ -496,8 +496,8 @@ def _open(path: str):
   Raises:
     tf.errors.OpError, IndexError, MemoryError: it cannot be read.
   """
-  # First as files: TensorFlow's reader gives transient errors and damage the
-  # same type.
+  # The files are read first: their own errors tell a transient error from
+  # damage, for which TensorFlow's checkpoint reader raises the same type.
   folder, name = os.path.split(path)
   for other in tf.io.gfile.listdir(folder or "."):
     if other.startswith((f"{name}.index", f"{name}.data-")):

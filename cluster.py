@@ -37,10 +37,10 @@ PARAMETER_SERVER, EVALUATOR, WORKER = "ps", "evaluator", "worker"
 # `master` is the chief's name of older services.
 _CHIEFS = ("chief", "master")
 _POLL_SECS = 0.1
-# What is worth showing of TensorFlow's many lines where a worker is lost.
+# The cause in TensorFlow's long message about a lost worker.
 _LOSS_CAUSE = re.compile(r"aborted by: (.+)")
 _ROLES = (*_CHIEFS, WORKER, PARAMETER_SERVER, EVALUATOR)
-# What TensorFlow raises where another process of the job is gone.
+# Errors that TensorFlow raises when another process of the job is gone.
 _LOST_WORKER_ERRORS = (
   tf.errors.UnavailableError,
   tf.errors.AbortedError,
@@ -232,7 +232,7 @@ class Workers:
       return [data] * self.count
     num_words = -(-int(lengths.max()) // 8)
     words = np.frombuffer(data.ljust(8 * num_words, b"\0"), np.int64)
-    # All replicas of a worker have given the same.
+    # All replicas of a worker gave the same row: one of them is taken.
     table = self._join(words).numpy().reshape(-1, num_words)[:: self._num_local]
     return [
       row.tobytes()[: int(length)]
@@ -271,10 +271,9 @@ class Workers:
     def chiefs_values():
       def add_up(*values):
         context = tf.distribute.get_replica_context()
-        # Zeros of all others do not change a sum.
+        # The sum of the chief's values and of zeros from all other replicas.
         is_chiefs = context.replica_id_in_sync_group == 0
-        # One by one: TensorFlow joins what it reduces together, which must be
-        # of one type.
+        # One all-reduce each: TensorFlow can join only tensors of one type.
         return [
           add_over_replicas(value * tf.cast(is_chiefs, value.dtype))
           for value in values
@@ -450,7 +449,7 @@ def _make_join(strategy: tf.distribute.Strategy):
 
   def join_values(values):
     context = tf.distribute.get_replica_context()
-    # An argument has no device, by which TensorFlow finds the others.
+    # An argument has no device, and TensorFlow finds the replicas by device.
     return context.all_gather(tf.identity(values), axis=0)
 
   return _run_in_replicas(strategy, join_values, tf.int64)
@@ -509,8 +508,8 @@ def join(task: Task, timeout_secs: float) -> Iterator[Workers]:
 def _meet(task: Task, timeout_secs: float) -> Workers:
   """Waits for a task's other workers; before TensorFlow does anything else."""
   os.environ[TASK_VARIABLE] = json.dumps(
-    # TensorFlow would wait for parameter servers, and stumbles over other
-    # things that services write.
+    # Reduced to the workers: TensorFlow would wait for parameter servers, and
+    # fails on other keys that services write.
     {
       "cluster": {WORKER: list(task.addresses)},
       "task": {"type": WORKER, "index": task.index},
@@ -566,8 +565,8 @@ def _wait_for_others(task: Task, timeout_secs: float):
 def _listening(address: str) -> Iterator[None]:
   """Listens at this worker's address, until TensorFlow does so."""
   host, _, port = address.rpartition(":")
-  # As TensorFlow, on all interfaces: the name may be that of a gateway, or, as
-  # a machine's own name often, lead to it alone.
+  # On all interfaces, as TensorFlow listens: the name may be a gateway's, or
+  # one that resolves to the loopback interface.
   name = host if host in ("localhost", "127.0.0.1") else ""
   try:
     server = socket.create_server((name, int(port)), backlog=1024)

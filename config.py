@@ -81,7 +81,7 @@ def setting(
   return dataclasses.field(default=default, metadata=metadata)
 
 
-# One for each group of `--help`.
+# `setting` for each group of `--help`.
 _model = functools.partial(setting, group="Model")
 _optimization = functools.partial(setting, group="Optimization")
 _folder = functools.partial(setting, group="Model folder")
@@ -339,7 +339,7 @@ class ExperimentConfig:
         f"the keys {', '.join(sorted(known))}."
       )
     try:
-      # As the starter code's file of the same name has them.
+      # The starter code's file of the same name has strings here.
       names = ("feature_names", "feature_sizes")
       if any(isinstance(values.get(name), str) for name in names):
         raise UserError("features are strings; lists were expected.")
@@ -553,7 +553,7 @@ def _define_flag(
 
 
 def _flag_name(field: dataclasses.Field) -> str:
-  # As gcloud spells it.
+  # gcloud passes the flag with a hyphen.
   return "job-dir" if field.name == "job_dir" else field.name
 
 
@@ -631,7 +631,7 @@ def _parse(field: dataclasses.Field, value):
   return value
 
 
-# Groups of settings of which all workers need the same.
+# Groups whose settings must be the same on all workers.
 _SHARED_GROUPS = ("Data", "Model", "Optimization", "Evaluation", "Output")
 
 

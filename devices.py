@@ -92,7 +92,7 @@ def _driver_gpus() -> list[str]:
   names = []
   for path in sorted(_DRIVER_FOLDER.glob("*/information")):
     try:
-      # The machine's own, no path of a user's.
+      # A path of this machine, so that tf.io.gfile is not needed.
       text = path.read_text(errors="replace")
     except OSError:
       continue

@@ -159,8 +159,7 @@ def restored_steps(folder: str, evaluator: "Evaluator") -> Iterator[int | None]:
     if not new:
       yield None
       continue
-    # At first only the latest: the older ones are of no interest any more,
-    # unless it is damaged.
+    # At first only the latest checkpoint, or an older one if it is damaged.
     key = new[0] if has_begun else new[-1]
     seen.add(key)
     try:

@@ -294,7 +294,7 @@ class Events:
     try:
       yield
     except tf.errors.OpError as error:
-      # There may be several lines, of which each names the file.
+      # TensorFlow's message may have several lines that all name the file.
       cause = utils.error_text(error).splitlines()[0]
       if not self._has_warned:
         self._has_warned = True

@@ -76,7 +76,7 @@ def noting_bad_records(
     goes_on: as in `BadRecords`.
   """
   if settings.on_bad_record == "stop":
-    # Of another run; it must not lie beside results without bad records.
+    # The report of an earlier run would be taken for one of this run.
     if workers.is_chief and not goes_on and utils.is_file(report_path):
       utils.delete(report_path)
     yield None
@@ -122,7 +122,7 @@ def resolve_config(
     check_agreement(
       given, saved, (*configs.MODEL_SETTINGS, "optimizer", "seed")
     )
-    # Where one run was to stop says nothing about the next one.
+    # --max_steps is not taken over: a resumed run is to go on.
     config = dataclasses.replace(saved, **{"max_steps": None, **given})
     check_schema(config, schema)
     return config
@@ -432,7 +432,7 @@ def label_losses(loss: losses.BaseLoss, outputs, labels, label_weights=None):
   if "loss" in outputs:
     own = tf.cast(outputs["loss"], tf.float32)
     return own + tf.zeros(tf.shape(labels)[0])
-  # Losses from before there were weights of labels take none.
+  # A user's loss may have no argument `label_weights`.
   weights = {} if label_weights is None else {"label_weights": label_weights}
   return loss.per_example_loss(
     outputs["predictions"], labels, outputs.get("logits"), **weights
@@ -491,10 +491,10 @@ def gradient_sums(config, model, loss, batch, jit_compile: bool):
     [*(output for output, _ in used), objective],
     model.trainable_variables,
     [*(gradient for _, gradient in used), tf.ones([])],
-    # Of a layer that a model makes and does not use.
+    # A layer that a model makes and does not use has no gradient.
     unconnected_gradients=tf.UnconnectedGradients.ZERO,
   )
-  # Those of an embedding are sparse, which not all that follows can take.
+  # Gradients of an embedding are sparse, which an all-reduce cannot take.
   gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
   scores = outputs.get("logits", outputs["predictions"])
   return gradients, {**sums, "regularization_loss": penalty}, scores
@@ -503,7 +503,7 @@ def gradient_sums(config, model, loss, batch, jit_compile: bool):
 def _differentiate(loss, outputs, batch, jit_compile: bool):
   """The summed losses, and the gradient of each output; None of unused ones."""
 
-  # Not arguments: outputs that the loss does not use are not computed.
+  # Captured instead of passed: XLA then leaves out outputs that are not used.
   @tf.function(jit_compile=jit_compile, autograph=False)
   def differentiate():
     known = batch["labels"], batch.get("label_weights")
@@ -582,7 +582,7 @@ def _optimizer_classes() -> dict[str, type[keras.optimizers.Optimizer]]:
   choices = {
     name.lower(): member
     for name, member in inspect.getmembers(keras.optimizers, inspect.isclass)
-    # Those that wrap other optimizers have no learning rate of their own.
+    # Optimizers that wrap others have no learning rate of their own.
     if issubclass(member, base)
     and member is not base
     and "learning_rate" in inspect.signature(member).parameters

@@ -41,7 +41,7 @@ from config import ExperimentConfig, InferenceSettings
 
 HEADER = b"VideoId,LabelConfidencePairs\n"
 NAMES_HEADER = b"VideoId,Index,Name,Confidence\n"
-# What RFC 4180 wants in quotes.
+# Characters with which RFC 4180 wants a field in quotes.
 _NEEDS_QUOTES = re.compile(rb'[",\r\n]')
 _LOG_EVERY_SECS = 2.0
 
@@ -277,7 +277,7 @@ def _named_classes(text: str) -> Iterator[tuple[int, str]]:
   """
   if "\0" in text:
     raise ValueError("it has NUL characters")
-  # Strictly: a file that was cut off must not lose classes in a long name.
+  # Strict parsing: in a file that was cut, an open quote would swallow classes.
   reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
   missing = {"Index", "Name"} - set(reader.fieldnames or ())
   if missing:

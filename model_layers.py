@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-# As tf.math.l2_normalize: a vector of zeros stays zero.
+# Lower bound of a squared norm, as in tf.math.l2_normalize: zeros stay zeros.
 _NORM_EPSILON = 1e-12
 
 # How sums are split for XLA; see `_sum_of_slices` and docs/performance.md.
@@ -64,7 +64,8 @@ class Compiled(keras.layers.Layer):
     """What the part returns."""
     if not self.jit_compile or tf.executing_eagerly():
       return self.part(inputs)
-    # Made here, since a function would keep the traces of other models alive.
+    # One function per layer: a shared one would keep other models' traces
+    # alive.
     return tf.function(self.part, jit_compile=True, autograph=False)(inputs)
 
 
@@ -224,7 +225,7 @@ def _sum_of_slices(frames):
 def _sum_of_squares(part):
   """[..., 1] sum over the last axis of the squares of [..., size]."""
   squares = ops.square(part)
-  # As in `_sum_of_slices`. Without many frames there is little to gain.
+  # Split as in `_sum_of_slices`, unless there are only a few frames.
   while len(part.shape) == 3 and squares.shape[-1] % (2 * _VECTOR) == 0:
     half = squares.shape[-1] // 2
     squares = squares[..., :half] + squares[..., half:]

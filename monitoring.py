@@ -35,7 +35,7 @@ _TAGS = {
   "gap": "model/Training_GAP",
 }
 _NUM_BUCKETS = 30  # As tf.summary.histogram.
-# Seconds between two flushes of the events where each uploads all of them.
+# Seconds between two flushes on gs://, where each uploads all events again.
 _CLOUD_FLUSH_SECS = 30.0
 
 
@@ -141,7 +141,7 @@ class Books:
     self._outcome = outcome
     self._logger.after(step, outcome)
     validates = self._validation and self._validation.is_due(step)
-    # Before an evaluation too: it may take longer than one cares to lose.
+    # Saved before an evaluation too, which may take long.
     if self._saver.is_due() or validates:
       self._save(step)
     if validates:

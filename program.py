@@ -29,8 +29,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Also overrides ~/.keras/keras.json: the models here need TensorFlow's ops.
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-# Megabytes that TensorFlow fetches of a gs:// file at a time; its default, 64,
-# makes it wait long for the first record.
+# Block size, in megabytes, of TensorFlow's reads from gs://. Its default, 64,
+# makes the first record wait long.
 CLOUD_BLOCK_MB = 8
 _PRODUCT_NAME_FILE = "/sys/class/dmi/id/product_name"
 
@@ -45,7 +45,7 @@ def _set_up_cloud_storage(product_name_file: str = _PRODUCT_NAME_FILE):
   if "GCS_READAHEAD_BUFFER_SIZE_BYTES" not in os.environ:
     os.environ.setdefault("GCS_READ_CACHE_BLOCK_SIZE_MB", str(CLOUD_BLOCK_MB))
   try:
-    # The machine's own, no path of a user's.
+    # A path of this machine, so that tf.io.gfile is not needed.
     name = pathlib.Path(product_name_file).read_text(errors="replace")
     is_elsewhere = not name.startswith("Google")
   except OSError:

@@ -63,7 +63,7 @@ from sources import (
 # Features in the order in which they are concatenated; whichever a record has.
 FRAME_FEATURES = ("inc3", "rgb", "audio", "audio_embedding")
 VIDEO_FEATURES = ("mean_inc3", "mean_rgb", "mean_audio")
-# Where `describe_problem` finds nothing wrong.
+# The problem of a record that `decode` refuses and `describe_problem` does not.
 REFUSED = Problem(
   "refused by the reader", "its describe_problem does not say why"
 )
@@ -75,18 +75,19 @@ _SHORT_CLIP_FEATURE, _SHORT_CLIP_FRAMES = "audio_embedding", 10
 _as_written = tf.autograph.experimental.do_not_convert
 
 _SHUFFLE_BYTES = 256 * 2**20
-# Of the batches that are decoded at the same time.
+# Bytes of all batches that are decoded at the same time.
 _DECODED_BYTES = 128 * 2**20
-# Shards that records come from in turn. Fixed, as the order of the records
-# must not depend on the machine, nor on how many of them are read in parallel.
+# Shards that are interleaved. A constant, since the order of the records must
+# not depend on the machine, nor on how many shards are read in parallel.
 _SHARDS_IN_TURN = 16
-# An epoch's passes have so many shards, or more where workers share them.
+# Most shards of a pass, unless several workers share it.
 _PASS_SHARDS = 256
-# With fewer shards to each worker, the parts would differ too much.
+# With fewer shards per worker the records of each shard are divided instead,
+# since parts of whole shards would differ too much in size.
 _LEAST_SHARDS_PER_WORKER = 8
-# Of each shard that is not on a local disk; as much as is fetched at a time.
+# Bytes read ahead in each shard on gs://: one block of TensorFlow's reads.
 _AHEAD_BYTES = program.CLOUD_BLOCK_MB * 2**20
-# So many first records of a shard may be without what shows its layout.
+# Most records of a shard that are looked at to find its layout.
 _SCHEMA_RECORDS = 100
 
 
@@ -394,8 +395,9 @@ class BaseReader:
     least = part.count * _LEAST_SHARDS_PER_WORKER
     by_shards = len(shards) // per_epoch >= least
     source = self._source(shards, True, left_out)
-    # The first record may be a short video: what a long one takes bounds the
-    # memory. Not of the batch size, which may differ when a run is resumed.
+    # In records of the longest video, since the first record may be a short
+    # one. Not a function of the batch size, which may differ when a run is
+    # resumed.
     buffer_size = _SHUFFLE_BYTES // max(1, record_bytes, self._most_bytes())
 
     def order_of(number) -> np.ndarray:
@@ -451,7 +453,7 @@ class BaseReader:
     return tf.data.Dataset.from_tensor_slices(order).interleave(
       read_shard,
       cycle_length=_SHARDS_IN_TURN,
-      # Runs of records are cheaper to hand over than single ones.
+      # A run of records costs less to hand over than single records.
       block_length=8,
       num_parallel_calls=num_readers,
       deterministic=True,
@@ -503,8 +505,7 @@ class BaseReader:
         value.set_shape(item.shape)
       return tf.nest.pack_sequence_as(spec, values)
 
-    # Each batch that is ready takes as much memory as a step may: there is one
-    # at most for each decoder.
+    # Bounded parallelism: each decoder holds one batch that is ready.
     dataset = records.batch(batch_size).map(
       decode_block,
       num_parallel_calls=min(devices.available_cpus(), most_decoders),
@@ -514,8 +515,8 @@ class BaseReader:
       _as_written(lambda batch: _pad_batch(batch, batch_size))
     )
     options = tf.data.Options()
-    # Nothing is left to tune; and the thread that would do it can make the end
-    # of a pipeline that failed wait for a minute.
+    # Nothing is left to tune, and the autotuner's thread can delay the end of a
+    # pipeline that failed by a minute.
     options.autotune.enabled = False
     return dataset.with_options(options)
 
@@ -621,7 +622,7 @@ def _pad_batch(batch, batch_size: int):
   def padded(value):
     return tf.pad(value, [[0, missing]] + [[0, 0]] * (value.shape.rank - 1))
 
-  # tf.pad copies, so full batches go around it.
+  # Full batches are not padded: tf.pad would copy them.
   batch = tf.cond(
     missing > 0,
     lambda: tf.nest.map_structure(padded, batch),

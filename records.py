@@ -41,10 +41,11 @@ _KIND_TAGS = {
   "float_list": _FIELD_2,
   "int64_list": _FIELD_3,
 }
-# What is looked at of a map entry: its tags and lengths, and a key's field of
-# at most `_HEADER_BYTES`.
+# Bytes of a map entry that are looked at: its tags and lengths, and a key's
+# field of at most `_HEADER_BYTES`.
 _WINDOW_BYTES, _HEADER_BYTES = 88, 56
-# Of the bytes of a length. Records of 256 MB and more are left to protobuf.
+# Shifts of the four bytes of a length. Longer records, from 256 MB on, are left
+# to protobuf.
 _LENGTH_SHIFTS = (0, 7, 14, 21)
 # Nine bytes hold every label that is not negative.
 _MOST_VARINT_BYTES = 9
@@ -52,7 +53,7 @@ _MOST_VARINT_BYTES = 9
 _MOST_ENTRIES = 32
 # Values of several records are copied together while they are small.
 _RUN_BYTES = 2**17
-# TensorFlow takes over an array without a copy if it is aligned so.
+# TensorFlow takes over an array without a copy if it has this alignment.
 _ALIGNMENT = 64
 
 _NO_EXAMPLE = "it is neither a tf.Example nor a tf.SequenceExample"
@@ -489,7 +490,7 @@ class _Entries:
       is_new = entry.key not in self._unread
       is_full = is_new and len(self._unread) >= _MOST_ENTRIES
       if entry.key not in self._read and not is_full:
-        # A new dict, as another thread may go through the old one.
+        # A new dict, since another thread may be iterating over the old one.
         self._unread = {**self._unread, entry.key: entry}
 
   def find(self, records, spans: _Spans, is_usual: np.ndarray) -> _Found:

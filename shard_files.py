@@ -33,10 +33,10 @@ _HEADER = struct.Struct("<QI")
 _LENGTH_BYTES = 8
 FRAMING_BYTES = _HEADER.size + 4
 _READ_BYTES = 2**20
-# No protocol buffer is longer.
+# The longest protocol buffer that there can be.
 _MAX_RECORD_BYTES = 2**31
 _GZIP_MAGIC = b"\x1f\x8b"
-# Of a network, or of a machine that has too much to do.
+# Transient errors, of a network or of a machine that has too much to do.
 _PASSING_ERRORS = (
   tf.errors.AbortedError,
   tf.errors.DeadlineExceededError,

@@ -32,24 +32,26 @@ SKIP_HINT = "--on_bad_record=skip leaves such records out."
 
 # A record's location is one int64: shard index * _SHARD + record number.
 _SHARD = 2**32
-# TensorFlow's error does not name the shard, but it was opened not long ago.
+# TensorFlow's error does not name the shard. Those opened last are looked at
+# first.
 _RECENT_SHARDS = 256
 _FAILURE = re.compile(r"failure@(\d+)")
-# Of a shard's contents, or of one that is no longer there. Others, a network
-# that is down for instance, would not be found by reading again.
+# Errors of a shard's contents, or of a shard that has gone: reading it again
+# finds the fault. Other errors, of a network for instance, would not show
+# again.
 _SHARD_ERRORS = (
   tf.errors.DataLossError,
   tf.errors.FailedPreconditionError,
   tf.errors.NotFoundError,
   tf.errors.OutOfRangeError,
 )
-# Not of the data, but of this machine or the program.
+# Errors of this machine or of the program, not of the data.
 _OWN_ERRORS = (
   tf.errors.InvalidArgumentError,
   tf.errors.ResourceExhaustedError,
 )
-# What Python hands over to TensorFlow at a time, at most: to hand over single
-# records takes several times as long.
+# Largest block that Python hands over to TensorFlow at a time: single records
+# take several times as long.
 _BLOCK_RECORDS, _BLOCK_BYTES = 64, 2**20
 
 
@@ -173,7 +175,7 @@ class StoppingSource(Source):
     return super().explain(error)
 
   def _find_fault(self, shards):
-    # Those first that were opened last.
+    # The shards that were opened last come first.
     opened = [self.shards[index] for index in reversed([*self._recent])]
     likely = [shard for shard in opened if shard in {*shards}]
     return super()._find_fault(dict.fromkeys([*likely, *shards]))
@@ -209,7 +211,7 @@ class SkippingSource(Source):
 
   def records(self, index):
     """See `Source.records`."""
-    # One pass over a file is all it takes: it may change or go at any time.
+    # A file is read once from begin to end, since it may change at any time.
     blocks = tf.data.Dataset.from_generator(
       self._blocks,
       args=[index],
@@ -310,7 +312,7 @@ class Passes:
   ):
     self.per_epoch = per_epoch
     self._number = 0
-    # Made once: to trace it takes a good part of a second.
+    # One dataset for all passes: tracing takes a good part of a second.
     self._dataset = make_dataset(lambda: self._number)
     self._batches = Batches(self._dataset, source)
 
@@ -354,6 +356,6 @@ def is_in_part(location, number, part: Part):
     number: scalar int64, the pass's number.
     part: the part.
   """
-  # The shard counts too: all may have only one record.
+  # The shard's index is added, since each shard may have only one record.
   place = number + location // _SHARD + location % _SHARD
   return tf.equal(place % part.count, part.index)

@@ -37,7 +37,7 @@ import utils
 from bad_records import BadRecords
 from config import ExperimentConfig, TrainSettings
 
-# What a trainer that is the evaluator hands over to eval.py.
+# Flags that a trainer that is the job's evaluator hands over to eval.py.
 _EVALUATOR_FLAGS = (
   *("train_dir", "eval_data_pattern", "num_readers", "jit_compile"),
   *("on_bad_record", "max_bad_fraction", "worker_timeout_secs"),
@@ -64,7 +64,7 @@ def main() -> int:
     return 0
   if task.role == cluster.EVALUATOR:
     become_evaluator(settings)
-  # First of all: devices cannot be chosen any more once one has been used.
+  # Devices must be chosen before TensorFlow uses one.
   devices.choose(settings.num_gpu)
   tf.debugging.set_log_device_placement(settings.log_device_placement)
   with cluster.join(task, settings.worker_timeout_secs) as workers:
@@ -122,7 +122,7 @@ def train(
   shards = utils.list_shards(settings.train_data_pattern, "train_data_pattern")
   report_path = os.path.join(settings.train_dir, train_dir.BAD_RECORDS_FILE)
   with (
-    # What the chief finds in the folder must not change under it.
+    # Held first: what the chief finds in the folder must not change later.
     train_dir.hold(settings.train_dir)
     if workers.is_chief
     else contextlib.nullcontext() as folder,
@@ -429,7 +429,7 @@ def make_train_step(
       run_config, model, loss, batch, jit_compile
     )
     sums["num_rows"] = tf.reduce_sum(batch["weights"])
-    # An argument has no device, by which TensorFlow finds the other replicas.
+    # An argument has no device, and TensorFlow finds the replicas by device.
     sums["flags"] = tf.identity(flags)
     return cluster.add_over_replicas((gradients, sums)), scores
 
@@ -440,7 +440,7 @@ def make_train_step(
     reduced, scores = workers.strategy.run(replica_step, (batch, flags))
     gradients, sums = tf.nest.map_structure(workers.first, reduced)
     num_rows, flags = sums.pop("num_rows"), sums.pop("flags")
-    # Should another worker be lost now, nothing of the step is done.
+    # If another worker is lost in the all-reduce, no variable is changed.
     with tf.control_dependencies([num_rows, *gradients]):
       update(gradients, num_rows)
       position.advance(num_rows)
@@ -501,8 +501,7 @@ def make_update_function(
     scales = [1.0] * len(gradients)
     limit = run_config.clip_gradient_norm
     if limit > 0:
-      # XLA sums up a whole matrix with one thread, TensorFlow with all; and
-      # the product with the scale is fused into the optimizer's.
+      # Outside XLA, which sums up a whole matrix with one thread.
       norms = [tf.sqrt(2.0 * tf.nn.l2_loss(part)) for part in gradients]
       scales = [limit / tf.maximum(norm, limit) for norm in norms]
     apply(gradients, scales)

@@ -43,7 +43,7 @@ LOCK_FILE = "trainer.lock"
 EVAL_DIR = "eval"
 BEST_DIR = "best"
 
-# What a trainer writes to its folder, but for traces: all that
+# Files that a trainer writes to its folder, apart from traces, and that
 # --start_new_model deletes.
 _WRITTEN_FILES = (
   CHECKPOINT_STATE_FILE,
@@ -174,8 +174,8 @@ class TrainDir:
       return
 
     def order(name):
-      # A process that is killed on the way leaves no index without its data,
-      # and leaves the configuration, which shows that a trainer wrote the rest.
+      # Indexes go first, so that a kill leaves no index without its data. The
+      # configuration goes last: it shows that a trainer wrote the rest.
       return name == CONFIG_FILE, not name.endswith(".index")
 
     for folder in (os.path.join(self.path, BEST_DIR), self.path):

@@ -33,7 +33,8 @@ MAX_FRAMES = 300
 DEQUANTIZE_SCALE = 4.0 / 255.0
 DEQUANTIZE_OFFSET = 4.0 / 512.0 - 2.0
 
-# What is read here has a few kilobytes; a stranger's file may have any number.
+# The suite's own JSON files have a few kilobytes; a stranger's may have any
+# number.
 _MAX_JSON_BYTES = 2**26
 _SAMPLED_FILES = 16
 
@@ -160,7 +161,7 @@ def find_class_by_name(
 def error_text(error: Exception) -> str:
   """An exception's message without TensorFlow's graph coordinates."""
   if isinstance(error, OSError) and error.strerror:
-    # As TensorFlow has it.
+    # In the form of TensorFlow's own messages.
     return f"{error.filename or 'file'}; {error.strerror}"
   message = getattr(error, "message", None) or str(error)
   message = message.split("[Op:")[0].split("}} ")[-1].strip()
@@ -221,7 +222,7 @@ def replacing(
   with contextlib.ExitStack() as stack:
     try:
       with _clear_errors(what):
-        # Filesystems elsewhere give a name only to what is complete.
+        # Only a local disk shows incomplete files: gs:// names complete ones.
         if is_local(path) and fcntl:
           _delete_what_kills_left(path)
           stack.callback(os.close, _open_locked(temporary))
