@@ -1,6 +1,6 @@
 # Copyright 2026 The YouTube-8M suite authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What happens to data that cannot be used: the policy, and what it left out.
+"""Records that cannot be used: the policy, the counts, the limit, the report.
 
 By default a program stops at the first bad record. With --on_bad_record=skip it
 goes on without it, and this module counts, logs and lists what was left out.
@@ -190,7 +190,7 @@ class BadRecords:
     return True
 
   def take_news(self) -> bytes:
-    """What was left out since this was called last; for other workers."""
+    """Entries since the last call, as JSON for the other workers; b"" if none."""
     with self._lock:
       news, self._news = self._news, []
     return json.dumps(news).encode() if news else b""
@@ -263,7 +263,7 @@ class BadRecords:
 
 
 def _read_entries(report_path: str) -> list[dict]:
-  """What a report lists, however damaged it is."""
+  """The entries of a report; those of a damaged one that can be used."""
   try:
     report = utils.read_json(report_path) if utils.is_file(report_path) else {}
   except UserError as error:

@@ -136,7 +136,7 @@ class Position(tf.Module):
 
   @staticmethod
   def has_earlier(reader) -> bool:
-    """Whether the version before wrote a checkpoint, which `_open` gave."""
+    """Whether an opened checkpoint is one of the version before."""
     return reader.has_tensor(_POSITION_KEY.format("epoch"))
 
   def take_earlier(self, reader):

@@ -131,7 +131,7 @@ def _make_task(role: str, index: int, cluster: dict[str, list[str]]) -> Task:
 
 
 def has_work(task: Task, roles: Sequence[str] = (WORKER, EVALUATOR)) -> bool:
-  """Whether a task is of one of these roles; says so if it is not."""
+  """Whether a task has one of these roles; logs a line if it has not."""
   if task.role in roles:
     return True
   name = {PARAMETER_SERVER: "a parameter server", EVALUATOR: "an evaluator"}

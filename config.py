@@ -309,7 +309,7 @@ class ExperimentConfig:
 
   @classmethod
   def _from_values(cls, values: Mapping[str, Any]) -> "ExperimentConfig":
-    """From what JSON has, which has no tuples."""
+    """A configuration from the values of JSON, whose lists become tuples."""
     tuples = {
       field.name: tuple(values[field.name])
       for field in dataclasses.fields(cls)
@@ -611,7 +611,7 @@ def from_flags(
 
 
 def _parse(field: dataclasses.Field, value):
-  """What a flag's text stands for."""
+  """The value of a setting from its flag's text."""
   kind = _kind_of(field)
   if not isinstance(value, str):
     return value

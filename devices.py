@@ -1,6 +1,6 @@
 # Copyright 2026 The YouTube-8M suite authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What computes: GPUs and CPU cores, and GPUs that TensorFlow cannot use."""
+"""The devices that compute, and GPUs that TensorFlow cannot use."""
 
 import os
 import pathlib
@@ -113,7 +113,7 @@ def _nvidia_smi_gpus() -> list[str]:
 
 
 def _tensorflow_reason() -> str:
-  """What TensorFlow logs about GPUs when it starts.
+  """The messages about GPUs that TensorFlow logs when it starts.
 
   program.py hides those lines, and they cannot be had afterwards, so that
   another process starts TensorFlow.

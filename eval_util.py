@@ -50,7 +50,7 @@ _BLOCK_SCORES = 1 << 19
 
 
 class RankedPredictions(NamedTuple):
-  """What the metrics need of N videos: the best classes of each, best first.
+  """The best classes of N videos, best first: all that the metrics need.
 
   K is at least min(C, max(top_k, most labels of one video)).
 

@@ -41,7 +41,7 @@ _TAGS = {
 
 
 class Predictions(NamedTuple):
-  """What a model says of the N videos of a batch.
+  """The predictions of a model for the N videos of a batch.
 
   Attributes:
     video_ids: [N] bytes.

@@ -67,7 +67,7 @@ def noting_bad_records(
   workers: cluster.Workers,
   goes_on: bool = False,
 ) -> Iterator[BadRecords | None]:
-  """What takes note of bad records while they are left out; or None.
+  """Context with the `BadRecords` of a run; None where it stops at a bad one.
 
   Args:
     settings: whether to leave them out, and how many.

@@ -1,6 +1,6 @@
 # Copyright 2026 The YouTube-8M suite authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the models have in common: their input, the frames' mean, the head.
+"""Layers that models share: their input, the mean of frames, the head.
 
 XLA fuses elementwise operations and sums, which the layers here mostly are.
 Matrix products are faster without it on a CPU. So nothing is compiled by its
@@ -61,7 +61,7 @@ class Compiled(keras.layers.Layer):
     self.jit_compile = True
 
   def call(self, inputs):
-    """What the part returns."""
+    """The outputs of the part."""
     if not self.jit_compile or tf.executing_eagerly():
       return self.part(inputs)
     # One function per layer: a shared one would keep other models' traces

@@ -27,7 +27,7 @@ from model_layers import (
 
 
 class BaseModel:
-  """What every model provides: `create_model`.
+  """Base class of the models, which define `create_model`.
 
   Attributes:
     frame_features: the kind of features a model takes: True for frame-level,

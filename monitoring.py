@@ -1,6 +1,6 @@
 # Copyright 2026 The YouTube-8M suite authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a training run shows and keeps: log lines, events, the best model."""
+"""Log lines, TensorBoard events, results and the best model of a run."""
 
 import contextlib
 import dataclasses
@@ -40,7 +40,7 @@ _CLOUD_FLUSH_SECS = 30.0
 
 
 class NoBooks:
-  """What a worker keeps that is not the chief: nothing."""
+  """`Books` of a worker that is not the chief: they do nothing."""
 
   def __enter__(self):
     return self
@@ -62,7 +62,7 @@ class NoBooks:
 
 
 class Books:
-  """What the chief does around the steps: it logs, saves and validates.
+  """The chief's work around the steps: it logs, saves and validates.
 
   Args:
     config: the run's configuration.
@@ -180,7 +180,7 @@ class Books:
 
 
 class Logger:
-  """What a run shows: log lines or a progress bar, and TensorBoard events.
+  """Log lines or a progress bar, and TensorBoard events of training.
 
   Args:
     config: the run's configuration, shown as text.
@@ -340,7 +340,7 @@ class Logger:
 
 
 def _write_histogram(tag: str, values):
-  """As tf.summary.histogram, which needs 240 bytes of memory for each value."""
+  """A histogram made in numpy: tf.summary's takes 240 bytes for each value."""
   numbers = np.asarray(tf.cast(values, tf.float32)).ravel()
   numbers = numbers[np.isfinite(numbers)]
   counts, edges = np.histogram(numbers, _NUM_BUCKETS if numbers.size else 1)

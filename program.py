@@ -198,7 +198,7 @@ def _main_with_clear_errors(main) -> int:
 
 
 def _allocation(error) -> str:
-  """What TensorFlow could not allocate, or the error's first line."""
+  """The allocation that failed in TensorFlow, or the error's first line."""
   lines = str(error.message).splitlines() or ["no message"]
   return next((line for line in lines if "allocat" in line), lines[0])
 
@@ -360,7 +360,7 @@ def _parse_flags(
 
 
 def _help_text(description: str) -> str:
-  """What the program does, and its own flags, group by group."""
+  """The help text: the program's docstring and its flags, group by group."""
   groups = flags.FLAGS.flags_by_module_dict()
   ours = [name for name in groups if name[:1].isupper()]
   lines = [description.strip()]

@@ -273,7 +273,7 @@ def _float_sizes(context, without: set[str]) -> dict[str, int]:
 
 
 class BaseReader:
-  """What the readers share: pipelines, ids, labels.
+  """Base class of the readers: pipelines, ids, labels.
 
   Args:
     num_classes: number of classes; labels are in [0, num_classes).
@@ -334,7 +334,7 @@ class BaseReader:
     return self._decoder.decode(records, with_labels)
 
   def describe_problem(self, record: bytes, with_labels=True) -> Problem | None:
-    """What is wrong with a serialized record; None if nothing is."""
+    """The problem of a serialized record; None if it has none."""
     return self._decoder.describe(record, with_labels)
 
   def evaluation_batches(

@@ -60,7 +60,7 @@ _NO_EXAMPLE = "it is neither a tf.Example nor a tf.SequenceExample"
 
 
 class Problem(NamedTuple):
-  """What is wrong with a record.
+  """A problem of a record.
 
   Attributes:
     cause: the kind of problem, in a few words that all of its kind share.
@@ -257,7 +257,7 @@ class Decoder:
     return True
 
   def describe(self, record: bytes, with_labels: bool = True) -> Problem | None:
-    """What is wrong with a serialized record; None if nothing is."""
+    """The problem of a serialized record; None if it has none."""
     parsed = parse(record)
     if parsed is None:
       return NO_EXAMPLE
@@ -407,7 +407,7 @@ class _Spans(NamedTuple):
 
 
 class _Layout(NamedTuple):
-  """Where K records have their parts.
+  """The places of the parts of K records.
 
   Attributes:
     contexts: the context's field, from its first map entry on.
@@ -452,7 +452,7 @@ class _Entry(NamedTuple):
 
 
 class _Found(NamedTuple):
-  """What is found without protobuf.
+  """The places of entries that were found without protobuf.
 
   Attributes:
     spans: key -> where the values are.

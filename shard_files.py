@@ -108,7 +108,7 @@ def read_shard(path: str) -> Iterator[bytes | Fault]:
 
 
 def misleads_tensorflow(path: str) -> bool:
-  """Whether TensorFlow's reader must not have a file of a local disk.
+  """Whether TensorFlow's reader must not read a file of a local disk.
 
   For a record whose length has the right checksum it takes any amount of
   memory, and ends the process where there is not so much; and a file that was

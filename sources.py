@@ -56,7 +56,7 @@ _BLOCK_RECORDS, _BLOCK_BYTES = 64, 2**20
 
 
 class Part(NamedTuple):
-  """What one of several workers reads of the data.
+  """The part of the data that one of several workers reads.
 
   Attributes:
     index: the worker's number, in [0, count).
@@ -336,7 +336,7 @@ class Passes:
 def fault_error(
   shard: str, fault: shard_files.Fault, id_keys: Sequence[str]
 ) -> UserError:
-  """What a program stops with at a fault."""
+  """The error with which a program stops at a fault."""
   video_id = find_video_id(fault.remains, *id_keys)
   where = bad_records.place(shard, fault.number, video_id)
   return UserError(

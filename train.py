@@ -218,7 +218,7 @@ def open_books(
   left_out: BadRecords | None,
   total_steps: int,
 ) -> monitoring.Books:
-  """What the chief keeps; loads the latest checkpoint, if there is one.
+  """The chief's books; restores the latest checkpoint, if there is one.
 
   Raises:
     UserError: the folder cannot be read or written, or the shards to evaluate
@@ -258,7 +258,7 @@ def open_passes(
 
 
 class TrainState(NamedTuple):
-  """What training changes, and checkpoints hold.
+  """The state that training changes and checkpoints hold.
 
   Attributes:
     model: with its weights.
@@ -272,7 +272,7 @@ class TrainState(NamedTuple):
 
   @property
   def variables(self) -> list:
-    """All of them."""
+    """The variables of model, optimizer and position."""
     return [
       *self.model.variables,
       *self.optimizer.variables,
@@ -375,7 +375,7 @@ def training_loop(
 
 
 class Outcome(NamedTuple):
-  """What a step gives.
+  """The outcome of a training step.
 
   Attributes:
     losses: name -> scalar float32, means over the rows of all workers: "loss",

@@ -234,7 +234,7 @@ def _lock_folder(path: str) -> int:
 
 
 def _read_lock(path: str) -> dict | None:
-  """What a train dir's lock file says; None where there is no such file.
+  """The content of a train dir's lock file; None where there is no such file.
 
   Raises:
     UserError: it cannot be read, or no trainer wrote it.

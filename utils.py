@@ -169,7 +169,7 @@ def error_text(error: Exception) -> str:
 
 
 def _refusal_text(message: str) -> str | None:
-  """What Cloud Storage refuses, and what to do; None where it does not."""
+  """A refusal of Cloud Storage, and what to do; None if it is another error."""
   match = _HTTP_ERROR.search(message)
   if not match or match[1] not in _REFUSALS:
     return None
@@ -385,7 +385,7 @@ def write_json(path: str, value: Any):
 
 
 def read_json(path: str) -> Any:
-  """What a JSON file holds.
+  """The value that a JSON file holds.
 
   Raises:
     UserError: the file cannot be read, is no JSON, or far too large.
