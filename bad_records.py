@@ -190,7 +190,7 @@ class BadRecords:
     return True
 
   def take_news(self) -> bytes:
-    """Entries since the last call, as JSON for the other workers; b"" if none."""
+    """Entries since the last call, as JSON for other workers, or no bytes."""
     with self._lock:
       news, self._news = self._news, []
     return json.dumps(news).encode() if news else b""
