@@ -603,10 +603,12 @@ def from_flags(
   values = {
     field.name: _parse(field, flag.value)
     for field, flag in _flags_of(settings_class, flag_values)
+    if flag.value is not None or field.metadata["has_flag_default"]
   }
-  is_typed = flag_values["train_dir"].present and values["train_dir"]
-  if values["job_dir"] and not is_typed:
-    values["train_dir"] = values["job_dir"]
+  if values.get("job_dir"):
+    is_typed = flag_values["train_dir"].present and values["train_dir"]
+    if not is_typed:
+      values["train_dir"] = values["job_dir"]
   return settings_class(**values)
 
 

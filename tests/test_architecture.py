@@ -37,7 +37,6 @@ LEVELS = {
   "sources": 4,
   "readers": 5,
   "experiment": 6,
-  "tools.shard_checks": 6,
   "evaluation": 7,
   "monitoring": 8,
   "train": 9,

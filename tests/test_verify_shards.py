@@ -24,7 +24,7 @@ import bad_records
 import devices
 import experiment
 import readers
-from tools import sample_data, shard_checks, verify_shards
+from tools import sample_data, verify_shards
 
 NUM_CLASSES = 5
 CLASSES_FLAG = f"--num_classes={NUM_CLASSES}"
@@ -408,11 +408,11 @@ class TestProblems:
     assert report.counts == {("label out of range", 0): len(bad)}
     places = [item.place for item in report.findings["label out of range"]]
     assert places == sorted(bad)
-    sound = np.sort(np.concatenate(report.labelled.places))
+    sound = np.sort(np.concatenate(report.places))
     assert sound.tolist() == sorted(set(range(1000)) - bad)
 
   def test_all_records_are_bad(self, tmp_path, monkeypatch):
-    monkeypatch.setattr(shard_checks, "MAX_LISTED", 30)
+    monkeypatch.setattr(verify_shards, "MAX_LISTED", 30)
     shards = [
       write(tmp_path / f"{n}.tfrecord", *[video(labels=[9])] * 50)
       for n in range(2)
@@ -421,7 +421,7 @@ class TestProblems:
     assert report.counts.total() == 100
     ((cause, findings),) = report.findings.items()
     assert [item.place for item in findings] == list(range(30))
-    total = shard_checks.Report()
+    total = verify_shards.Report()
     for index, shard in enumerate(shards):
       total.add(check([shard], first_index=index))
     assert total.counts == report.counts
@@ -446,13 +446,13 @@ class TestProblems:
     assert len(report.findings["missing feature"][0].detail) == 500
 
 
-def make_checker(shards) -> shard_checks.ShardChecker:
+def make_checker(shards) -> verify_shards.ShardChecker:
   schema = readers.detect_schema(shards, skip_bad=True)
   reader = verify_shards.build_reader(schema, NUM_CLASSES)
-  return shard_checks.ShardChecker(reader, schema)
+  return verify_shards.ShardChecker(reader, schema)
 
 
-def check(shards, first_index=0) -> shard_checks.Report:
+def check(shards, first_index=0) -> verify_shards.Report:
   """What is found in shards, in this process."""
   return make_checker(shards).check(dict(enumerate(shards, start=first_index)))
 
@@ -778,7 +778,7 @@ class TestArguments:
       (["/"], 1, "PATTERN: '/' is a directory. Name the files in it, for"),
       (["{shard}", "/none/x"], 1, "PATTERN: no file matches '/none/x'."),
       (["{shard}", "--output_json=/none/x.json"], 1, "'/none/x.json' cannot"),
-      (["{shard}", "--num_classes=99999999"], 1, "--num_classes=99999999 shou"),
+      (["{shard}", "--num_classes=99999999"], 2, "flag --num_classes=99999999"),
     ],
   )
   def test_mistake_gets_one_line(

@@ -9,11 +9,16 @@ Takes any number of patterns and files. What a reader would refuse is a problem:
 a shard that is cut or damaged; a record of another layout than the first one,
 without id, or with features or labels that cannot be used. The exit code is 0
 if there is no problem, 1 if there is one, 2 if a flag is wrong.
+
+Blocks of records go through the reader's own `decode`; the reader's
+`describe_problem` says what is wrong with those that it marks as bad.
 """
 
 import collections
 import concurrent.futures
 import contextlib
+import dataclasses
+import functools
 import json
 import multiprocessing
 import os
@@ -23,26 +28,39 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from typing import Any, NamedTuple
 
 import program
 from program import UserError
 
 import numpy as np
 import tensorflow as tf
-from absl import flags, logging
+from absl import logging
 
 import bad_records
+import config
 import devices
 import experiment
 import readers
+import shard_files
 import utils
-from config import ExperimentConfig
-from records import NO_LABELS
-from tools import shard_checks
-from tools.shard_checks import Dialect, Finding, Report, ShardChecker, Tally
+from records import ID_KEYS, Problem, find_video_id
 
-FLAGS = flags.FLAGS
+# Problems of each cause that are listed; all are counted.
+MAX_LISTED = 1000
+# A record's place is one number: shard index * SHARD + record number.
+SHARD = 2**32
+# Shards whose first records are looked at for labels.
+_LABEL_SHARDS = 16
+
+# Largest block of records; larger ones are not decoded faster. The labels of a
+# block are one array of all classes.
+_BLOCK_RECORDS = 256
+_BLOCK_BYTES = 8 * 2**20
+_BLOCK_LABELS = 2**22
+_NUM_HASHES = 2**63 - 1
+# Shown characters of an id or a detail, which are as long as a record likes.
+_MOST_CHARACTERS = 500
 
 # A worker takes seconds to start, in which another one checks about this much.
 _BYTES_PER_WORKER = 2**29
@@ -53,47 +71,272 @@ _SHOW_EVERY_SECS = 2.0
 _COLUMNS, _NAME_COLUMNS = 100, 25
 _SHOWN_DIALECTS = 8
 
+_data = functools.partial(config.setting, group="Data")
 
-def define_flags():
-  """Defines the program's flags."""
-  flags.DEFINE_integer(
-    "num_classes",
-    ExperimentConfig.num_classes,
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VerifySettings:
+  """How the program is run."""
+
+  num_classes: int = _data(
+    config.ExperimentConfig.num_classes,
     "Number of classes; labels are in [0, num_classes).",
-    lower_bound=1,
-    module_name="Data",
+    (1, 10_000_000),
   )
-  flags.DEFINE_string(
-    "feature_names",
-    None,
+  feature_names: tuple[str, ...] = _data(
+    (),
     "Features to check, separated by commas. Found from the data when not "
     "given.",
-    module_name="Data",
+    has_flag_default=False,
   )
-  flags.DEFINE_boolean(
-    "labels",
+  labels: bool | None = _data(
     None,
     "Whether every record needs labels, as for train.py; with --nolabels they "
     "are not looked at, as by inference.py. When not given, they are needed if "
-    "any record has them.",
-    module_name="Data",
+    "the first records of a shard have them.",
   )
-  flags.DEFINE_string(
-    "output_json",
+  output_json: str | None = config.setting(
     None,
     "File for the results, and for a list of the problems; local or gs://. "
     "Without it, none is written.",
-    module_name="Output",
+    group="Output",
   )
-  flags.DEFINE_integer(
-    "num_workers",
+  num_workers: int | None = config.setting(
     None,
     "Processes that check shards at the same time; 1 starts no process. Found "
     "from the machine and the size of the shards when not given.",
-    lower_bound=1,
-    upper_bound=1024,
-    module_name="Machine",
+    (1, 1024),
+    group="Machine",
   )
+
+  def __post_init__(self):
+    config.check(self)
+
+
+class Dialect(NamedTuple):
+  """How a record is laid out.
+
+  Attributes:
+    level: "frame" or "video".
+    id_key: the key of the video's id.
+    features: name and size of each feature.
+  """
+
+  level: str
+  id_key: str
+  features: tuple[tuple[str, int], ...]
+
+  @classmethod
+  def of(cls, schema: readers.Schema) -> "Dialect":
+    """The dialect of a record with this schema."""
+    level = "frame" if schema.frame_features else "video"
+    features = zip(schema.feature_names, schema.feature_sizes, strict=True)
+    return cls(level, schema.id_key, tuple(features))
+
+
+class Finding(NamedTuple):
+  """A problem and the place of the record that has it."""
+
+  place: int
+  video_id: str | None
+  detail: str
+
+
+def _counter_field():
+  return dataclasses.field(default_factory=collections.Counter)
+
+
+@dataclasses.dataclass
+class Report:
+  """What was found in some shards, which are known by their indices.
+
+  Attributes:
+    num_shards: number of shards.
+    num_records: number of records that can be read.
+    num_bytes: size of the files.
+    num_lost_bytes: bytes of them that are of no use.
+    counts: (cause, shard) -> number of problems.
+    findings: cause -> problems, no more than `MAX_LISTED`.
+    dialects: (dialect, shard) -> number of records.
+    places: arrays [N] int64, places of the records of sound videos.
+    id_hashes: arrays [N] int64, hashes of their ids: ids would take gigabytes.
+    num_frames: number of frames -> sound videos that have so many.
+    num_labels: number of labels -> sound videos that have so many.
+    labels: all labels that a sound video has.
+    start: time when it was begun; the processes of a machine have one clock.
+    end: time when it was done.
+  """
+
+  num_shards: int = 0
+  num_records: int = 0
+  num_bytes: int = 0
+  num_lost_bytes: int = 0
+  counts: collections.Counter[tuple[str, int]] = _counter_field()
+  findings: dict[str, list[Finding]] = dataclasses.field(default_factory=dict)
+  dialects: collections.Counter[tuple[Dialect, int]] = _counter_field()
+  places: list[np.ndarray] = dataclasses.field(default_factory=list)
+  id_hashes: list[np.ndarray] = dataclasses.field(default_factory=list)
+  num_frames: collections.Counter[int] = _counter_field()
+  num_labels: collections.Counter[int] = _counter_field()
+  labels: set[int] = dataclasses.field(default_factory=set)
+  start: float = float("inf")
+  end: float = 0.0
+
+  @property
+  def num_videos(self) -> int:
+    """Number of the sound videos."""
+    return sum(map(len, self.places))
+
+  def add_problem(self, place: int, video_id: str | None, problem: Problem):
+    """Counts a problem, and lists it unless there are many of its kind."""
+    self.counts[problem.cause, place // SHARD] += 1
+    findings = self.findings.setdefault(problem.cause, [])
+    if len(findings) < MAX_LISTED:
+      shown_id = video_id and video_id[:_MOST_CHARACTERS]
+      detail = problem.detail[:_MOST_CHARACTERS]
+      findings.append(Finding(place, shown_id, detail))
+
+  def add(self, other: "Report"):
+    """Adds the report of other shards, which come later."""
+    self.num_shards += other.num_shards
+    self.num_records += other.num_records
+    self.num_bytes += other.num_bytes
+    self.num_lost_bytes += other.num_lost_bytes
+    for cause, others in other.findings.items():
+      findings = self.findings.setdefault(cause, [])
+      findings += others[: MAX_LISTED - len(findings)]
+    for name in ("counts", "dialects", "num_frames", "num_labels", "labels"):
+      getattr(self, name).update(getattr(other, name))
+    self.places += other.places
+    self.id_hashes += other.id_hashes
+    self.start = min(self.start, other.start)
+    self.end = max(self.end, other.end)
+
+
+class ShardChecker:
+  """Checks shards as a reader does; can be sent to other processes.
+
+  Args:
+    reader: the reader; None where the layout is not known.
+    schema: the layout; None likewise.
+    with_labels: whether every record needs labels; else they are not looked at.
+  """
+
+  def __init__(
+    self,
+    reader: readers.BaseReader | None,
+    schema: readers.Schema | None,
+    with_labels: bool = True,
+  ):
+    self._reader = reader
+    self._with_labels = with_labels
+    own_key = (schema.id_key,) if schema else ()
+    self._id_keys = tuple(dict.fromkeys((*own_key, *ID_KEYS)))
+    self._dialect = Dialect.of(schema) if schema else None
+    self._feature_names = schema.feature_names if schema else None
+    self._block_records = _BLOCK_RECORDS
+    if reader:
+      most = max(1, _BLOCK_LABELS // reader.num_classes)
+      self._block_records = min(_BLOCK_RECORDS, most)
+
+  def check(self, shards: Mapping[int, str]) -> Report:
+    """Checks shards.
+
+    Args:
+      shards: index -> path.
+    """
+    report = Report(num_shards=len(shards), start=time.monotonic())
+    for block in self._read_blocks(shards, report):
+      self._check_block(block, report)
+    for findings in report.findings.values():
+      findings.sort(key=lambda finding: finding.place)
+    report.end = time.monotonic()
+    return report
+
+  def _read_blocks(self, shards, report: Report) -> Iterator[list]:
+    """Yields lists of (place, record), from one shard or more."""
+    block, block_bytes = [], 0
+    for index, shard in shards.items():
+      items = shard_files.read_shard(shard)
+      for place, item in enumerate(items, start=index * SHARD):
+        if isinstance(item, shard_files.Fault):
+          self._add_fault(place, item, report)
+          continue
+        report.num_records += 1
+        report.num_bytes += len(item) + shard_files.FRAMING_BYTES
+        block.append((place, item))
+        block_bytes += len(item)
+        if len(block) == self._block_records or block_bytes > _BLOCK_BYTES:
+          yield block
+          block, block_bytes = [], 0
+    if block:
+      yield block
+
+  def _add_fault(self, place, fault: shard_files.Fault, report: Report):
+    report.num_bytes += fault.lost_bytes
+    report.num_lost_bytes += fault.lost_bytes
+    video_id = self._find_video_id(fault.remains)
+    report.add_problem(place, video_id, Problem(fault.cause, fault.detail))
+
+  def _find_video_id(self, data: bytes) -> str | None:
+    return find_video_id(data, *self._id_keys)
+
+  def _check_block(self, block, report: Report):
+    """Checks a list of (place, record)."""
+    if not self._reader:
+      for place, record in block:
+        problem = _describe_unknown_layout(record)
+        report.add_problem(place, self._find_video_id(record), problem)
+      return
+    records = [record for _, record in block]
+    batch, is_bad = self._reader.decode(records, self._with_labels)
+    for row in np.flatnonzero(is_bad):
+      self._add_bad(*block[row], report)
+    places = np.array([place for place, _ in block])[~is_bad]
+    sound = {
+      key: batch[key][~is_bad] for key in ("video_ids", "num_frames", "labels")
+    }
+    self._add_sound(places, sound, report)
+
+  def _add_bad(self, place, record, report):
+    problem = self._reader.describe_problem(record, self._with_labels)
+    video_id = self._find_video_id(record)
+    report.add_problem(place, video_id, problem or readers.REFUSED)
+    schema = self._find_schema(record)
+    if schema and all(schema.feature_sizes):
+      report.dialects[Dialect.of(schema), place // SHARD] += 1
+
+  def _find_schema(self, record: bytes) -> readers.Schema | None:
+    for asked in (self._feature_names, None):
+      with contextlib.suppress(UserError):
+        return readers.schema_of(record, "", 0, asked)
+    return None
+
+  def _add_sound(self, places, batch, report):
+    report.places.append(places)
+    report.id_hashes.append(
+      tf.strings.to_hash_bucket_fast(
+        batch["video_ids"].tolist(), _NUM_HASHES
+      ).numpy()
+    )
+    report.num_frames.update(batch["num_frames"].tolist())
+    for index, count in collections.Counter(places // SHARD).items():
+      report.dialects[self._dialect, int(index)] += count
+    if self._with_labels:
+      labels = batch["labels"]
+      report.num_labels.update(labels.sum(axis=1).astype(int).tolist())
+      report.labels.update(np.flatnonzero(labels.any(axis=0)).tolist())
+
+
+def _describe_unknown_layout(record: bytes) -> Problem:
+  """What is wrong with a record of shards of which none shows its layout."""
+  try:
+    readers.schema_of(record, "", 0)
+  except readers.LayoutError as error:
+    detail = error.detail
+  else:
+    detail = "no video has frames, which would show a frame's size"
+  return Problem("unknown layout", detail)
 
 
 class Results:
@@ -103,7 +346,7 @@ class Results:
     report: what was found.
     shards: paths of the shards, by their indices.
     num_classes: number of classes.
-    need_labels: whether each record must have labels; None: if one has.
+    with_labels: whether every record needs labels.
     schema: the layout, or None.
   """
 
@@ -112,21 +355,18 @@ class Results:
     report: Report,
     shards: Sequence[str],
     num_classes: int,
-    need_labels: bool | None,
+    with_labels: bool,
     schema: readers.Schema | None,
   ):
     self._report = report
     self._shards = shards
     self._num_classes = num_classes
     self._schema = schema
-    self._need_labels = (
-      report.has_labels if need_labels is None else need_labels
-    )
+    self._with_labels = with_labels
     # Cause -> shard -> number of problems.
     self._counts: dict[str, dict[int, int]] = {}
     for (cause, shard), count in report.counts.items():
-      if self._need_labels or cause != NO_LABELS.cause:
-        self._counts.setdefault(cause, {})[shard] = count
+      self._counts.setdefault(cause, {})[shard] = count
 
   def to_dict(self) -> dict[str, Any]:
     """What --output_json holds; the same for the same shards."""
@@ -144,8 +384,8 @@ class Results:
       "num_problems": sum(cause["num_records"] for cause in causes),
       "num_shards_with_problems": len(set().union(*self._counts.values())),
       "num_classes": self._num_classes,
-      "labels_needed": self._need_labels,
-      "max_listed": shard_checks.MAX_LISTED,
+      "labels_needed": self._with_labels,
+      "max_listed": MAX_LISTED,
       "totals": self._totals(),
       "dialects": self._dialects(),
       "problems": causes,
@@ -159,7 +399,7 @@ class Results:
     }
 
   def _place(self, place: int) -> dict[str, Any]:
-    index, number = divmod(place, shard_checks.SHARD)
+    index, number = divmod(place, SHARD)
     return {"shard": self._shards[index], "record": number}
 
   def _dialects(self) -> list[dict[str, Any]]:
@@ -186,47 +426,45 @@ class Results:
     ]
 
   def _totals(self) -> dict[str, Any]:
-    videos = Tally()
-    videos.add(self._report.labelled)
-    num_without_labels = videos.num_labels[0]
-    if not self._need_labels:
-      videos.add(self._report.unlabelled)
-      num_without_labels += self._report.unlabelled.num_videos
+    report, num_videos = self._report, self._report.num_videos
+    num_without_labels = (
+      report.num_labels[0] if self._with_labels else num_videos
+    )
     return {
-      "num_shards": self._report.num_shards,
-      "num_bytes": self._report.num_bytes,
-      "num_unreadable_bytes": self._report.num_lost_bytes,
-      "num_records": self._report.num_records,
-      "num_videos": videos.num_videos,
+      "num_shards": report.num_shards,
+      "num_bytes": report.num_bytes,
+      "num_unreadable_bytes": report.num_lost_bytes,
+      "num_records": report.num_records,
+      "num_videos": num_videos,
       "num_videos_without_labels": num_without_labels,
-      "labels_per_video": _spread(videos.num_labels),
+      "labels_per_video": _spread(report.num_labels),
       "labels": {
-        "min": min(videos.labels, default=None),
-        "max": max(videos.labels, default=None),
-        "num_different": len(videos.labels),
+        "min": min(report.labels, default=None),
+        "max": max(report.labels, default=None),
+        "num_different": len(report.labels),
       },
-      "frames": self._frame_totals(videos),
-      "repeated_ids": self._find_repeated_ids(videos),
+      "frames": self._frame_totals(),
+      "repeated_ids": self._find_repeated_ids(),
     }
 
-  def _frame_totals(self, videos: Tally) -> dict[str, Any] | None:
+  def _frame_totals(self) -> dict[str, Any] | None:
     if not self._schema or not self._schema.frame_features:
       return None
     most = self._schema.max_frames
-    longer = (n for count, n in videos.num_frames.items() if count > most)
+    longer = (n for count, n in self._report.num_frames.items() if count > most)
     return {
-      "per_video": _spread(videos.num_frames),
-      "num_videos_without": videos.num_frames[0],
+      "per_video": _spread(self._report.num_frames),
+      "num_videos_without": self._report.num_frames[0],
       "max_frames": most,
       "num_longer_videos": sum(longer),
     }
 
-  def _find_repeated_ids(self, videos: Tally) -> dict[str, Any]:
+  def _find_repeated_ids(self) -> dict[str, Any]:
     """Videos with the id of an earlier one; the first such one and that one."""
-    if not videos.num_videos:
+    if not self._report.num_videos:
       return {"num_videos": 0, "first": None}
-    hashes = np.concatenate(videos.id_hashes)
-    places = np.concatenate(videos.places)
+    hashes = np.concatenate(self._report.id_hashes)
+    places = np.concatenate(self._report.places)
     order = np.lexsort((places, hashes))
     hashes, places = hashes[order], places[order]
     repeated = 1 + np.flatnonzero(hashes[1:] == hashes[:-1])
@@ -369,20 +607,31 @@ def find_shards(arguments: Sequence[str]) -> list[str]:
   return sorted(shards)
 
 
-def find_schema(shards: Sequence[str]) -> readers.Schema | None:
+def find_schema(
+  shards: Sequence[str], names: Sequence[str]
+) -> readers.Schema | None:
   """How the shards are laid out; None if no record shows it.
 
   Raises:
     UserError: a record shows it, but does not have the features asked for.
   """
-  names = [name.strip() for name in (FLAGS.feature_names or "").split(",")]
   try:
     schema = readers.detect_schema(shards, skip_bad=True)
   except UserError:
     return None
-  if any(names):
+  if names:
     schema = readers.detect_schema(shards, names, skip_bad=True)
   return schema
+
+
+def find_labels(shards: Sequence[str]) -> bool:
+  """Whether one of the first records of some shards has labels."""
+  try:
+    return readers.detect_schema(
+      shards[:_LABEL_SHARDS], skip_bad=True, need_labels=True
+    ).has_labels
+  except UserError:
+    return False
 
 
 def build_reader(
@@ -391,7 +640,7 @@ def build_reader(
   """The reader for shards of this layout."""
   if schema is None:
     return None
-  config = ExperimentConfig(
+  run_config = config.ExperimentConfig(
     num_classes=num_classes,
     feature_names=schema.feature_names,
     feature_sizes=schema.feature_sizes,
@@ -399,31 +648,40 @@ def build_reader(
     # All frames are checked; but none need be copied.
     max_frames=1,
   )
-  return experiment.build_reader(config, schema)
+  return experiment.build_reader(run_config, schema)
+
+
+def define_flags():
+  """Defines the program's flags."""
+  config.define_flags(VerifySettings)
 
 
 def main(arguments: Sequence[str]) -> int:
-  """Checks what the arguments name; returns the exit code."""
+  """Checks the shards that the arguments name; returns the exit code."""
+  settings = config.from_flags(VerifySettings)
   began = time.monotonic()
   shards = find_shards(arguments)
-  if FLAGS.output_json in shards:
+  if settings.output_json in shards:
     raise UserError(
-      f"--output_json={FLAGS.output_json!r} is one of the shards to check. "
+      f"--output_json={settings.output_json!r} is one of the shards to check. "
       "Name another file."
     )
   with contextlib.ExitStack() as stack:
     output = None
-    if FLAGS.output_json:  # What cannot be written shows now, not at the end.
-      output = stack.enter_context(utils.replacing(FLAGS.output_json))
-    schema = find_schema(shards)
-    reader = build_reader(schema, FLAGS.num_classes)
-    checker = ShardChecker(reader, schema, FLAGS.labels is not False)
-    num_workers = FLAGS.num_workers or choose_num_workers(shards)
+    if settings.output_json:  # An error shows now, not at the end.
+      output = stack.enter_context(utils.replacing(settings.output_json))
+    schema = find_schema(shards, settings.feature_names)
+    reader = build_reader(schema, settings.num_classes)
+    with_labels = settings.labels
+    if with_labels is None:
+      with_labels = find_labels(shards)
+    checker = ShardChecker(reader, schema, with_labels)
+    num_workers = settings.num_workers or choose_num_workers(shards)
     reports = check_shards(checker, shards, num_workers)
     stack.enter_context(contextlib.closing(reports))
     report = _add_all(reports, len(shards))
     results = Results(
-      report, shards, FLAGS.num_classes, FLAGS.labels, schema
+      report, shards, settings.num_classes, with_labels, schema
     ).to_dict()
     print(format_results(results))
     if output:
@@ -568,4 +826,7 @@ def run():
 
 
 if __name__ == "__main__":
-  run()
+  # Worker processes find what they are sent in a module that they can import.
+  from tools import verify_shards
+
+  verify_shards.run()
