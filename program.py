@@ -19,7 +19,7 @@ import platform
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 _IGNORED_BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 
@@ -240,13 +240,6 @@ class StopSignals:
 
   def __exit__(self, *error):
     return self._handling.__exit__(*error)
-
-  def until_received(self, items: Iterable) -> Iterator:
-    """The items, as long as no signal has come."""
-    for item in items:
-      if self.received:
-        return
-      yield item
 
   def _note(self, signum, frame):
     if self._has_come:

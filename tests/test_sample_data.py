@@ -357,7 +357,7 @@ def test_there_are_ids_for_partitions_of_the_real_size(prefix, num_videos):
   _, num_ids = sample_data._id_region(prefix)
   # Then multiples of the step meet every id of the region once.
   assert math.gcd(sample_data._ID_STEP, num_ids) == 1
-  with pytest.raises(UserError, match="num_videos must be at most"):
+  with pytest.raises(UserError, match="--num_videos=[0-9]+ must be at most"):
     sample_data.SampleConfig(prefix=prefix, num_videos=num_ids + 1)
 
 
@@ -520,29 +520,27 @@ def _micro_average_precision(weights, inputs, labels):
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"dialect": "v3_video"}, "dialect: unknown 'v3_video'.*v2_video"),
-    ({"num_videos": 0}, "num_videos must be at least 1. Received: 0"),
-    ({"num_videos": -1}, "num_videos must be at least 1. Received: -1"),
+    ({"dialect": "v3_video"}, "--dialect='v3_video' should be.* v2_video"),
+    ({"num_videos": 0}, "--num_videos=0 should be from 1 to "),
     (
       {"num_videos": 2, "num_shards": 3},
-      r"num_videos \(2\) is less than num_shards \(3\): a shard would be empty",
+      "--num_videos=2 is less than --num_shards=3: a shard would be empty",
     ),
-    ({"num_shards": 0}, "num_shards must be at least 1"),
-    ({"num_classes": 0}, "num_classes must be at least 1"),
-    ({"seed": -1}, "seed must be at least 0"),
-    ({"feature_sizes": [1024]}, "feature_sizes.*2.*mean_rgb, mean_audio"),
-    ({"feature_sizes": [1024, 0]}, "feature_sizes must be at least 1"),
-    ({"min_frames": 1}, "min_frames has no meaning.*v2_video"),
-    ({"max_frames": 1}, "max_frames has no meaning.*v2_video"),
-    ({"dialect": "v2_frame", "min_frames": -1}, "min_frames must be at least"),
-    ({"dialect": "v2_frame", "max_frames": -1}, "max_frames must be at least"),
+    ({"num_shards": 0}, "--num_shards=0 should be from 1"),
+    ({"num_classes": 0}, "--num_classes=0 should be from 1"),
+    ({"seed": -1}, "--seed=-1 should be from 0"),
+    ({"feature_sizes": [1024]}, "--feature_sizes=.*2.*mean_rgb, mean_audio"),
+    ({"feature_sizes": [1024, 0]}, "--feature_sizes=0 should be from 1"),
+    ({"min_frames": 1}, "--min_frames has no meaning.*v2_video"),
+    ({"max_frames": 1}, "--max_frames has no meaning.*v2_video"),
+    ({"dialect": "v2_frame", "max_frames": -1}, "--max_frames=-1 should be"),
     (
       {"dialect": "v2_frame", "min_frames": 3, "max_frames": 2},
-      r"min_frames \(3\) is more than max_frames \(2\)",
+      "--min_frames=3 is more than --max_frames=2",
     ),
-    ({"prefix": ""}, "prefix must be"),
-    ({"prefix": "a/b"}, "prefix must be"),
-    ({"prefix": "train1"}, "prefix must be.*not end in a digit"),
+    ({"prefix": ""}, "--prefix='' must be"),
+    ({"prefix": "a/b"}, "--prefix='a/b' must be"),
+    ({"prefix": "train1"}, "--prefix='train1' must.*not end in a digit"),
   ],
 )
 def test_wrong_arguments_are_named(tmp_path, options, message):
@@ -655,8 +653,6 @@ def test_vocabulary_is_reproducible_and_kept(tmp_path):
     sample_data.write_vocabulary(second, 30, seed=1)
   sample_data.write_vocabulary(second, 30, seed=1, overwrite=True)
   assert _bytes([first]) != _bytes([second])
-  with pytest.raises(UserError, match="num_classes"):
-    sample_data.write_vocabulary(second, 0, overwrite=True)
 
 
 def test_program_writes_what_the_library_writes(tmp_path, run_program):
@@ -701,9 +697,3 @@ def test_program_writes_what_the_library_writes(tmp_path, run_program):
   assert "vocabulary_file" in again.stderr
   assert "Traceback" not in again.stderr
   assert not other.exists()
-
-
-def test_feature_sizes_on_the_command_line():
-  assert sample_data._parse_sizes(["1024", " 128"]) == [1024, 128]
-  with pytest.raises(UserError, match="feature_sizes must be.*'8,x'"):
-    sample_data._parse_sizes(["8", "x"])

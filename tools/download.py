@@ -14,25 +14,25 @@ wrong. The exit code is 0 if all is there, 1 if something is missing.
 import contextlib
 import dataclasses
 import datetime
+import functools
 import os
 import queue
 import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from fractions import Fraction
 
 import program
 from program import UserError
 
-from absl import flags, logging
+from absl import logging
 
+import config
 import utils
 from tools import remote_files
 from tools.remote_files import Connection, FetchError, Progress, RemoteFile
-
-FLAGS = flags.FLAGS
 
 _MIRRORS = ("us", "eu", "asia")
 # The folders in the buckets, by version.
@@ -57,113 +57,84 @@ _GRACE_SECS = 2.0
 _SHOWN_PROBLEMS = 10
 
 
-def define_flags():
-  """Defines the program's flags."""
-  _define_data_flags()
-  flags.DEFINE_string(
-    "destination",
-    None,
-    "Folder for the files, made if it is missing; the current one when not "
-    "given.",
-    module_name="Output",
-  )
-  flags.DEFINE_boolean(
-    "dry_run",
-    False,
-    "Say what there is to fetch, and end.",
-    module_name="Output",
-  )
-  flags.DEFINE_boolean(
-    "use_credentials",
-    False,
-    "Read with your own Google credentials, for buckets that are not public: "
-    "those of 'gcloud auth application-default login', or of the file that "
-    "GOOGLE_APPLICATION_CREDENTIALS names.",
-    module_name="Connection",
-  )
-  flags.DEFINE_integer(
-    "num_workers",
-    8,
-    "Files fetched at the same time.",
-    lower_bound=1,
-    upper_bound=64,
-    module_name="Connection",
-  )
-  flags.DEFINE_float(
-    "retry_secs",
-    300.0,
-    "Seconds without a byte, because of the network or of a busy server, after "
-    "which a file is given up.",
-    lower_bound=0.0,
-    module_name="Connection",
-  )
+_data = functools.partial(config.setting, group="Data")
+_output = functools.partial(config.setting, group="Output")
+_connection = functools.partial(config.setting, group="Connection")
 
 
-def _define_data_flags():
-  flags.DEFINE_string(
-    "source",
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DownloadSettings:
+  """What is fetched, from where and how."""
+
+  source: str | None = _data(
     None,
     "What to fetch: gs:// patterns, in which * stands for any characters but /"
     ", and ** for any; or addresses of files on web servers. Separated by "
     "commas. Instead of --features and --partition.",
-    module_name="Data",
   )
-  flags.DEFINE_integer(
-    "version",
+  version: int = _data(
     2,
     "Release of YouTube-8M: 0 of 2016, 1 of 2017, 2 of 2018, 3 of 2019 (frames "
     "of validate and test, with segment labels).",
-    lower_bound=0,
-    upper_bound=3,
-    module_name="Data",
+    (0, 3),
   )
-  flags.DEFINE_enum(
-    "features",
+  features: str | None = _data(
     None,
-    ["video", "frame", *_LISTS],
     "Features of videos, or of their frames. Or a list: vocabulary.csv, the "
     "classes' names; segment_label_ids.csv, the classes of rated segments.",
-    module_name="Data",
+    choices=("video", "frame", *_LISTS),
   )
-  flags.DEFINE_enum(
-    "partition",
-    None,
-    _PARTITIONS,
-    "Part of the data set.",
-    module_name="Data",
+  partition: str | None = _data(
+    None, "Part of the data set.", choices=_PARTITIONS
   )
-  flags.DEFINE_enum(
-    "mirror",
-    "us",
-    _MIRRORS,
-    "Where the bucket is: near you is fast.",
-    module_name="Data",
+  mirror: str = _data(
+    "us", "Where the bucket is: near you is fast.", choices=_MIRRORS
   )
-  flags.DEFINE_string(
-    "shards",
+  shards: str | None = _data(
     None,
     "Take only some: a fraction, spread evenly and the same each time, such as "
     "1/100 or 0.01; or a range of numbers from 0 that includes both ends, such "
     "as 0-37. Of each pattern, its files are counted by name. All when not "
     "given.",
-    module_name="Data",
+  )
+  destination: str = _output(
+    ".", "Folder for the files, made if it is missing."
+  )
+  dry_run: bool = _output(False, "Say what there is to fetch, and end.")
+  use_credentials: bool = _connection(
+    False,
+    "Read with your own Google credentials, for buckets that are not public: "
+    "those of 'gcloud auth application-default login', or of the file that "
+    "GOOGLE_APPLICATION_CREDENTIALS names.",
+  )
+  num_workers: int = _connection(8, "Files fetched at the same time.", (1, 64))
+  retry_secs: float = _connection(
+    300.0,
+    "Seconds without a byte, because of the network or of a busy server, after "
+    "which a file is given up.",
+    (0.0, float("inf")),
   )
 
 
-def choose_sources() -> list[str]:
-  """Patterns and addresses that the flags ask for.
+def choose_sources(settings: DownloadSettings, given: Container[str]):
+  """Patterns and addresses that the settings ask for.
+
+  Args:
+    settings: the settings.
+    given: names of those that were typed.
 
   Raises:
     UserError: they ask for nothing, or contradict each other.
   """
-  if FLAGS.source is None:
-    return [_published_source()]
+  if settings.source is None:
+    return [_published_source(settings)]
   for name in ("version", "features", "partition", "mirror"):
-    if FLAGS[name].present:
+    if name in given:
       raise UserError(
         f"--source says all of where the files are; leave --{name} out."
       )
-  sources = [part.strip() for part in FLAGS.source.split(",") if part.strip()]
+  parts = [part.strip() for part in settings.source.split(",")]
+  sources = [part for part in parts if part]
   if not sources:
     raise UserError(
       "--source is empty. Give a pattern, for instance "
@@ -172,32 +143,31 @@ def choose_sources() -> list[str]:
   return sources
 
 
-def _published_source() -> str:
-  """Where the publishers have what --features and the others name."""
-  features, partition = FLAGS.features, FLAGS.partition
+def _published_source(settings: DownloadSettings) -> str:
+  """Where the publishers have the files that --features and others name."""
+  features, partition = settings.features, settings.partition
+  version = settings.version
   if features is None:
     raise UserError(
       "Say what to fetch: --features=video --partition=train for instance, or "
       "--source=gs://... for files of any bucket."
     )
   if features in _LISTS:
-    if FLAGS.version < 2:
-      raise UserError(
-        f"--version={FLAGS.version} has no --features={features}."
-      )
+    if version < 2:
+      raise UserError(f"--version={version} has no --features={features}.")
     return _LISTS[features]
   if partition is None:
     raise UserError(
       f"--features={features} needs --partition: {', '.join(_PARTITIONS)}."
     )
-  folder = _FOLDERS[FLAGS.version].get(features)
-  if FLAGS.version == 3 and (not folder or partition == "train"):
+  folder = _FOLDERS[version].get(features)
+  if version == 3 and (not folder or partition == "train"):
     raise UserError(
       "--version=3 has only --features=frame, with --partition=validate or "
       "test. Its training data are those of --version=2."
     )
   return (
-    f"gs://{FLAGS.mirror}.data.yt8m.org/{FLAGS.version}/{folder}/{partition}/"
+    f"gs://{settings.mirror}.data.yt8m.org/{version}/{folder}/{partition}/"
     f"{partition}*.tfrecord"
   )
 
@@ -495,20 +465,20 @@ def _show_results(
 def find_files(
   connection: Connection,
   sources: Sequence[str],
-  shards: Fraction | slice | None,
+  settings: DownloadSettings,
 ) -> list[RemoteFile]:
-  """The files of all patterns; of each, those that `parse_shards` stands for.
+  """The files of all patterns; of each, those that --shards asks for.
 
   Raises:
     UserError: see `Connection.find`; or nothing is chosen.
   """
-  files = []
+  files, shards = [], parse_shards(settings.shards)
   for source in sources:
-    found = connection.find(source, FLAGS.retry_secs)
+    found = connection.find(source, settings.retry_secs)
     chosen = choose_shards(found, shards)
     if not chosen:
       raise UserError(
-        f"--shards={FLAGS.shards}: {source} has only {_number(len(found))}, "
+        f"--shards={settings.shards}: {source} has only {_number(len(found))}, "
         "whose numbers begin with 0."
       )
     logging.info("%s: %d of %s.", source, len(chosen), _number(len(found)))
@@ -549,30 +519,38 @@ def find_free_bytes(folder: str) -> int:
   return shutil.disk_usage(folder).free
 
 
+def define_flags():
+  """Defines the program's flags."""
+  config.define_flags(DownloadSettings)
+
+
 def main() -> int:
-  """Fetches what the flags name; returns the exit code."""
-  destination = FLAGS.destination or "."
+  """Fetches the files that the flags name; returns the exit code."""
+  settings = config.from_flags(DownloadSettings)
+  destination = settings.destination or "."
   if not utils.is_local(destination):
     raise UserError(
       f"--destination={destination!r}: a local folder is needed. 'gcloud "
       "storage cp' copies from bucket to bucket."
     )
-  sources = choose_sources()
-  shards = parse_shards(FLAGS.shards)
-  if not FLAGS.dry_run:
+  sources = choose_sources(settings, config.given_values(DownloadSettings))
+  parse_shards(settings.shards)  # A wrong value shows before the network.
+  if not settings.dry_run:
     prepare_folder(destination)
   credentials = None
-  if FLAGS.use_credentials:
+  if settings.use_credentials:
     credentials = remote_files.load_credentials()
   with contextlib.closing(Connection(credentials)) as connection:
-    files = find_files(connection, sources, shards)
+    files = find_files(connection, sources, settings)
   plan = make_plan(files, destination)
   free_bytes = find_free_bytes(destination)
   show_plan(plan, destination, free_bytes)
   check_space(plan, destination, free_bytes)
-  if FLAGS.dry_run:
+  if settings.dry_run:
     return 0
-  num_missing = obtain(plan, credentials, FLAGS.num_workers, FLAGS.retry_secs)
+  num_missing = obtain(
+    plan, credentials, settings.num_workers, settings.retry_secs
+  )
   if num_missing:
     raise UserError(
       f"{_number(num_missing)} of {len(plan.paths):,} could not be fetched, as "

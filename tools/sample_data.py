@@ -19,7 +19,7 @@ import itertools
 import os
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import program
@@ -27,9 +27,9 @@ from program import UserError
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
 from tqdm import tqdm
 
+import config
 import utils
 
 
@@ -179,101 +179,114 @@ _OTHER_ID_REGION = (53, 9)
 _ID_STEP = 1_000_003
 
 
+_content = functools.partial(config.setting, group="Content")
+_size = functools.partial(config.setting, group="Sizes")
+_output = functools.partial(config.setting, group="Output")
+_MOST = 2**31 - 1
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleConfig:
-  """What the shards of one partition hold; equal configs give equal bytes.
+  """The contents of one partition's shards; equal configs give equal bytes.
 
   (With the same version of numpy, whose random streams may change.)
-
-  Attributes:
-    dialect: a key of `DIALECTS`.
-    num_videos: in all shards together.
-    num_shards: files; each has a video, as no program reads an empty shard.
-      None: 4, or one for each video if there are fewer.
-    num_classes: None: the dialect's. Class 0 is the most frequent.
-    feature_sizes: values of each feature, in the dialect's order. None: the
-      dialect's.
-    min_frames: frames of the shortest video possible; may be 0. None: the
-      dialect's, or `max_frames` if that is less. Frame level only.
-    max_frames: frames of the longest video possible. None: the dialect's, or
-      `min_frames` if that is more. Frame level only.
-    seed: of everything random.
-    labels: False leaves out the labels and changes nothing else, as in shards
-      of the data sets' test partitions.
-    prefix: how the files' names begin. Partitions of one seed differ in it.
 
   Raises:
     UserError: a value is out of range.
   """
 
-  dialect: str = "v2_video"
-  num_videos: int = 1000
-  num_shards: int | None = None
-  num_classes: int | None = None
-  feature_sizes: Sequence[int] | None = None
-  min_frames: int | None = None
-  max_frames: int | None = None
-  seed: int = 0
-  labels: bool = True
-  prefix: str = "train"
+  dialect: str = _content(
+    "v2_video",
+    "Release of the data set and level to imitate: video is one vector a "
+    "video; frame and audioset are one a second.",
+    choices=DIALECTS,
+  )
+  num_videos: int = _content(1000, "Videos in all shards together.", (1, _MOST))
+  labels: bool = _content(
+    True, "Write the labels. --nolabels imitates the test partition."
+  )
+  seed: int = _content(
+    0,
+    "Seed; the same flags with the same seed give the same bytes.",
+    (0, _MOST),
+  )
+  num_classes: int | None = _size(
+    None,
+    "Number of classes; class 0 is the most frequent. The dialect's when not "
+    "given: v0 4800, v1 4716, v2 3862, audioset 527.",
+    (1, _MOST),
+  )
+  feature_sizes: tuple[int, ...] | None = _size(
+    None,
+    "Values of each feature, comma-separated, in the dialect's order. The "
+    "dialect's when not given: 1024 (v0), 1024,128 (v1, v2), 128 (audioset).",
+    (1, _MOST),
+  )
+  min_frames: int | None = _size(
+    None,
+    "Frames (seconds) of the shortest video possible; may be 0. Frame-level "
+    "dialects only; when not given 120, for audioset 10.",
+    (0, _MOST),
+  )
+  max_frames: int | None = _size(
+    None,
+    "Frames (seconds) of the longest video possible. Frame-level dialects "
+    "only; when not given 300, for audioset 10.",
+    (0, _MOST),
+  )
+  prefix: str = _output(
+    "train",
+    "How the shards' names begin, and which partition they are: train, "
+    "validate and test of one seed share what is to be learned but no video.",
+  )
+  num_shards: int | None = _output(
+    None,
+    "Number of files, each with a video at least. 4 when not given, or one for "
+    "each video if there are fewer.",
+    (1, _MOST),
+  )
 
   def __post_init__(self):
-    if self.dialect not in DIALECTS:
-      raise UserError(
-        f"dialect: unknown {self.dialect!r}. Available: {', '.join(DIALECTS)}."
-      )
+    config.check(self)
     if not re.fullmatch(r"[A-Za-z]([\w-]*[A-Za-z_-])?", self.prefix, re.ASCII):
       raise UserError(
-        "prefix must be letters, digits, _ and -, begin with a letter and not "
-        f"end in a digit, after which the shards' numbers come. Received: "
-        f"{self.prefix!r}."
+        f"--prefix={self.prefix!r} must be letters, digits, _ and -, begin "
+        "with a letter and not end in a digit, after which the shards' numbers "
+        "come."
       )
-    _check_at_least("num_shards", self.total_shards, 1)
-    _check_at_least("num_classes", self.total_classes, 1)
-    _check_at_least("seed", self.seed, 0)
     self._check_num_videos()
-    self._check_feature_sizes()
+    names = [feature.name for feature in self.layout.features]
+    if self.feature_sizes and len(self.feature_sizes) != len(names):
+      raise UserError(
+        f"--feature_sizes={config.shown(self.feature_sizes)} must give "
+        f"{len(names)} size(s), for {', '.join(names)}."
+      )
     self._check_frames()
 
   def _check_num_videos(self):
-    _check_at_least("num_videos", self.num_videos, 1)
     if self.num_videos < self.total_shards:
       raise UserError(
-        f"num_videos ({self.num_videos}) is less than num_shards "
-        f"({self.total_shards}): a shard would be empty, and refused as a "
-        "failed download is."
+        f"--num_videos={self.num_videos} is less than --num_shards="
+        f"{self.total_shards}: a shard would be empty, and refused as a failed "
+        "download is."
       )
     _, num_ids = _id_region(self.prefix)
     if self.num_videos > num_ids:
       raise UserError(
-        f"num_videos must be at most {num_ids} for prefix {self.prefix!r}: "
-        f"there are no more ids. Received: {self.num_videos}."
+        f"--num_videos={self.num_videos} must be at most {num_ids} for "
+        f"--prefix={self.prefix}: there are no more ids."
       )
-
-  def _check_feature_sizes(self):
-    if self.feature_sizes is None:
-      return
-    names = [feature.name for feature in self.layout.features]
-    if len(self.feature_sizes) != len(names):
-      raise UserError(
-        f"feature_sizes must give {len(names)} size(s), for "
-        f"{', '.join(names)}. Received: {list(self.feature_sizes)}."
-      )
-    for size in self.feature_sizes:
-      _check_at_least("feature_sizes", size, 1)
 
   def _check_frames(self):
     for name in ("min_frames", "max_frames"):
-      if getattr(self, name) is not None:
-        if self.layout.frames is None:
-          raise UserError(
-            f"{name} has no meaning for dialect {self.dialect!r}, which is "
-            "video level. Leave it out, or choose a frame-level dialect."
-          )
-        _check_at_least(name, getattr(self, name), 0)
+      if getattr(self, name) is not None and self.layout.frames is None:
+        raise UserError(
+          f"--{name} has no meaning for --dialect={self.dialect}, which is "
+          "video level. Leave it out, or choose a frame-level dialect."
+        )
     low, high = self.frame_range
     if low > high:
-      raise UserError(f"min_frames ({low}) is more than max_frames ({high}).")
+      raise UserError(f"--min_frames={low} is more than --max_frames={high}.")
 
   @property
   def layout(self) -> Dialect:
@@ -318,9 +331,22 @@ class SampleConfig:
     return low, high
 
 
-def _check_at_least(name: str, value: int, lowest: int):
-  if value < lowest:
-    raise UserError(f"{name} must be at least {lowest}. Received: {value}.")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutputSettings:
+  """Where the program writes."""
+
+  output_dir: str = _output(
+    dataclasses.MISSING,
+    "Folder for the shards; local or gs://. Made when it does not exist.",
+  )
+  vocabulary_file: str | None = _output(
+    None,
+    "CSV file for made-up class names, in the format of the data set's "
+    "vocabulary.csv. Without it, none is written.",
+  )
+  overwrite: bool = _output(
+    False, "Replace files of the same names instead of refusing to."
+  )
 
 
 def write_shards(
@@ -328,7 +354,6 @@ def write_shards(
   dialect: str = SampleConfig.dialect,
   *,
   overwrite: bool = False,
-  show_progress: bool = False,
   **options: Any,
 ) -> list[str]:
   """Writes the shards of one partition.
@@ -340,7 +365,6 @@ def write_shards(
     output_dir: a folder, made when it does not exist.
     dialect: a key of `DIALECTS`.
     overwrite: replace shards of the same names.
-    show_progress: show a progress bar if standard error is a terminal.
     **options: the other fields of `SampleConfig`, with its defaults.
 
   Returns:
@@ -352,52 +376,59 @@ def write_shards(
       `train*.tfrecord` would mix with the new ones.
     TypeError: `SampleConfig` has no such field.
   """
-  config = SampleConfig(dialect=dialect, **options)
-  output_dir = os.fspath(output_dir)
-  names = _shard_names(config)
-  _check_no_other_shards(output_dir, config, names, overwrite)
+  if options.get("feature_sizes") is not None:
+    options["feature_sizes"] = tuple(options["feature_sizes"])
+  sample = SampleConfig(dialect=dialect, **options)
+  return _write_partition(os.fspath(output_dir), sample, overwrite, False)
+
+
+def _write_partition(
+  output_dir: str, sample: SampleConfig, overwrite: bool, show_progress: bool
+) -> list[str]:
+  names = _shard_names(sample)
+  _check_no_other_shards(output_dir, sample, names, overwrite)
   utils.make_folder(output_dir, "output_dir")
-  shared = _make_shared(config)
+  shared = _make_shared(sample)
   paths = [os.path.join(output_dir, name) for name in names]
   with tqdm(
-    total=config.num_videos,
+    total=sample.num_videos,
     unit=" videos",
     disable=None if show_progress else True,  # None: only under a terminal.
   ) as progress:
     for shard, path in enumerate(paths):
       with utils.replacing(path, tf.io.TFRecordWriter) as writer:
-        for record in _shard_records(config, shared, shard):
+        for record in _shard_records(sample, shared, shard):
           writer.write(record)
           progress.update()
   return paths
 
 
-def _shard_names(config: SampleConfig) -> list[str]:
-  digits = max(4, len(str(config.total_shards - 1)))
+def _shard_names(sample: SampleConfig) -> list[str]:
+  digits = max(4, len(str(sample.total_shards - 1)))
   return [
-    f"{config.prefix}{shard:0{digits}d}.tfrecord"
-    for shard in range(config.total_shards)
+    f"{sample.prefix}{shard:0{digits}d}.tfrecord"
+    for shard in range(sample.total_shards)
   ]
 
 
 def _check_no_other_shards(
-  output_dir: str, config: SampleConfig, names: list[str], overwrite: bool
+  output_dir: str, sample: SampleConfig, names: list[str], overwrite: bool
 ):
   """Refuses a folder that has shards of the prefix, unless all get replaced."""
   if not tf.io.gfile.isdir(output_dir):
     return
-  pattern = re.compile(rf"{re.escape(config.prefix)}\d+\.tfrecord")
+  pattern = re.compile(rf"{re.escape(sample.prefix)}\d+\.tfrecord")
   existing = set(filter(pattern.fullmatch, tf.io.gfile.listdir(output_dir)))
   others = sorted(existing.difference(names))
   if existing and not overwrite:
     raise UserError(
-      f"output_dir: {output_dir!r} has {min(existing)!r} already. Choose "
+      f"--output_dir={output_dir!r} has {min(existing)!r} already. Choose "
       "another folder or --prefix, or replace shards with --overwrite."
     )
   if others:
     raise UserError(
-      f"output_dir: {output_dir!r} has {len(others)} other shard(s) of prefix "
-      f"{config.prefix!r}, such as {others[0]!r}, which would mix with the "
+      f"--output_dir={output_dir!r} has {len(others)} other shard(s) of prefix "
+      f"{sample.prefix!r}, such as {others[0]!r}, which would mix with the "
       "new ones. Remove them, or choose another folder or --prefix."
     )
 
@@ -428,43 +459,43 @@ class _Shared:
   frame_noise: np.ndarray
 
 
-def _make_shared(config: SampleConfig) -> _Shared:
+def _make_shared(sample: SampleConfig) -> _Shared:
   noise_share = np.sqrt(1 - _CLASSES_VARIANCE)
   spreads = [
     np.full(feature.size, noise_share * feature.spread, np.float32)
-    for feature in config.features
+    for feature in sample.features
   ]
-  prototypes = [_prototypes(config, feature) for feature in config.features]
-  frame_noise = [_frame_noise(config, feature) for feature in config.features]
+  prototypes = [_prototypes(sample, feature) for feature in sample.features]
+  frame_noise = [_frame_noise(sample, feature) for feature in sample.features]
   return _Shared(
-    cumulative_shares=np.cumsum(_label_shares(config.total_classes)),
+    cumulative_shares=np.cumsum(_label_shares(sample.total_classes)),
     prototypes=np.concatenate(prototypes, axis=1),
     noise_spread=np.concatenate(spreads),
     frame_noise=np.concatenate(frame_noise, axis=1),
   )
 
 
-def _prototypes(config: SampleConfig, feature: Feature) -> np.ndarray:
+def _prototypes(sample: SampleConfig, feature: Feature) -> np.ndarray:
   """[C, feature.size] float32: what a class adds to a video's values."""
   # The mean of a feature has its frames' prototypes.
   name = feature.name.removeprefix("mean_")
-  rng = _generator(config.seed, "prototypes", name)
-  shape = (config.total_classes, feature.size)
+  rng = _generator(sample.seed, "prototypes", name)
+  shape = (sample.total_classes, feature.size)
   # The classes of a mean video, each times its strength, add up to values of
   # variance _CLASSES_VARIANCE * spread ** 2 (hidden ones left aside).
   low = _LEAST_STRENGTH
   mean_square_strength = (1 + low + low**2) / 3
   variance = _CLASSES_VARIANCE / mean_square_strength
-  scale = feature.spread * np.sqrt(variance / config.layout.labels_per_video)
+  scale = feature.spread * np.sqrt(variance / sample.layout.labels_per_video)
   return rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)
 
 
-def _frame_noise(config: SampleConfig, feature: Feature) -> np.ndarray:
+def _frame_noise(sample: SampleConfig, feature: Feature) -> np.ndarray:
   """[_NOISE_FRAMES + max_frames, feature.size] int16, in codes."""
   num_frames = 0
-  if config.layout.frames is not None:
-    num_frames = _NOISE_FRAMES + config.frame_range[1]
-  noise = _generator(config.seed, "frame noise", feature.name).standard_normal(
+  if sample.layout.frames is not None:
+    num_frames = _NOISE_FRAMES + sample.frame_range[1]
+  noise = _generator(sample.seed, "frame noise", feature.name).standard_normal(
     (num_frames, feature.size), dtype=np.float32
   )
   scale = np.float32(feature.frame_spread / utils.DEQUANTIZE_SCALE)
@@ -479,20 +510,20 @@ def _label_shares(num_classes: int) -> np.ndarray:
 
 
 def _shard_records(
-  config: SampleConfig, shared: _Shared, shard: int
+  sample: SampleConfig, shared: _Shared, shard: int
 ) -> Iterator[bytes]:
   """One shard's serialised records."""
-  rng = _generator(config.seed, "videos", config.prefix, shard)
-  first = config.num_videos * shard // config.total_shards
-  end = config.num_videos * (shard + 1) // config.total_shards
+  rng = _generator(sample.seed, "videos", sample.prefix, shard)
+  first = sample.num_videos * shard // sample.total_shards
+  end = sample.num_videos * (shard + 1) // sample.total_shards
   for start in range(first, end, _CHUNK_SIZE):
     videos = np.arange(start, min(start + _CHUNK_SIZE, end))
-    ids = _make_ids(config, rng, videos)
-    labels, values = _draw_videos(config, shared, rng, len(videos))
-    if config.layout.frames is None:
-      yield from _video_records(config, ids, labels, values)
+    ids = _make_ids(sample, rng, videos)
+    labels, values = _draw_videos(sample, shared, rng, len(videos))
+    if sample.layout.frames is None:
+      yield from _video_records(sample, ids, labels, values)
     else:
-      yield from _frame_records(config, shared, rng, ids, labels, values)
+      yield from _frame_records(sample, shared, rng, ids, labels, values)
 
 
 def _id_region(prefix: str) -> tuple[int, int]:
@@ -503,30 +534,30 @@ def _id_region(prefix: str) -> tuple[int, int]:
 
 
 def _make_ids(
-  config: SampleConfig, rng: np.random.Generator, videos: np.ndarray
+  sample: SampleConfig, rng: np.random.Generator, videos: np.ndarray
 ) -> list[bytes]:
   """Ids of the partition's videos with these numbers.
 
   Distinct within a partition and among train, validate and test. Partitions
   of other prefixes may share ids with each other, not with these three.
   """
-  first, num_ids = _id_region(config.prefix)
-  offset = zlib.crc32(f"{config.seed} {config.prefix}".encode())
+  first, num_ids = _id_region(sample.prefix)
+  offset = zlib.crc32(f"{sample.seed} {sample.prefix}".encode())
   unique = first + (offset + videos.astype(np.int64) * _ID_STEP) % num_ids
   base = len(_ID_LETTERS)
   powers = base ** np.arange(_UNIQUE_LETTERS - 1, -1, -1)
   digits = unique[:, np.newaxis] // powers % base
-  num_free = config.layout.id_length - _UNIQUE_LETTERS
+  num_free = sample.layout.id_length - _UNIQUE_LETTERS
   free = rng.integers(base, size=(len(videos), num_free))
   letters = _ID_LETTERS[np.concatenate([digits, free], axis=1)]
   return [row.tobytes() for row in letters]
 
 
 def _draw_videos(
-  config: SampleConfig, shared: _Shared, rng: np.random.Generator, count: int
+  sample: SampleConfig, shared: _Shared, rng: np.random.Generator, count: int
 ) -> tuple[list[np.ndarray], np.ndarray]:
   """Labels of `count` videos, each sorted, and values [count, D] float32."""
-  owners, classes = _draw_classes(config, shared, rng, count)
+  owners, classes = _draw_classes(sample, shared, rng, count)
   starts = np.searchsorted(owners, np.arange(count))
   strength = rng.uniform(_LEAST_STRENGTH, 1, size=(len(classes), 1))
   values = np.add.reduceat(
@@ -541,12 +572,12 @@ def _draw_videos(
 
 
 def _draw_classes(
-  config: SampleConfig, shared: _Shared, rng: np.random.Generator, count: int
+  sample: SampleConfig, shared: _Shared, rng: np.random.Generator, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
   """Pairs of a video, below `count`, and a class that it shows, sorted."""
-  num_classes = config.total_classes
+  num_classes = sample.total_classes
   # All but a video's first class may be hidden; so many remain as labels.
-  more_labels = config.layout.labels_per_video - 1
+  more_labels = sample.layout.labels_per_video - 1
   num_shown = 1 + rng.poisson(more_labels / (1 - _HIDDEN_SHARE), size=count)
   num_shown = np.minimum(num_shown, num_classes)
   # A pair in one number, so that one sort finds repeated draws.
@@ -563,30 +594,30 @@ def _draw_classes(
 
 def _fill_features(
   features: tf.train.Features,
-  config: SampleConfig,
+  sample: SampleConfig,
   video_id: bytes,
   labels: np.ndarray,
 ):
   """Adds what the records of all dialects have."""
   feature = features.feature
-  feature[config.layout.id_key].bytes_list.value.append(video_id)
-  if config.labels:
+  feature[sample.layout.id_key].bytes_list.value.append(video_id)
+  if sample.labels:
     feature["labels"].int64_list.value.extend(labels.tolist())
 
 
 def _video_records(
-  config: SampleConfig,
+  sample: SampleConfig,
   ids: list[bytes],
   labels: list[np.ndarray],
   values: np.ndarray,
 ) -> Iterator[bytes]:
   """Serialised tf.Examples."""
   values = np.clip(values, _LOWEST, _HIGHEST).astype("<f4")
-  ends = list(itertools.accumulate(feature.size for feature in config.features))
+  ends = list(itertools.accumulate(feature.size for feature in sample.features))
   for video_id, video_labels, row in zip(ids, labels, values, strict=True):
     example = tf.train.Example()
-    _fill_features(example.features, config, video_id, video_labels)
-    for feature, end in zip(config.features, ends, strict=True):
+    _fill_features(example.features, sample, video_id, video_labels)
+    for feature, end in zip(sample.features, ends, strict=True):
       part = row[end - feature.size : end]
       example.features.feature[feature.name].MergeFromString(
         _floats_header(feature.size) + part.tobytes()
@@ -595,7 +626,7 @@ def _video_records(
 
 
 def _frame_records(
-  config: SampleConfig,
+  sample: SampleConfig,
   shared: _Shared,
   rng: np.random.Generator,
   ids: list[bytes],
@@ -605,15 +636,15 @@ def _frame_records(
   """Serialised tf.SequenceExamples."""
   codes = (values - utils.DEQUANTIZE_OFFSET) / utils.DEQUANTIZE_SCALE
   codes = np.rint(codes).astype(np.int16)
-  low, high = config.frame_range
+  low, high = sample.frame_range
   num_frames = rng.beta(*_FRAMES_BETA, size=len(ids)) * (high - low) + low
   num_frames = np.rint(num_frames).astype(np.int64)
   noise_starts = rng.integers(_NOISE_FRAMES, size=len(ids))
   times = 10.0 * rng.integers(60, size=len(ids))
   for i, video_id in enumerate(ids):
     example = tf.train.SequenceExample()
-    _fill_features(example.context, config, video_id, labels[i])
-    if config.layout.has_times:
+    _fill_features(example.context, sample, video_id, labels[i])
+    if sample.layout.has_times:
       context = example.context.feature
       end_time = times[i] + num_frames[i]
       context["start_time_seconds"].float_list.value.append(times[i])
@@ -621,18 +652,18 @@ def _frame_records(
     window = slice(noise_starts[i], noise_starts[i] + num_frames[i])
     frames = shared.frame_noise[window] + codes[i]
     np.clip(frames, 0, 255, out=frames)
-    _fill_frames(example.feature_lists, config, frames)
+    _fill_frames(example.feature_lists, sample, frames)
     yield example.SerializeToString(deterministic=True)
 
 
 def _fill_frames(
   feature_lists: tf.train.FeatureLists,
-  config: SampleConfig,
+  sample: SampleConfig,
   frames: np.ndarray,
 ):
   """Adds frames, [T, D] integers from 0 to 255, feature by feature."""
   start = 0
-  for feature in config.features:
+  for feature in sample.features:
     header = _frame_header(feature.size)
     encoded = np.empty((len(frames), len(header) + feature.size), np.uint8)
     encoded[:, : len(header)] = np.frombuffer(header, np.uint8)
@@ -699,7 +730,6 @@ def write_vocabulary(
   Raises:
     UserError: the file exists already or cannot be written.
   """
-  _check_at_least("num_classes", num_classes, 1)
   _check_may_write(path, overwrite)
   rng = _generator(seed, "vocabulary")
   # Class 0 goes last, so the order is never Index's.
@@ -721,7 +751,7 @@ def write_vocabulary(
 def _check_may_write(path: str, overwrite: bool):
   if tf.io.gfile.exists(path) and not overwrite:
     raise UserError(
-      f"vocabulary_file: {path!r} exists already. Choose another name, or "
+      f"--vocabulary_file={path!r} exists already. Choose another name, or "
       "replace it with --overwrite."
     )
 
@@ -749,153 +779,29 @@ def _vocabulary_row(index: int, count: int, name: str) -> list[Any]:
 
 
 def define_flags():
-  """Defines the program's flags, those of `SampleConfig` and its own."""
-  defaults = SampleConfig
-  group = "Output"
-  flags.DEFINE_string(
-    "output_dir",
-    None,
-    "Folder for the shards; local or gs://. Made when it does not exist.",
-    required=True,
-    module_name=group,
-  )
-  flags.DEFINE_string(
-    "prefix",
-    defaults.prefix,
-    "How the shards' names begin, and which partition they are: train, "
-    "validate and test of one seed share what is to be learned but no video.",
-    module_name=group,
-  )
-  flags.DEFINE_integer(
-    "num_shards",
-    defaults.num_shards,
-    "Number of files, each with a video at least. 4 when not given, or one for "
-    "each video if there are fewer.",
-    module_name=group,
-  )
-  flags.DEFINE_string(
-    "vocabulary_file",
-    None,
-    "CSV file for made-up class names, in the format of the data set's "
-    "vocabulary.csv. Without it, none is written.",
-    module_name=group,
-  )
-  flags.DEFINE_boolean(
-    "overwrite",
-    False,
-    "Replace files of the same names instead of refusing to.",
-    module_name=group,
-  )
-  _define_content_flags()
-  _define_size_flags()
-
-
-def _define_content_flags():
-  defaults = SampleConfig
-  group = "Content"
-  flags.DEFINE_enum(
-    "dialect",
-    defaults.dialect,
-    list(DIALECTS),
-    "Release of the data set and level to imitate: video is one vector a "
-    "video; frame and audioset are one a second.",
-    module_name=group,
-  )
-  flags.DEFINE_integer(
-    "num_videos",
-    defaults.num_videos,
-    "Videos in all shards together.",
-    module_name=group,
-  )
-  flags.DEFINE_boolean(
-    "labels",
-    defaults.labels,
-    "Write the labels. --nolabels imitates the test partition.",
-    module_name=group,
-  )
-  flags.DEFINE_integer(
-    "seed",
-    defaults.seed,
-    "Seed; the same flags with the same seed give the same bytes.",
-    module_name=group,
-  )
-
-
-def _define_size_flags():
-  group = "Sizes"
-  flags.DEFINE_integer(
-    "num_classes",
-    None,
-    "Number of classes; class 0 is the most frequent. The dialect's when not "
-    "given: v0 4800, v1 4716, v2 3862, audioset 527.",
-    module_name=group,
-  )
-  flags.DEFINE_list(
-    "feature_sizes",
-    None,
-    "Values of each feature, comma-separated, in the dialect's order. The "
-    "dialect's when not given: 1024 (v0), 1024,128 (v1, v2), 128 (audioset).",
-    module_name=group,
-  )
-  flags.DEFINE_integer(
-    "min_frames",
-    None,
-    "Frames (seconds) of the shortest video possible; may be 0. Frame-level "
-    "dialects only; when not given 120, for audioset 10.",
-    module_name=group,
-  )
-  flags.DEFINE_integer(
-    "max_frames",
-    None,
-    "Frames (seconds) of the longest video possible. Frame-level dialects "
-    "only; when not given 300, for audioset 10.",
-    module_name=group,
-  )
-
-
-def _options_from_flags() -> dict[str, Any]:
-  """The fields of `SampleConfig`, from the flags of the same names."""
-  fields = dataclasses.fields(SampleConfig)
-  options = {field.name: flags.FLAGS[field.name].value for field in fields}
-  if options["feature_sizes"] is not None:
-    options["feature_sizes"] = _parse_sizes(options["feature_sizes"])
-  return options
-
-
-def _parse_sizes(texts: list[str]) -> list[int]:
-  try:
-    return [int(text) for text in texts]
-  except ValueError as error:
-    raise UserError(
-      "feature_sizes must be whole numbers separated by commas. Received: "
-      f"{','.join(texts)!r}."
-    ) from error
+  """Defines the program's flags."""
+  config.define_flags(OutputSettings)
+  config.define_flags(SampleConfig)
 
 
 def main():
-  """Writes what the flags ask for."""
-  values = flags.FLAGS
-  options = _options_from_flags()
-  config = SampleConfig(**options)
-  if values.vocabulary_file:
-    _check_may_write(values.vocabulary_file, values.overwrite)
-  write_shards(
-    values.output_dir,
-    overwrite=values.overwrite,
-    show_progress=True,
-    **options,
-  )
-  if values.vocabulary_file:
+  """Writes the shards, and the vocabulary, that the flags ask for."""
+  output = config.from_flags(OutputSettings)
+  sample = config.from_flags(SampleConfig)
+  if output.vocabulary_file:
+    _check_may_write(output.vocabulary_file, output.overwrite)
+  _write_partition(output.output_dir, sample, output.overwrite, True)
+  if output.vocabulary_file:
     write_vocabulary(
-      values.vocabulary_file,
-      config.total_classes,
-      seed=config.seed,
-      overwrite=values.overwrite,
+      output.vocabulary_file,
+      sample.total_classes,
+      seed=sample.seed,
+      overwrite=output.overwrite,
     )
-  pattern = os.path.join(values.output_dir, f"{config.prefix}*.tfrecord")
+  pattern = os.path.join(output.output_dir, f"{sample.prefix}*.tfrecord")
   print(
-    f"Wrote {config.num_videos} {config.dialect} videos of "
-    f"{config.total_classes} classes to {config.total_shards} shard(s): "
+    f"Wrote {sample.num_videos} {sample.dialect} videos of "
+    f"{sample.total_classes} classes to {sample.total_shards} shard(s): "
     f"{pattern}"
   )
 
