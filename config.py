@@ -58,6 +58,7 @@ def setting(
   group: str,
   choices: Collection[str] = (),
   has_flag_default: bool = True,
+  is_path: bool = False,
 ):
   """A field of a dataclass of settings.
 
@@ -68,6 +69,7 @@ def setting(
     group: the group of `--help` that it is listed in.
     choices: the values of a string, where only these are possible.
     has_flag_default: False where a value that is not typed comes from the data.
+    is_path: whether a string is a path, or a list of patterns.
   """
   metadata = {
     "text": text,
@@ -75,6 +77,7 @@ def setting(
     "group": group,
     "choices": tuple(choices),
     "has_flag_default": has_flag_default,
+    "is_path": is_path,
   }
   if isinstance(default, dict):
     return dataclasses.field(default_factory=dict, metadata=metadata)
@@ -113,6 +116,8 @@ def _kind_of(field: dataclasses.Field) -> _Kind:
 def check(settings):
   """Checks the type and the range of each setting of a dataclass.
 
+  In paths, `~` is replaced by the home folder.
+
   Raises:
     UserError: a value is of the wrong type or out of range; the message names
       the flag.
@@ -122,6 +127,8 @@ def check(settings):
     if value is None and kind.is_optional:
       continue
     _check_type(field.name, value, kind.type)
+    if field.metadata["is_path"]:
+      object.__setattr__(settings, field.name, utils.expanded(value))
     if kind.type is tuple:
       if any(type(item) is not kind.item_type for item in value):
         raise UserError(
@@ -359,11 +366,13 @@ class Settings:
     "/tmp/yt8m_model/",  # noqa: S108 The starter code's default.
     "Folder of the model: checkpoints, model_flags.json, TensorBoard events. "
     "Local or gs://.",
+    is_path=True,
   )
   job_dir: str | None = _folder(
     None,
     "What Google Cloud's training services pass on: the --train_dir where that "
     "is not given.",
+    is_path=True,
   )
   num_readers: int | None = _data(
     None,
@@ -405,6 +414,7 @@ class TrainSettings(Settings):
   train_data_pattern: str = _data(
     dataclasses.MISSING,
     "Shards to train on: a glob, or several separated by commas.",
+    is_path=True,
   )
   start_new_model: bool = _saving(
     False,
@@ -429,6 +439,7 @@ class TrainSettings(Settings):
     None,
     "Shards to evaluate on while training; the best model by GAP is kept in "
     "TRAIN_DIR/best.",
+    is_path=True,
   )
   eval_every_steps: int = _saving(
     1000,
@@ -453,6 +464,7 @@ class EvalSettings(Settings):
   eval_data_pattern: str = _data(
     dataclasses.MISSING,
     "Shards to evaluate on: a glob, or several separated by commas.",
+    is_path=True,
   )
   batch_size: int = _data(
     1024, "Videos per step and worker.", (1, _MAX_BATCH_SIZE)
@@ -473,6 +485,7 @@ class InferenceSettings(Settings):
   input_data_pattern: str = _data(
     dataclasses.MISSING,
     "Shards to predict for: a glob, or several separated by commas.",
+    is_path=True,
   )
   batch_size: int = _data(
     512,
@@ -483,6 +496,7 @@ class InferenceSettings(Settings):
   output_file: str = _output(
     dataclasses.MISSING,
     "The CSV file to write, local or gs://. It appears when it is complete.",
+    is_path=True,
   )
   top_k: int = _output(
     20,
@@ -493,6 +507,7 @@ class InferenceSettings(Settings):
     None,
     "The dataset's vocabulary.csv. Given, a second CSV with the classes' names "
     "is written beside the first, as NAME.names.csv.",
+    is_path=True,
   )
 
 

@@ -63,7 +63,7 @@ def check_same_settings(
 @contextlib.contextmanager
 def noting_bad_records(
   settings: configs.Settings,
-  report_path: str,
+  report_path: str | None,
   workers: cluster.Workers,
   goes_on: bool = False,
 ) -> Iterator[BadRecords | None]:
@@ -71,13 +71,15 @@ def noting_bad_records(
 
   Args:
     settings: whether to leave them out, and how many.
-    report_path: the JSON file in which the chief lists those of all workers.
+    report_path: the JSON file in which the chief lists those of all workers;
+      None for no such file.
     workers: the workers that leave them out.
     goes_on: as in `BadRecords`.
   """
   if settings.on_bad_record == "stop":
     # The report of an earlier run would be taken for one of this run.
-    if workers.is_chief and not goes_on and utils.is_file(report_path):
+    is_stale = report_path and workers.is_chief and not goes_on
+    if is_stale and utils.is_file(report_path):
       utils.delete(report_path)
     yield None
     return

@@ -41,6 +41,9 @@ from config import ExperimentConfig, InferenceSettings
 
 HEADER = b"VideoId,LabelConfidencePairs\n"
 NAMES_HEADER = b"VideoId,Index,Name,Confidence\n"
+# Columns of the index, the name and the entity's id in a vocabulary.
+_COLUMNS = ("Index", "Name", "KnowledgeGraphId")
+_AUDIOSET_COLUMNS = ("index", "display_name", "mid")
 # Characters with which RFC 4180 wants a field in quotes.
 _NEEDS_QUOTES = re.compile(rb'[",\r\n]')
 _LOG_EVERY_SECS = 2.0
@@ -96,7 +99,14 @@ def infer(
   names = None
   if settings.vocabulary_file:
     names = read_vocabulary(settings.vocabulary_file)
-  report_path = _beside(settings.output_file, train_dir.BAD_RECORDS_FILE)
+  report_path = None
+  if not utils.is_stream(settings.output_file):
+    report_path = _beside(settings.output_file, train_dir.BAD_RECORDS_FILE)
+  elif settings.vocabulary_file:
+    raise UserError(
+      f"--output_file={settings.output_file!r} is no file beside which the CSV "
+      "of names could lie. Name a file, or leave --vocabulary_file out."
+    )
   with experiment.noting_bad_records(
     settings, report_path, workers
   ) as left_out:
@@ -248,8 +258,9 @@ def _csv_field(value: bytes) -> bytes:
 def read_vocabulary(path: str) -> dict[int, str]:
   """Class index -> name, from the dataset's vocabulary.csv.
 
-  Rows come in any order. A class whose name is empty is called by its
-  KnowledgeGraphId, or by its index where that is empty too.
+  AudioSet's class_labels_indices.csv is read as well. Rows come in any order. A
+  class whose name is empty is called by the id of its entity (KnowledgeGraphId,
+  mid), or by its index where that is empty too.
 
   Raises:
     UserError: the file cannot be read, lacks a column, or has a class twice.
@@ -279,17 +290,19 @@ def _named_classes(text: str) -> Iterator[tuple[int, str]]:
     raise ValueError("it has NUL characters")
   # Strict parsing: in a file that was cut, an open quote would swallow classes.
   reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-  missing = {"Index", "Name"} - set(reader.fieldnames or ())
-  if missing:
+  columns = set(reader.fieldnames or ())
+  index_column, name_column, id_column = (
+    _AUDIOSET_COLUMNS if "display_name" in columns else _COLUMNS
+  )
+  if missing := {index_column, name_column} - columns:
     raise ValueError(f"it has no column {', '.join(sorted(missing))}")
   seen = set()
   for row in reader:
-    index = int(row["Index"])
+    index = int(row[index_column])
     if index < 0 or index in seen:
       raise ValueError(f"class {index} is negative, or there twice")
     seen.add(index)
-    name = row["Name"] or row.get("KnowledgeGraphId") or f"class {index}"
-    yield index, name
+    yield index, row[name_column] or row.get(id_column) or f"class {index}"
 
 
 if __name__ == "__main__":

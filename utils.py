@@ -7,11 +7,14 @@ Every path may be local or `gs://`.
 
 import concurrent.futures
 import contextlib
+import glob
 import inspect
 import json
 import os
 import re
 import shutil
+import stat
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
@@ -46,6 +49,7 @@ _HTTP_ERROR = re.compile(
 _HTTP_REASON = re.compile(
   r'"message": ?"([^"]*)"|<(?:Message|Details)>([^<]*)<'
 )
+_UNKNOWN_SCHEME = re.compile(r"File system scheme '([^']*)' not implemented")
 _REFUSALS = {
   "401": (
     "Log in with `gcloud auth application-default login`, or name a service "
@@ -60,8 +64,20 @@ _REFUSALS = {
 }
 
 
+def expanded(path: str) -> str:
+  """A path or a list of patterns, with `~` for the home folder replaced.
+
+  A shell leaves `~` alone behind `--flag=`.
+  """
+  return ",".join(map(os.path.expanduser, path.split(",")))
+
+
 def list_shards(patterns: str, flag_name: str | None) -> list[str]:
   """Files that match a comma-separated list of globs, sorted, each once.
+
+  A file or folder that exists under exactly the given name is taken as it is,
+  whatever the characters of its name mean in a glob. As in a shell, `*` and `?`
+  do not match a dot at the beginning of a name.
 
   Args:
     patterns: one or more globs, for instance "a/train*.tfrecord,b/*.tfrecord".
@@ -73,7 +89,11 @@ def list_shards(patterns: str, flag_name: str | None) -> list[str]:
   """
   source = f"--{flag_name}" if flag_name else "PATTERN"
   option = f"--{flag_name}=" if flag_name else ""
-  globs = [part.strip() for part in (patterns or "").split(",") if part.strip()]
+  patterns = expanded(patterns or "")
+  parts = patterns.split(",")
+  if len(parts) > 1 and _exists_as_named(patterns):
+    parts = [patterns]
+  globs = [part.strip() for part in parts if part.strip()]
   if not globs:
     raise UserError(
       f"{source} is empty. Give the shards' path, for instance "
@@ -88,13 +108,53 @@ def list_shards(patterns: str, flag_name: str | None) -> list[str]:
   )
 
 
+def _exists_as_named(path: str) -> bool:
+  """Whether there is a file with this name, or the folder that it names."""
+  with contextlib.suppress(tf.errors.OpError, OSError):
+    folder = os.path.dirname(path)
+    return tf.io.gfile.exists(path) or (
+      "," in folder and tf.io.gfile.isdir(folder)
+    )
+  return False
+
+
+def _glob(pattern: str) -> list[str]:
+  if tf.io.gfile.exists(pattern):
+    return [pattern]
+  folder, name = os.path.split(pattern)
+  if glob.has_magic(folder) and tf.io.gfile.isdir(folder):
+    pattern = os.path.join(glob.escape(folder), name)
+  return [
+    match
+    for match in tf.io.gfile.glob(pattern)
+    if not _is_hidden(match, pattern)
+  ]
+
+
+def _is_hidden(match: str, pattern: str) -> bool:
+  """Whether a glob matched a dot at the beginning of a name."""
+  pairs = zip(
+    reversed(match.split("/")), reversed(pattern.split("/")), strict=False
+  )
+  return any(
+    name.startswith(".") and part.startswith(("*", "?", "["))
+    for name, part in pairs
+  )
+
+
 def _matching_files(pattern: str, source: str, option: str) -> list[str]:
   with _clear_errors(f"{source}: {pattern!r} cannot be listed"):
-    matches = tf.io.gfile.glob(pattern)
+    matches = _glob(pattern)
   if not matches:
+    special = ""
+    if re.search(r"[\[\],]", pattern):
+      special = (
+        " In a pattern *, ?, [ and ] are special, and a comma ends it: write "
+        "[[] for [, and ? for any one character."
+      )
     raise UserError(
       f"{source}: no file matches {pattern!r}. Check the path, and quote "
-      "the pattern so that the shell leaves it alone."
+      f"the pattern so that the shell leaves it alone.{special}"
     )
   for match in matches:
     # One stat a file would take minutes on a bucket of thousands of shards: of
@@ -165,6 +225,11 @@ def error_text(error: Exception) -> str:
     return f"{error.filename or 'file'}; {error.strerror}"
   message = getattr(error, "message", None) or str(error)
   message = message.split("[Op:")[0].split("}} ")[-1].strip()
+  if scheme := _UNKNOWN_SCHEME.search(message):
+    return (
+      f"TensorFlow has no filesystem for {scheme[1]}://. Use a local path or "
+      "gs://: copy the files there, or mount the other storage as a folder."
+    )
   return _refusal_text(message) or message
 
 
@@ -202,10 +267,11 @@ def replacing(
 
   It is written under a temporary name beside `path`; an exception or a kill
   leaves what was at `path` untouched. A temporary file that a kill left is
-  deleted when the same file is written again.
+  deleted when the same file is written again. A link stays, and the file that
+  it leads to is replaced. To a stream (`is_stream`) is written at once.
 
   Args:
-    path: local or gs://.
+    path: local or gs://, or `-` for standard output.
     opener: called with the temporary name, gives a context manager to write
       through; a binary file when not given.
 
@@ -217,8 +283,14 @@ def replacing(
     raise UserError(
       f"{path!r} cannot be written: a file's name is needed, not a folder's."
     )
-  temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
   what = f"{path!r} cannot be written"
+  if is_stream(path):
+    with _writing_at_once(path, what) as output:
+      yield output
+    return
+  if is_local(path):
+    path = os.path.realpath(path)
+  temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
   with contextlib.ExitStack() as stack:
     try:
       with _clear_errors(what):
@@ -238,6 +310,39 @@ def replacing(
       with contextlib.suppress(tf.errors.OpError, OSError):
         tf.io.gfile.remove(temporary)
       raise
+
+
+@contextlib.contextmanager
+def _writing_at_once(path: str, what: str) -> Iterator["_Output"]:
+  with _clear_errors(what):
+    # Appending, since a shell may have opened a file with `>>`.
+    is_stdout = path == "-"
+    file = sys.stdout.buffer if is_stdout else tf.io.gfile.GFile(path, "ab")
+  try:
+    yield _Output(file, what)
+  finally:
+    with _clear_errors(what):
+      if is_stdout:
+        file.flush()
+      else:
+        file.close()
+
+
+def is_stream(path: str) -> bool:
+  """Whether a path is standard output (`-`), a device or a pipe.
+
+  To replace it by renaming a file would destroy it.
+  """
+  if path == "-":
+    return True
+  if not is_local(path):
+    return False
+  try:
+    mode = os.stat(path).st_mode
+  except (OSError, ValueError):
+    return False
+  is_file_or_folder = stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+  return path.startswith(("/dev/", "/proc/")) or not is_file_or_folder
 
 
 def is_local(path: str) -> bool:

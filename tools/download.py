@@ -98,7 +98,9 @@ class DownloadSettings:
     "given.",
   )
   destination: str = _output(
-    ".", "Folder for the files, made if it is missing."
+    ".",
+    "Folder for the files, made if it is missing.",
+    is_path=True,
   )
   dry_run: bool = _output(False, "Say what there is to fetch, and end.")
   use_credentials: bool = _connection(

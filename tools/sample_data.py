@@ -18,6 +18,7 @@ import io
 import itertools
 import os
 import re
+import sys
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -338,11 +339,13 @@ class OutputSettings:
   output_dir: str = _output(
     dataclasses.MISSING,
     "Folder for the shards; local or gs://. Made when it does not exist.",
+    is_path=True,
   )
   vocabulary_file: str | None = _output(
     None,
     "CSV file for made-up class names, in the format of the data set's "
     "vocabulary.csv. Without it, none is written.",
+    is_path=True,
   )
   overwrite: bool = _output(
     False, "Replace files of the same names instead of refusing to."
@@ -802,7 +805,8 @@ def main():
   print(
     f"Wrote {sample.num_videos} {sample.dialect} videos of "
     f"{sample.total_classes} classes to {sample.total_shards} shard(s): "
-    f"{pattern}"
+    f"{pattern}",
+    file=sys.stderr if output.vocabulary_file == "-" else sys.stdout,
   )
 
 

@@ -23,6 +23,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import textwrap
 import threading
 import time
@@ -100,6 +101,7 @@ class VerifySettings:
     "File for the results, and for a list of the problems; local or gs://. "
     "Without it, none is written.",
     group="Output",
+    is_path=True,
   )
   num_workers: int | None = config.setting(
     None,
@@ -683,7 +685,9 @@ def main(arguments: Sequence[str]) -> int:
     results = Results(
       report, shards, settings.num_classes, with_labels, schema
     ).to_dict()
-    print(format_results(results))
+    # Standard output is for the JSON alone where that goes there.
+    is_stdout = settings.output_json == "-"
+    print(format_results(results), file=sys.stderr if is_stdout else sys.stdout)
     if output:
       output.write((json.dumps(results, indent=2) + "\n").encode())
   seconds = report.end - report.start
