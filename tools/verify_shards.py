@@ -19,6 +19,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import importlib
 import json
 import multiprocessing
 import os
@@ -830,7 +831,5 @@ def run():
 
 
 if __name__ == "__main__":
-  # Worker processes find what they are sent in a module that they can import.
-  from tools import verify_shards
-
-  verify_shards.run()
+  # As an imported module: worker processes import what they are sent.
+  importlib.import_module("tools.verify_shards").run()
