@@ -888,10 +888,11 @@ def test_end_of_processes(checkout, endless, tmp_path, how, moment):
   with errors.open("w") as file:
     process = subprocess.Popen(
       [
-        *(sys.executable, checkout / "verify_shards.py", endless),
+        *(sys.executable, "-m", "tools.verify_shards", endless),
         *("--num_workers=2", f"--output_json={tmp_path}/report.json"),
       ],
       stderr=file,
+      cwd=checkout,
       stdout=subprocess.DEVNULL,
       start_new_session=True,
     )
