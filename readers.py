@@ -87,6 +87,8 @@ _PASS_SHARDS = 256
 _LEAST_SHARDS_PER_WORKER = 8
 # Bytes read ahead in each shard on gs://: one block of TensorFlow's reads.
 _AHEAD_BYTES = program.CLOUD_BLOCK_MB * 2**20
+# Batches that are ready while a step runs, so that the next pass begins early.
+_BATCHES_AHEAD = 2
 # Most records of a shard that are looked at to find its layout.
 _SCHEMA_RECORDS = 100
 
@@ -364,7 +366,7 @@ class BaseReader:
     if not by_shards:
       records = _filtered(records, 0, part)
     dataset = self._batched(records, source, batch_size, with_labels)
-    return Batches(dataset, source)
+    return Batches(dataset.with_options(_options()), source)
 
   def training_passes(
     self,
@@ -416,12 +418,19 @@ class BaseReader:
         max(1, buffer_size), seed + 1 + number, reshuffle_each_iteration=False
       )
 
-    def make_dataset(present: Callable[[], int]):
-      numbers = tf.data.Dataset.from_generator(
-        lambda: [present()], output_signature=tf.TensorSpec([], tf.int64)
+    @_as_written
+    def batches_of(number):
+      batches = self._batched(
+        records_of(number), source, batch_size, with_labels=True
       )
-      records = numbers.flat_map(records_of)
-      return self._batched(records, source, batch_size, with_labels=True)
+      return batches.map(_as_written(lambda batch: (number, batch)))
+
+    def make_dataset(numbers: Callable[[], range]):
+      passes = tf.data.Dataset.from_generator(
+        numbers, output_signature=tf.TensorSpec([], tf.int64)
+      )
+      dataset = passes.flat_map(batches_of).prefetch(_BATCHES_AHEAD)
+      return dataset.with_options(_options())
 
     return Passes(make_dataset, source, per_epoch)
 
@@ -511,14 +520,9 @@ class BaseReader:
       num_parallel_calls=min(devices.available_cpus(), most_decoders),
       deterministic=True,
     )
-    dataset = dataset.rebatch(batch_size).map(
+    return dataset.rebatch(batch_size).map(
       _as_written(lambda batch: _pad_batch(batch, batch_size))
     )
-    options = tf.data.Options()
-    # Nothing is left to tune, and the autotuner's thread can delay the end of a
-    # pipeline that failed by a minute.
-    options.autotune.enabled = False
-    return dataset.with_options(options)
 
   def _refuse_giant_batches(self, batch_size: int):
     """Raises a UserError if a few batches would take all the memory.
@@ -580,6 +584,14 @@ class YT8MFrameFeatureReader(BaseReader):
 
   def _most_bytes(self):
     return self.max_frames * sum(self.feature_sizes.values())
+
+
+def _options() -> tf.data.Options:
+  options = tf.data.Options()
+  # Nothing is left to tune, and the autotuner's thread can delay the end of a
+  # pipeline that failed by a minute.
+  options.autotune.enabled = False
+  return options
 
 
 def passes_per_epoch(num_shards: int, num_workers: int) -> int:

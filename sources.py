@@ -294,42 +294,66 @@ class Batches:
 class Passes:
   """Shuffled passes over a data set's shards, several to an epoch if many.
 
+  One pipeline reads pass after pass, so that the next pass fills its shuffle
+  buffer while the last batches of the present one are trained on.
+
   Attributes:
     per_epoch: number of passes that an epoch's shards are cut into.
 
   Args:
-    make_dataset: a function from a function that gives the present pass's
-      number to a tf.data.Dataset of its batches.
+    make_dataset: a function from a function that gives the passes' numbers to a
+      tf.data.Dataset of (number, batch) pairs.
     source: what it reads.
     per_epoch: as the attribute.
   """
 
   def __init__(
     self,
-    make_dataset: Callable[[Callable[[], int]], tf.data.Dataset],
+    make_dataset: Callable[[Callable[[], range]], tf.data.Dataset],
     source: Source,
     per_epoch: int,
   ):
     self.per_epoch = per_epoch
-    self._number = 0
+    self._numbers = range(0)
     # One dataset for all passes: tracing takes a good part of a second.
-    self._dataset = make_dataset(lambda: self._number)
+    self._dataset = make_dataset(lambda: self._numbers)
     self._batches = Batches(self._dataset, source)
+    self._items: Iterator[tuple[tf.Tensor, dict]] = iter(())
+    # The first item of the next pass, by which the end of a pass shows.
+    self._ahead: tuple[tf.Tensor, dict] | None = None
+    self._next_number = 0
 
-  def batches(self, number: int, skip: int = 0) -> Iterator[dict]:
-    """The batches of a pass; only one pass is read at a time.
+  def batches(
+    self, number: int, skip: int = 0, end: int | None = None
+  ) -> Iterator[dict]:
+    """Yields the batches of a pass; only one pass is used at a time.
 
     Args:
       number: the pass's number, from 0 over all epochs.
       skip: how many batches to pass over.
+      end: the number behind that of the last pass to be read; None for this
+        pass alone.
     """
-    self._number = number
-    return itertools.islice(iter(self._batches), skip, None)
+    if number != self._next_number or number >= self._numbers.stop:
+      self._numbers = range(number, end or number + 1)
+      self._items, self._ahead = iter(self._batches), None
+    self._next_number = number + 1
+    yield from itertools.islice(self._of_pass(number), skip, None)
+
+  def _of_pass(self, number: int) -> Iterator[dict]:
+    while True:
+      self._ahead = self._ahead or next(self._items, None)
+      if self._ahead is None or self._ahead[0] > number:
+        return
+      (found, batch), self._ahead = self._ahead, None
+      if found == number:
+        yield batch
 
   def blank(self) -> dict:
     """A batch of padding only."""
     return tf.nest.map_structure(
-      lambda spec: tf.zeros(spec.shape, spec.dtype), self._dataset.element_spec
+      lambda spec: tf.zeros(spec.shape, spec.dtype),
+      self._dataset.element_spec[1],
     )
 
 

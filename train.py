@@ -354,13 +354,13 @@ def training_loop(
   step = int(position.step.numpy())
   max_steps = run_config.max_steps or sys.maxsize
   first = int(position.passes.numpy())
-  for number in range(first, run_config.num_epochs * passes.per_epoch):
+  end = run_config.num_epochs * passes.per_epoch
+  for number in range(first, end):
     if step >= max_steps:
       return
     skip = int(position.steps_in_pass.numpy())
-    lockstep = cluster.Lockstep(
-      workers, passes.batches(number, skip), passes.blank, stop
-    )
+    batches = passes.batches(number, skip, end)
+    lockstep = cluster.Lockstep(workers, batches, passes.blank, stop)
     for batch, step_flags in lockstep.steps(max_steps - step):
       books.before(step + 1, train_step, batch, step_flags)
       outcome = train_step(batch, step_flags)

@@ -17,8 +17,8 @@ import train
 _batches = sources.Passes.batches
 
 
-def _repeated_batch(self, number, skip=0):
-  return itertools.repeat(next(_batches(self, number, skip)))
+def _repeated_batch(self, number, *unused_limits):
+  return itertools.repeat(next(_batches(self, number)))
 
 
 if __name__ == "__main__":
