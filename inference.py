@@ -166,12 +166,16 @@ def _write(parts, output_file: str, with_names: bool):
   num_videos, start, last_shown = 0, time.monotonic(), 0.0
   with contextlib.ExitStack() as stack:
     display = stack.enter_context(program.ProgressDisplay("video"))
-    output = stack.enter_context(utils.replacing(output_file))
+    output = stack.enter_context(
+      utils.replacing(output_file, follows_links=True)
+    )
     output.write(HEADER)
     output.flush()  # A folder that cannot be written shows now, not at the end.
     if with_names:
       path = _beside(output_file, "names.csv")
-      names_output = stack.enter_context(utils.replacing(path))
+      names_output = stack.enter_context(
+        utils.replacing(path, follows_links=True)
+      )
       names_output.write(NAMES_HEADER)
     for count, rows, named_rows in parts:
       output.write(rows.tobytes())

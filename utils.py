@@ -261,19 +261,23 @@ def _open_binary(path: str) -> tf.io.gfile.GFile:
 
 @contextlib.contextmanager
 def replacing(
-  path: str, opener: Callable[[str], Any] = _open_binary
+  path: str,
+  opener: Callable[[str], Any] = _open_binary,
+  follows_links: bool = False,
 ) -> Iterator["_Output"]:
   """A file that takes `path`'s place when it is complete.
 
   It is written under a temporary name beside `path`; an exception or a kill
   leaves what was at `path` untouched. A temporary file that a kill left is
-  deleted when the same file is written again. A link stays, and the file that
-  it leads to is replaced. To a stream (`is_stream`) is written at once.
+  deleted when the same file is written again. A stream (`is_stream`) is written
+  to at once.
 
   Args:
     path: local or gs://, or `-` for standard output.
     opener: called with the temporary name, gives a context manager to write
       through; a binary file when not given.
+    follows_links: whether to replace the file that a link leads to, for a path
+      that a user names; in a train dir a link may be a stranger's.
 
   Raises:
     UserError: the file cannot be written.
@@ -288,7 +292,7 @@ def replacing(
     with _writing_at_once(path, what) as output:
       yield output
     return
-  if is_local(path):
+  if follows_links and is_local(path):
     path = os.path.realpath(path)
   temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
   with contextlib.ExitStack() as stack:

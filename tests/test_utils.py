@@ -297,3 +297,96 @@ def test_one_ahead_can_be_left_early():
   with utils.one_ahead(numbers) as items:
     assert next(items) == 0
   assert len(made) <= 3
+
+
+class TestNamesOfPatterns:
+  def test_the_home_folder(self, folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    assert utils.list_shards("~/b0.tfrecord,~/a0.tfrecord", "data") == [
+      str(folder / "a0.tfrecord"),
+      str(folder / "b0.tfrecord"),
+    ]
+    assert (
+      utils.expanded("~/x,gs://b/~/y,~") == f"{folder}/x,gs://b/~/y,{folder}"
+    )
+
+  def test_hidden_companions_are_no_shards(self, folder):
+    (folder / "._a0.tfrecord").touch()
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "a9.tfrecord").touch()
+    for pattern in ("*a0.tfrecord", "?_a0.tfrecord,a0.tfrecord"):
+      parts = ",".join(f"{folder}/{part}" for part in pattern.split(","))
+      if "?" in pattern:
+        with pytest.raises(UserError, match="no file matches"):
+          utils.list_shards(parts, "data")
+      else:
+        assert utils.list_shards(parts, "data") == [str(folder / "a0.tfrecord")]
+    with pytest.raises(UserError, match="no file matches"):
+      utils.list_shards(f"{folder}/*/a9.tfrecord", "data")
+    # A dot that is asked for is one.
+    (hidden,) = utils.list_shards(f"{folder}/.hidden/a*.tfrecord", "data")
+    assert hidden.endswith("a9.tfrecord")
+
+  @pytest.mark.parametrize("name", ["a[1].tfrecord", "a,b.tfrecord", "a*b?"])
+  def test_a_file_that_has_exactly_this_name(self, folder, name):
+    (folder / name).touch()
+    path = str(folder / name)
+    assert utils.list_shards(path, "data") == [path]
+
+  @pytest.mark.parametrize("name", ["set [1]", "set,1", "a*"])
+  def test_a_folder_that_has_exactly_this_name(self, folder, name):
+    (folder / name).mkdir()
+    for number in (1, 2):
+      (folder / name / f"train{number}").touch()
+    found = utils.list_shards(f"{folder}/{name}/train*", "data")
+    assert found == [str(folder / name / f"train{n}") for n in (1, 2)]
+
+  @pytest.mark.parametrize("pattern", ["{0}/a[9", "{0}/no[1].tfrecord"])
+  def test_special_characters_are_named_where_nothing_matches(
+    self, folder, pattern
+  ):
+    with pytest.raises(UserError, match=r"are special.* \[\[\] for \["):
+      utils.list_shards(pattern.format(folder), "data")
+
+  @pytest.mark.parametrize("scheme", ["s3", "hdfs", "https"])
+  def test_a_filesystem_that_tensorflow_does_not_have(self, scheme):
+    with pytest.raises(
+      UserError, match=f"has no filesystem for {scheme}://. Use a local path or"
+    ):
+      utils.list_shards(f"{scheme}://bucket/train*", "data")
+
+
+class TestStreams:
+  @pytest.fixture(params=["fifo", "device", "link"])
+  def place(self, request, tmp_path):
+    """A path that is no plain file, and how to read what was written there."""
+    path = tmp_path / "place"
+    if request.param == "device":
+      yield "/dev/null", lambda: b"content"
+    elif request.param == "link":
+      (tmp_path / "file").write_bytes(b"old")
+      path.symlink_to("file")
+      yield str(path), (tmp_path / "file").read_bytes
+    else:
+      os.mkfifo(path)
+      descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+      yield str(path), lambda: os.read(descriptor, 99)
+      os.close(descriptor)
+
+  def test_it_is_written_to_and_not_replaced(self, place):
+    path, read = place
+    before = os.lstat(path)
+    with utils.replacing(path, follows_links=True) as file:
+      file.write(b"con")
+      file.write(b"tent")
+      file.flush()
+    after = os.lstat(path)
+    assert (before.st_mode, before.st_ino) == (after.st_mode, after.st_ino)
+    assert read() == b"content"
+
+  def test_standard_output(self, capfdbinary):
+    with utils.replacing("-") as file:
+      file.write(b"rows\n")
+    assert capfdbinary.readouterr().out == b"rows\n"
+    assert utils.is_stream("/dev/stdout")
+    assert not utils.is_stream("gs://bucket/-")

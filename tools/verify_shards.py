@@ -672,7 +672,9 @@ def main(arguments: Sequence[str]) -> int:
   with contextlib.ExitStack() as stack:
     output = None
     if settings.output_json:  # An error shows now, not at the end.
-      output = stack.enter_context(utils.replacing(settings.output_json))
+      output = stack.enter_context(
+        utils.replacing(settings.output_json, follows_links=True)
+      )
     schema = find_schema(shards, settings.feature_names)
     reader = build_reader(schema, settings.num_classes)
     with_labels = settings.labels
