@@ -660,7 +660,7 @@ def test_bar_in_a_terminal(server, monkeypatch, tmp_path):
   monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.http_url)
   monkeypatch.setattr("sys.stderr", Terminal())
   plan = download.make_plan(Connection().find(SOURCE, 1), str(tmp_path))
-  assert download.obtain(plan, None, num_workers=2, retry_secs=1) == 0
+  assert download.obtain(plan, None, num_workers=2, patience_secs=1) == 0
   last = sys.stderr.getvalue().split("\r")[-1]
   # The bytes, the time left, the bytes per second and the files.
   assert re.search(
@@ -681,7 +681,7 @@ def test_a_bug_in_a_thread_ends_the_program(server, monkeypatch, tmp_path):
   monkeypatch.setattr(download, "fetch", lambda *unused: 1 / 0)
   plan = download.make_plan(Connection().find(SOURCE, 1), str(tmp_path))
   with pytest.raises(ZeroDivisionError):
-    download.obtain(plan, None, num_workers=2, retry_secs=1)
+    download.obtain(plan, None, num_workers=2, patience_secs=1)
 
 
 @pytest.mark.parametrize(

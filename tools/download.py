@@ -13,7 +13,6 @@ something is missing.
 """
 
 import base64
-import contextlib
 import dataclasses
 import datetime
 import functools
@@ -23,7 +22,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from fractions import Fraction
 
 import program
@@ -367,14 +366,28 @@ class Progress:
   Attributes:
     num_bytes: bytes that arrived or were checked.
     last_change: when that grew, by `time.monotonic`.
-    is_stopped: whether the threads are to end.
+    fetched: files that arrived.
+    unchanged: files that were there.
+    problems: why each of the other files is missing.
+    error: why nothing more can be written, or None.
+    ended: released by each thread at its end.
   """
 
   def __init__(self):
     self._lock = threading.Lock()
-    self.is_stopped = False
+    self._is_stopped = False
     self.num_bytes = 0
     self.last_change = time.monotonic()
+    self.fetched: list[RemoteFile] = []
+    self.unchanged: list[RemoteFile] = []
+    self.problems: list[FetchError] = []
+    self.error: Exception | None = None
+    self.ended = threading.Semaphore(0)
+
+  @property
+  def num_done(self) -> int:
+    """Files that are there now."""
+    return len(self.fetched) + len(self.unchanged)
 
   def add(self, num_bytes: int):
     """Counts bytes; negative ones are to come again.
@@ -382,7 +395,7 @@ class Progress:
     Raises:
       Stopped: `stop` was called.
     """
-    if self.is_stopped:
+    if self._is_stopped:
       raise Stopped
     with self._lock:
       self.num_bytes += num_bytes
@@ -391,11 +404,14 @@ class Progress:
 
   def stop(self):
     """Ends the threads at their next byte or error."""
-    self.is_stopped = True
+    self._is_stopped = True
 
 
 class _Sink:
-  """Takes the bytes of one file, in order, and decides how long to wait."""
+  """Takes the bytes of one file, in order, and decides how long to wait.
+
+  Its methods raise `Stopped` as `Progress.add` does.
+  """
 
   def __init__(self, output, progress: Progress, patience_secs: float):
     self._output = output
@@ -417,7 +433,8 @@ class _Sink:
     # Where no file gets a byte, not each of them needs all the patience.
     last_byte = min(self._last_byte, self._progress.last_change)
     is_patient = time.monotonic() - last_byte <= self.patience_secs
-    return _is_passing(error) and is_patient and not self._progress.is_stopped
+    self._progress.add(0)
+    return is_patient and _is_passing(error)
 
   def check(self, file: RemoteFile):
     """Raises _DamagedError if these are not all bytes of `file`."""
@@ -467,11 +484,6 @@ class Connection:
       self._client = storage.Client("unused", credentials)
     self._session = requests.Session()
     self._session.headers["Accept-Encoding"] = "identity"
-
-  def close(self):
-    """Closes the connections."""
-    self._client.close()
-    self._session.close()
 
   def find(self, source: str, patience_secs: float) -> list[RemoteFile]:
     """The files that a pattern names, sorted by name.
@@ -721,99 +733,33 @@ def fetch(
         ) from error
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-  """What became of a file.
-
-  Attributes:
-    file: which one.
-    is_new: whether it was fetched; otherwise it was there, or is missing.
-    problem: why it is missing, or None.
-  """
-
-  file: RemoteFile
-  is_new: bool = False
-  problem: FetchError | None = None
-
-
-class Workers:
-  """Threads that fetch files.
-
-  Args:
-    plan: what to do.
-    credentials: see `Connection`.
-    num_workers: number of threads.
-    retry_secs: how long to try again without getting a byte.
-
-  Attributes:
-    progress: how far they have come.
-  """
-
-  def __init__(self, plan: Plan, credentials, num_workers, retry_secs):
-    self._plan = plan
-    self._credentials = credentials
-    self._retry_secs = retry_secs
-    self._outcomes: queue.Queue[Outcome | Exception] = queue.Queue()
-    self._files: queue.SimpleQueue[RemoteFile] = queue.SimpleQueue()
-    for file in plan.paths:
-      self._files.put(file)
-    self.progress = Progress()
-    # A thread that waits for a network must not keep the program from ending.
-    self._threads = [
-      threading.Thread(target=self._work, daemon=True)
-      for _ in range(min(num_workers, len(plan.paths)))
-    ]
-
-  def __enter__(self):
-    for thread in self._threads:
-      thread.start()
-    return self
-
-  def __exit__(self, *unused_error):
-    self.progress.stop()
-    end = time.monotonic() + _GRACE_SECS
-    for thread in self._threads:
-      thread.join(max(0.0, end - time.monotonic()))
-
-  def outcomes(self) -> Iterator[Outcome | None]:
-    """An outcome for each file; None now and then, while none has come.
-
-    Raises:
-      UserError: nothing more can be written.
-    """
-    num_left = len(self._plan.paths)
-    while num_left:
-      try:
-        outcome = self._outcomes.get(timeout=_SHOW_EVERY_SECS)
-      except queue.Empty:
-        yield None
+def _work(
+  plan: Plan,
+  files: queue.SimpleQueue[RemoteFile],
+  credentials,
+  progress: Progress,
+  patience_secs: float,
+):
+  """Checks and fetches files until none is left: the work of one thread."""
+  connection = Connection(credentials)
+  try:
+    while True:
+      file = files.get_nowait()
+      path = plan.paths[file]
+      if file in plan.present and _is_undamaged(file, path, progress):
+        progress.unchanged.append(file)
         continue
-      if isinstance(outcome, Exception):
-        raise outcome
-      num_left -= 1
-      yield outcome
-
-  def _work(self):
-    try:
-      with contextlib.closing(Connection(self._credentials)) as connection:
-        while True:
-          file = self._files.get_nowait()
-          self._outcomes.put(self._obtain(connection, file))
-    except (queue.Empty, Stopped):
-      pass
-    except Exception as error:  # The others need not try.
-      self._outcomes.put(error)
-
-  def _obtain(self, connection: Connection, file: RemoteFile) -> Outcome:
-    path, progress = self._plan.paths[file], self.progress
-    try:
-      is_present = file in self._plan.present
-      if is_present and _is_undamaged(file, path, progress):
-        return Outcome(file)
-      fetch(connection, file, path, progress, self._retry_secs)
-      return Outcome(file, is_new=True)
-    except FetchError as error:
-      return Outcome(file, problem=error)
+      try:
+        fetch(connection, file, path, progress, patience_secs)
+        progress.fetched.append(file)
+      except FetchError as error:
+        progress.problems.append(error)
+  except (queue.Empty, Stopped):
+    pass
+  except Exception as error:  # The others need not try.
+    progress.error = error
+  finally:
+    progress.ended.release()
 
 
 def progress_line(
@@ -832,49 +778,71 @@ def progress_line(
   )
 
 
-def obtain(plan: Plan, credentials, num_workers: int, retry_secs: float) -> int:
+def obtain(
+  plan: Plan, credentials, num_workers: int, patience_secs: float
+) -> int:
   """Checks and fetches all files of a plan; the number that are missing.
 
   Raises:
     UserError: nothing more can be written.
   """
+  start, progress, files = time.monotonic(), Progress(), queue.SimpleQueue()
+  for file in plan.paths:
+    files.put(file)
+  # A thread that waits for a network must not keep the program from ending.
+  threads = [
+    threading.Thread(
+      target=_work,
+      args=(plan, files, credentials, progress, patience_secs),
+      daemon=True,
+    )
+    for _ in range(min(num_workers, len(plan.paths)))
+  ]
+  try:
+    for thread in threads:
+      thread.start()
+    _wait(len(threads), plan, progress)
+  finally:
+    progress.stop()
+    end = time.monotonic() + _GRACE_SECS
+    for thread in threads:
+      thread.join(max(0.0, end - time.monotonic()))
+  _show_results(progress, time.monotonic() - start)
+  return len(progress.problems)
+
+
+def _wait(num_threads: int, plan: Plan, progress: Progress):
+  """Shows how far the threads are until they have ended or one has failed."""
   start = last_log = time.monotonic()
-  done, problems = [], []
-  with (
-    Workers(plan, credentials, num_workers, retry_secs) as workers,
-    program.ProgressDisplay("B", plan.num_bytes, is_amount=True) as display,
-  ):
-    for outcome in workers.outcomes():
-      if outcome:
-        (problems if outcome.problem else done).append(outcome)
+  with program.ProgressDisplay("B", plan.num_bytes, is_amount=True) as display:
+    while num_threads:
+      # A signal in `Thread.join` would make a thread seem to have ended.
+      num_threads -= progress.ended.acquire(timeout=_SHOW_EVERY_SECS)
+      if progress.error:
+        raise progress.error
       now = time.monotonic()
       if display.is_bar or now - last_log >= _LOG_EVERY_SECS:
         last_log = now
-        num_bytes = workers.progress.num_bytes
-        line = progress_line(plan, len(done), num_bytes, now - start)
-        files = f"{len(done)}/{len(plan.paths)}"
+        num_files, num_bytes = progress.num_done, progress.num_bytes
+        line = progress_line(plan, num_files, num_bytes, now - start)
+        files = f"{num_files}/{len(plan.paths)}"
         display.show(num_bytes, line, files=files)
-  _show_results(done, problems, time.monotonic() - start)
-  return len(problems)
 
 
-def _show_results(
-  done: Sequence[Outcome], problems: Sequence[Outcome], seconds: float
-):
-  new = [outcome.file for outcome in done if outcome.is_new]
-  num_bytes = _num_bytes(new)
+def _show_results(progress: Progress, seconds: float):
+  num_bytes = _num_bytes(progress.fetched)
   logging.info(
     "Fetched %s, %s, in %.1f s (%s/s); %s there before.",
-    _number(len(new)),
+    _number(len(progress.fetched)),
     format_bytes(num_bytes),
     seconds,
     format_bytes(num_bytes / seconds),
-    _number(len(done) - len(new)),
+    _number(len(progress.unchanged)),
   )
-  for outcome in problems[:_SHOWN_PROBLEMS]:
-    logging.error("Missing: %s", outcome.problem)
-  if len(problems) > _SHOWN_PROBLEMS:
-    logging.error("Missing: %d more.", len(problems) - _SHOWN_PROBLEMS)
+  for problem in progress.problems[:_SHOWN_PROBLEMS]:
+    logging.error("Missing: %s", problem)
+  if len(progress.problems) > _SHOWN_PROBLEMS:
+    logging.error("Missing: %d more.", len(progress.problems) - _SHOWN_PROBLEMS)
 
 
 def find_files(
@@ -953,8 +921,7 @@ def main() -> int:
   credentials = None
   if settings.use_credentials:
     credentials = load_credentials()
-  with contextlib.closing(Connection(credentials)) as connection:
-    files = find_files(connection, sources, settings)
+  files = find_files(Connection(credentials), sources, settings)
   plan = make_plan(files, destination)
   free_bytes = find_free_bytes(destination)
   show_plan(plan, destination, free_bytes)
