@@ -50,8 +50,7 @@ os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 _MIRRORS = ("us", "eu", "asia")
 # The folders in the buckets, by version.
 _FOLDERS = {
-  0: {"video": "video_level", "frame": "frame_level"},
-  1: {"video": "video_level", "frame": "frame_level"},
+  **dict.fromkeys((0, 1), {"video": "video_level", "frame": "frame_level"}),
   2: {"video": "video", "frame": "frame"},
   3: {"frame": "frame"},
 }
@@ -62,17 +61,16 @@ _LISTS = {
   "segment_labels": "https://raw.githubusercontent.com/google/youtube-8m/"
   "master/segment_label_ids.csv",
 }
-_PREFIXES = "kMGT"
 _SHOW_EVERY_SECS = 0.5
 _LOG_EVERY_SECS = 10.0
 # How long what is under way may take to notice the end.
 _GRACE_SECS = 2.0
 _SHOWN_PROBLEMS = 10
-
 _READ_ONLY = "https://www.googleapis.com/auth/devstorage.read_only"
 # Seconds to connect, and between two packets.
 _TIMEOUTS = (10.0, 30.0)
-_FIRST_DELAY_SECS, _LONGEST_DELAY_SECS = 1.0, 30.0
+# The first and the longest wait between two attempts.
+_DELAYS_SECS = (1.0, 30.0)
 # Without an answer, there is most likely no network at all.
 _LISTING_SECS = 30.0
 _LISTED = "items(name,size,crc32c,generation),nextPageToken"
@@ -241,12 +239,8 @@ class RemoteFile:
 def parse_shards(text: str | None) -> Fraction | slice | None:
   """What --shards asks for; None for all.
 
-  Args:
-    text: a fraction, "1/100" or "0.01", or the first and the last number of a
-      range, "0-37", counted from 0.
-
   Raises:
-    UserError: it is neither.
+    UserError: it is neither a fraction nor a range.
   """
   if text is None:
     return None
@@ -332,10 +326,8 @@ def format_bytes(num_bytes: float) -> str:
   """A number of bytes for people: 18 kB are 18,000 bytes."""
   if num_bytes < 1000:
     return f"{num_bytes:.0f} bytes"
-  power = 1
-  while num_bytes >= 1000 ** (power + 1) and power < len(_PREFIXES):
-    power += 1
-  return f"{num_bytes / 1000**power:,.1f} {_PREFIXES[power - 1]}B"
+  power = min(4, (len(f"{num_bytes:.0f}") - 1) // 3)
+  return f"{num_bytes / 1000**power:,.1f} {' kMGT'[power]}B"
 
 
 def show_plan(plan: Plan, destination: str, free_bytes: int):
@@ -432,9 +424,9 @@ class _Sink:
     """Whether to read on after an error. All time without a byte counts."""
     # Where no file gets a byte, not each of them needs all the patience.
     last_byte = min(self._last_byte, self._progress.last_change)
-    is_patient = time.monotonic() - last_byte <= self.patience_secs
-    self._progress.add(0)
-    return is_patient and _is_passing(error)
+    silent_secs = time.monotonic() - last_byte
+    self._progress.add(0)  # The time to notice that all are to stop.
+    return silent_secs <= self.patience_secs and _is_passing(error)
 
   def check(self, file: RemoteFile):
     """Raises _DamagedError if these are not all bytes of `file`."""
@@ -508,18 +500,15 @@ class Connection:
       timeout=_TIMEOUTS,
       retry=DEFAULT_RETRY.with_timeout(min(patience_secs, _LISTING_SECS)),
     )
-    url = f"gs://{bucket}"
     try:
       files = [
-        RemoteFile(
-          f"{url}/{blob.name}", blob.size, blob.crc32c, blob.generation
-        )
+        _of_blob(blob)
         for blob in blobs
         # The console makes empty objects to show folders.
         if is_match(blob.name) and not blob.name.endswith("/")
       ]
     except _FAILURES as error:
-      raise UserError(self._explain(error, url)) from error
+      raise UserError(self._explain(error, f"gs://{bucket}")) from error
     if not files:
       raise UserError(
         f"--source: no file of the bucket matches {source!r}. A pattern has to "
@@ -546,12 +535,7 @@ class Connection:
       FetchError: it cannot be read.
     """
     # A timeout of `Retry` would count from the start of the file.
-    retry = Retry(
-      sink.is_worth_waiting,
-      _FIRST_DELAY_SECS,
-      _LONGEST_DELAY_SECS,
-      timeout=None,
-    )
+    retry = Retry(sink.is_worth_waiting, *_DELAYS_SECS, timeout=None)
     try:
       if file.url.startswith("gs://"):
         self._read_blob(file, sink, retry)
@@ -672,6 +656,11 @@ def _compile(pattern: str, source: str) -> re.Pattern[str]:
     raise UserError(f"--source: {source!r} is no pattern: {error}.") from error
 
 
+def _of_blob(blob: storage.Blob) -> RemoteFile:
+  url = f"gs://{blob.bucket.name}/{blob.name}"
+  return RemoteFile(url, blob.size, blob.crc32c, blob.generation)
+
+
 def _is_undamaged(file: RemoteFile, path: str, progress: Progress) -> bool:
   """Whether a local file of the right size has the checksum of a remote one."""
   if file.crc32c is None:
@@ -702,13 +691,6 @@ def fetch(
 ):
   """Fetches a file; it appears whole and checked, or not at all.
 
-  Args:
-    connection: of this thread.
-    file: what to fetch.
-    path: the local name; a file there is replaced.
-    progress: counts the bytes.
-    patience_secs: how long to try again without getting a byte.
-
   Raises:
     FetchError: it cannot be fetched.
     UserError: it cannot be written.
@@ -721,11 +703,10 @@ def fetch(
         connection.read(file, sink)
         sink.check(file)
       return
-    except FetchError:
+    except (FetchError, _DamagedError) as error:
       progress.add(-sink.num_bytes)
-      raise
-    except _DamagedError as error:
-      progress.add(-sink.num_bytes)
+      if isinstance(error, FetchError):
+        raise
       if attempt == _ATTEMPTS:
         raise FetchError(
           f"{file.url}: {error}, {_ATTEMPTS} times. Start again later, or try "
@@ -879,11 +860,7 @@ def check_space(plan: Plan, destination: str, free_bytes: int):
 
 
 def prepare_folder(destination: str):
-  """Makes the folder for the files.
-
-  Raises:
-    UserError: it cannot be made, or nothing can be written to it.
-  """
+  """Makes the folder for the files, or raises a UserError that says why not."""
   utils.make_folder(destination, "destination")
   if not os.access(destination, os.W_OK | os.X_OK):
     raise UserError(
