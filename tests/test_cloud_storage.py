@@ -80,6 +80,25 @@ def model_on_cloud(cloud, trained_video):
   return f"gs://{BUCKET}/model"
 
 
+@pytest.fixture
+def infer_locally(fork_program, trained_video, tmp_path):
+  """`infer_locally("--flag=x")` gives the files that inference writes."""
+
+  def infer(*flags):
+    fork_program(
+      "inference",
+      f"--train_dir={trained_video.train_dir}",
+      f"--input_data_pattern={trained_video.shards.test}",
+      f"--output_file={tmp_path / 'predictions.csv'}",
+      *flags,
+    )
+    return {
+      path.name: path.read_bytes() for path in tmp_path.glob("predictions*")
+    }
+
+  return infer
+
+
 def train_flags(trained, train_dir="gs://bucket/model"):
   return (
     "train",
@@ -163,13 +182,7 @@ class TestEverythingOnCloudStorage:
     assert masked(files) == {"eval_results.json", "events.out.tfevents"}
 
   def test_inference(
-    self,
-    cloud,
-    run_cloud_program,
-    fork_program,
-    model_on_cloud,
-    trained_video,
-    tmp_path,
+    self, cloud, run_cloud_program, infer_locally, model_on_cloud, tmp_path
   ):
     vocabulary = tmp_path / "vocabulary.csv"
     rows = [f"{index},Class {index}\n" for index in range(25)]
@@ -179,16 +192,8 @@ class TestEverythingOnCloudStorage:
       *inference_flags(model_on_cloud),
       "--vocabulary_file=gs://bucket/vocabulary.csv",
     )
-    fork_program(
-      "inference",
-      f"--train_dir={trained_video.train_dir}",
-      f"--input_data_pattern={trained_video.shards.test}",
-      f"--output_file={tmp_path / 'predictions.csv'}",
-      f"--vocabulary_file={vocabulary}",
-    )
-    assert in_bucket(cloud, "out/") == {
-      path.name: path.read_bytes() for path in tmp_path.glob("predictions*")
-    }
+    expected = infer_locally(f"--vocabulary_file={vocabulary}")
+    assert in_bucket(cloud, "out/") == expected
 
   def test_verification(
     self, cloud, run_cloud_program, fork_program, video_shards
@@ -269,30 +274,18 @@ class TestFaultsThatPass:
   def test_shards_cut_in_the_middle(
     self, cloud, run_cloud_program, model_on_cloud, evaluated_video
   ):
-    cloud.fail(
-      lambda request: request.action == "read" and "data/" in request.name,
-      times=4,
-      cut_after=2_000,
-    )
+    is_read = concerns("read", "data/")
+    cloud.fail(is_read, times=4, cut_after=2_000)
     run_cloud_program(*eval_flags(model_on_cloud))
-    reads = [
-      request.name
-      for request in cloud.requests
-      if request.action == "read" and "data/" in request.name
-    ]
     # The three shards are read once, and one of them to find its layout.
-    assert len(reads) == 3 + 1 + 4
+    assert sum(map(is_read, cloud.requests)) == 3 + 1 + 4
     assert_same_results(cloud, evaluated_video)
 
   @pytest.mark.soak
   def test_cut_connections_in_training(
     self, cloud, run_cloud_program, trained_video, tmp_path
   ):
-    cloud.fail(
-      lambda request: request.action == "read" and "data/" in request.name,
-      times=10,
-      cut_after=5_000,
-    )
+    cloud.fail(concerns("read", "data/"), times=10, cut_after=5_000)
     # What was stored, but not answered, must not be stored again.
     cloud.fail(
       lambda request: request.method == "PUT" and "ckpt" in request.name,
@@ -306,28 +299,13 @@ class TestFaultsThatPass:
 
   @pytest.mark.parametrize("cut_after", [1_000, 1_000_000])
   def test_cut_uploads(
-    self,
-    cut_after,
-    cloud,
-    run_cloud_program,
-    fork_program,
-    model_on_cloud,
-    trained_video,
-    tmp_path,
+    self, cut_after, cloud, run_cloud_program, infer_locally, model_on_cloud
   ):
     cloud.fail(
       lambda request: request.method == "PUT", times=1, cut_after=cut_after
     )
     run_cloud_program(*inference_flags(model_on_cloud))
-    fork_program(
-      "inference",
-      f"--train_dir={trained_video.train_dir}",
-      f"--input_data_pattern={trained_video.shards.test}",
-      f"--output_file={tmp_path / 'predictions.csv'}",
-    )
-    assert in_bucket(cloud, "out/") == {
-      "predictions.csv": (tmp_path / "predictions.csv").read_bytes()
-    }
+    assert in_bucket(cloud, "out/") == infer_locally()
     # Its first line, so that an error shows at once, the whole, and its name.
     assert len(cloud.written) == 3
 
@@ -394,16 +372,19 @@ class TestRefusals:
     assert_one_error(result, "bucket 'bucket'", "HTTP 403", "the role")
     assert in_bucket(cloud, "model/") == {}
 
-  @pytest.mark.parametrize("program", ["eval", "inference"])
-  def test_model(self, program, cloud, run_cloud_program, model_on_cloud):
-    cloud.fail(concerns("read", "model/"), status=403)
-    flags = {"eval": eval_flags, "inference": inference_flags}[program]
+  @pytest.mark.parametrize(
+    ("flags", "action", "folder"),
+    [
+      (eval_flags, "read", "model/"),
+      (inference_flags, "read", "model/"),
+      (inference_flags, "upload", "out/"),
+    ],
+  )
+  def test_model_and_output_file(
+    self, flags, action, folder, cloud, run_cloud_program, model_on_cloud
+  ):
+    cloud.fail(concerns(action, folder), status=403)
     result = run_cloud_program(*flags(model_on_cloud), check=False)
-    assert_one_error(result, "bucket 'bucket'", "HTTP 403", "the role")
-
-  def test_output_file(self, cloud, run_cloud_program, model_on_cloud):
-    cloud.fail(concerns("upload", "out/"), status=403)
-    result = run_cloud_program(*inference_flags(model_on_cloud), check=False)
     assert_one_error(result, "bucket 'bucket'", "HTTP 403", "the role")
 
   def test_checked_shards(self, cloud, run_cloud_program):
