@@ -687,3 +687,24 @@ def test_a_bug_in_a_thread_ends_the_program(server, monkeypatch, tmp_path):
 )
 def test_sizes_for_people(num_bytes, expected):
   assert download.format_bytes(num_bytes) == expected
+
+
+def test_patience_counts_from_the_last_byte(monkeypatch):
+  now = 0.0
+  monkeypatch.setattr(download.time, "monotonic", lambda: now)
+  progress = download.Progress()
+  sink = download._Sink(io.BytesIO(), progress, patience_secs=10)
+  now = 100.0
+  sink.write(b"1")
+  now = 109.0
+  assert sink.is_worth_waiting(ConnectionError())
+  assert not sink.is_worth_waiting(ZeroDivisionError())
+  now = 111.0
+  assert not sink.is_worth_waiting(ConnectionError())
+  # No file got a byte: the next one need not wait as long again.
+  following = download._Sink(io.BytesIO(), progress, patience_secs=10)
+  assert not following.is_worth_waiting(ConnectionError())
+  progress.stop()
+  for call in (sink.is_worth_waiting, sink.write):
+    with pytest.raises(download.Stopped):
+      call(b"2")
