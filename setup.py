@@ -38,6 +38,7 @@ setuptools.setup(
     "requests>=2.32,<3",
     "tensorboard>=2.20,<3",
     "tqdm>=4.66,<5",
+    "urllib3>=2,<3",
   ],
   extras_require={
     "gpu": [f"tensorflow[and-cuda]{TENSORFLOW_RANGE}"],

@@ -32,7 +32,6 @@ import json
 import pathlib
 import re
 import ssl
-import tempfile
 import threading
 import time
 import urllib.parse
@@ -100,7 +99,7 @@ class Request:
     content_type: the header `Content-Type`; or "".
     has_credentials: whether it had an `Authorization`.
     origin: the server's own URL as the client sees it.
-    num_bytes: of its body.
+    body: all of it, or the part that came.
     status: of the answer; None if there was none.
   """
 
@@ -115,7 +114,7 @@ class Request:
   content_type: str
   has_credentials: bool
   origin: str
-  num_bytes: int
+  body: bytes
   status: int | None = None
 
 
@@ -199,14 +198,14 @@ class _Service:
     self.written = []
     self.jobs: dict[str, dict] = {}
 
-  def answer(self, request: Request, body: bytes) -> _Answer:
+  def answer(self, request: Request) -> _Answer:
     """Does what a request asks for."""
     try:
       if request.action == "unknown":
         raise _RefusalError(404, f"Not Found: {request.url}")
       if request.bucket:
         self._check_bucket(request.bucket)
-      return getattr(self, f"_{request.action}")(request, body)
+      return getattr(self, f"_{request.action}")(request)
     except _RefusalError as refusal:
       return refusal.answer
 
@@ -234,21 +233,20 @@ class _Service:
       "mediaLink": f"{request.origin}/download/{path}?alt=media",
     }
 
-  def _bucket(self, request, body):
-    del body
+  def _bucket(self, request):
     name = request.bucket
     return _Answer.of_json(
       {"kind": "storage#bucket", "id": name, "name": name, "location": "US"}
     )
 
-  def _create_bucket(self, request, body):
-    request.bucket = json.loads(body)["name"]
+  def _create_bucket(self, request):
+    request.bucket = json.loads(request.body)["name"]
     self._buckets.add(request.bucket)
-    return self._bucket(request, body)
+    return self._bucket(request)
 
-  def _create_job(self, request, body):
+  def _create_job(self, request):
     """Queues a job, which has an id of its own (AI Platform) or gets one."""
-    job = {**json.loads(body), "createTime": _TIME}
+    job = {**json.loads(request.body), "createTime": _TIME}
     number = job.get("jobId") or str(len(self.jobs) + 1)
     request.name = f"{request.name}/{number}"
     if request.name in self.jobs:
@@ -260,21 +258,18 @@ class _Service:
     self.jobs[request.name] = job
     return _Answer.of_json(job)
 
-  def _list_jobs(self, request, body):
-    del body
+  def _list_jobs(self, request):
     prefix = f"{request.name}/"
     found = [job for name, job in self.jobs.items() if name.startswith(prefix)]
     return _Answer.of_json({request.name.rpartition("/")[2]: found})
 
-  def _get_job(self, request, body):
-    del body
+  def _get_job(self, request):
     if request.name not in self.jobs:
       raise _RefusalError(404, f"No such job: {request.name}")
     return _Answer.of_json(self.jobs[request.name])
 
-  def _list(self, request, body):
+  def _list(self, request):
     """Names and, with a delimiter, what names have up to it behind a prefix."""
-    del body
     prefix = request.query.get("prefix", "")
     delimiter = request.query.get("delimiter")
     names, folders = set(), set()
@@ -296,17 +291,14 @@ class _Service:
       listing["nextPageToken"] = page[-1]
     return _Answer.of_json(listing)
 
-  def _stat(self, request, body):
-    del body
+  def _stat(self, request):
     return _Answer.of_json(self._resource(request, self._key(request)))
 
-  def _delete(self, request, body):
-    del body
+  def _delete(self, request):
     del self._objects[self._key(request)]
     return _Answer(status=204)
 
-  def _copy(self, request, body):
-    del body
+  def _copy(self, request):
     path = urllib.parse.urlsplit(request.url).path
     verb, bucket, name = re.search(
       r"/(rewriteTo|copyTo)/b/([^/]+)/o/([^/]+)$", path
@@ -326,8 +318,7 @@ class _Service:
       }
     )
 
-  def _read(self, request, body):
-    del body
+  def _read(self, request):
     key = self._key(request)
     content, resource = self._objects[key], self._objects.resource(key)
     first, end = _parse_range(request.range, len(content))
@@ -347,19 +338,19 @@ class _Service:
       headers=headers,
     )
 
-  def _upload(self, request, body):
+  def _upload(self, request):
     kind = request.query.get("uploadType")
     if request.method == "PUT":
-      return self._continue_upload(request, body)
+      return self._continue_upload(request)
     if kind == "resumable":
-      return self._begin_upload(request, body)
-    name, content = request.query.get("name"), body
+      return self._begin_upload(request)
+    name, content = request.query.get("name"), request.body
     if kind == "multipart":
-      name, content = _parse_multipart(request, body)
+      name, content = _parse_multipart(request)
     return _Answer.of_json(self._write(request, request.bucket, name, content))
 
-  def _begin_upload(self, request, body):
-    name = request.query.get("name") or json.loads(body)["name"]
+  def _begin_upload(self, request):
+    name = request.query.get("name") or json.loads(request.body)["name"]
     number = f"{len(self._uploads)}"
     self._uploads[number] = bytearray()
     path = urllib.parse.urlsplit(request.url).path
@@ -368,7 +359,7 @@ class _Service:
     )
     return _Answer(headers={"Location": f"{request.origin}{path}?{query}"})
 
-  def _continue_upload(self, request, body):
+  def _continue_upload(self, request):
     """Takes a part, or says how much has come (`bytes */TOTAL`)."""
     number = request.query["upload_id"]
     content = self._uploads.get(number, b"")
@@ -377,11 +368,11 @@ class _Service:
       return _Answer.of_json(self._resource(request, key))
     match = re.fullmatch(
       r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)",
-      request.content_range or f"bytes 0-0/{len(body)}",
+      request.content_range or f"bytes 0-0/{len(request.body)}",
     )
     first, total = match.groups()
     if first:
-      content[int(first) :] = body
+      content[int(first) :] = request.body
     if total == "*" or len(content) < int(total):
       last = {"Range": f"bytes=0-{len(content) - 1}"} if content else {}
       return _Answer(status=308, headers=last)
@@ -408,11 +399,13 @@ def _parse_range(text: str | None, size: int) -> tuple[int, int]:
   return int(first), min(int(last or size) + 1, size)
 
 
-def _parse_multipart(request: Request, body: bytes) -> tuple[str, bytes]:
+def _parse_multipart(request: Request) -> tuple[str, bytes]:
   """Name and content of an upload that has metadata in front."""
   boundary = re.search(r"boundary=[\"']?([^\"';]+)", request.content_type)[1]
   # Ahead of the first and behind the last boundary is nothing.
-  parts = re.split(rb"\r?\n?--" + re.escape(boundary.encode()), body)[1:3]
+  parts = re.split(rb"\r?\n?--" + re.escape(boundary.encode()), request.body)[
+    1:3
+  ]
   metadata, content = (
     re.split(rb"\r?\n\r?\n", part, maxsplit=1)[1] for part in parts
   )
@@ -422,14 +415,27 @@ def _parse_multipart(request: Request, body: bytes) -> tuple[str, bytes]:
 
 @dataclasses.dataclass(kw_only=True)
 class _Fault:
-  """What is to go wrong with some requests; by default, nothing."""
+  """What is to go wrong with some requests; by default, nothing.
 
-  matches: Callable[[Request], bool] = lambda request: True
+  Attributes:
+    matches: which ones; of several faults for one, the first happens.
+    times: how many; None for all.
+    status: answers with this status instead, for instance 503.
+    delay_secs: keeps the answer back.
+    cut_after: ends the connection behind so many bytes: of an answer, or of
+      what is uploaded. All of an upload: only the answer is lost.
+  """
+
+  matches: Callable[[Request], bool]
   times: int | None = None
   status: int | None = None
   delay_secs: float = 0.0
   cut_after: int | None = None
-  wrong_checksum: bool = False
+
+
+def _always(request: Request) -> bool:
+  del request
+  return True
 
 
 class CloudServer:
@@ -456,6 +462,7 @@ class CloudServer:
     self.latency_secs = 0.0
     self.bytes_per_second: float | None = None
     self._service = _Service(self.objects, self.buckets)
+    self.jobs, self.written = self._service.jobs, self._service.written
     self._faults: list[_Fault] = []
     self._lock = threading.Lock()
     self._free_at = 0.0
@@ -478,25 +485,11 @@ class CloudServer:
     """The plain door."""
     return f"http://127.0.0.1:{self._server.server_port}"
 
-  @property
-  def jobs(self) -> dict[str, dict]:
-    """Jobs that clients created."""
-    return self._service.jobs
-
-  @property
-  def written(self) -> list[tuple[str, str]]:
-    """Objects that clients wrote."""
-    return self._service.written
-
-  def proxy_environment(
-    self, folder: pathlib.Path | None = None
-  ) -> dict[str, str]:
+  def proxy_environment(self, folder: pathlib.Path) -> dict[str, str]:
     """Environment in which TensorFlow's gs:// comes here, with a credential.
 
-    Args:
-      folder: where the certificate is written; a temporary folder if None.
+    The certificate is written to the folder.
     """
-    folder = folder or pathlib.Path(tempfile.mkdtemp())
     path = folder / "authority.pem"
     self._authority.cert_pem.write_to_path(str(path))
     return {
@@ -509,37 +502,10 @@ class CloudServer:
       "NO_GCE_CHECK": "true",
     }
 
-  def fail(
-    self,
-    matches: Callable[[Request], bool] = lambda request: True,
-    *,
-    times: int | None = None,
-    status: int | None = None,
-    delay_secs: float = 0.0,
-    cut_after: int | None = None,
-    wrong_checksum: bool = False,
-  ):
-    """Makes requests go wrong from now on.
-
-    Args:
-      matches: which ones; of several faults for one, the first happens.
-      times: how many; None for all.
-      status: answers with this status instead, for instance 503.
-      delay_secs: keeps the answer back.
-      cut_after: ends the connection behind so many bytes: of an answer, or of
-        what is uploaded. All of an upload: only the answer is lost.
-      wrong_checksum: gives the checksums of another content.
-    """
-    fault = _Fault(
-      matches=matches,
-      times=times,
-      status=status,
-      delay_secs=delay_secs,
-      cut_after=cut_after,
-      wrong_checksum=wrong_checksum,
-    )
+  def fail(self, matches: Callable[[Request], bool] = _always, **fault):
+    """Makes requests go wrong from now on; see `_Fault`."""
     with self._lock:
-      self._faults.append(fault)
+      self._faults.append(_Fault(matches=matches, **fault))
 
   def heal(self):
     """Ends all faults."""
@@ -554,12 +520,12 @@ class CloudServer:
         if fault.times != 0 and fault.matches(request):
           fault.times = fault.times and fault.times - 1
           return fault
-    return _Fault()
+    return _Fault(matches=_always)
 
-  def answer(self, request: Request, body: bytes) -> _Answer:
+  def answer(self, request: Request) -> _Answer:
     """Does what a request asks for."""
     with self._lock:
-      return self._service.answer(request, body)
+      return self._service.answer(request)
 
   def wait_for_bandwidth(self, num_bytes: int):
     """Waits until so many bytes may have gone over the one line there is."""
@@ -619,28 +585,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
   def _serve(self):
     cloud = self.server.cloud
-    body = self._read_body()
-    request = self._request(len(body))
+    request = self._request(self._read_body())
     fault = cloud.take_fault(request)
     time.sleep(cloud.latency_secs + fault.delay_secs)
     if fault.status:
       answer = _RefusalError(fault.status).answer
     elif request.action == "upload" and fault.cut_after is not None:
       # Parts of a resumable upload are kept, others only as a whole.
-      if request.method == "PUT" or fault.cut_after >= len(body):
-        cloud.answer(request, body[: fault.cut_after])
+      if request.method == "PUT" or fault.cut_after >= len(request.body):
+        request.body = request.body[: fault.cut_after]
+        cloud.answer(request)
       self.close_connection = True
       return
     else:
-      answer = cloud.answer(request, body)
-    if fault.wrong_checksum:
-      answer = _with_wrong_checksum(answer)
+      answer = cloud.answer(request)
     request.status = answer.status
     self._send(answer, fault.cut_after)
 
   do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
 
-  def _request(self, num_bytes: int) -> Request:
+  def _request(self, body: bytes) -> Request:
     scheme = "https" if isinstance(self.connection, ssl.SSLSocket) else "http"
     url = urllib.parse.urlsplit(self.path)
     query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
@@ -664,7 +628,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       content_type=self.headers.get("Content-Type", ""),
       has_credentials="Authorization" in self.headers,
       origin=f"{scheme}://{self.headers.get('Host')}",
-      num_bytes=num_bytes,
+      body=body,
     )
 
   def _read_body(self) -> bytes:
@@ -692,20 +656,3 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     self.wfile.flush()
     if cut_after is not None and cut_after < len(answer.body):
       self.close_connection = True
-
-
-def _with_wrong_checksum(answer: _Answer) -> _Answer:
-  """The same answer with the checksums of another content."""
-  crc32c = _crc32c(answer.body + b"something else")
-  headers = dict(answer.headers)
-  if "X-Goog-Hash" in headers:
-    headers["X-Goog-Hash"] = f"crc32c={crc32c}"
-  body = answer.body
-  if headers.get("Content-Type", "").startswith("application/json"):
-    resource = json.loads(body)
-    for item in [resource, *resource.get("items", [])]:
-      item.pop("md5Hash", None)
-      if "crc32c" in item:
-        item["crc32c"] = crc32c
-    body = json.dumps(resource).encode()
-  return dataclasses.replace(answer, body=body, headers=headers)

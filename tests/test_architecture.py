@@ -24,7 +24,6 @@ LEVELS = {
   "utils": 1,
   "devices": 1,
   "mean_average_precision_calculator": 1,
-  "tools.remote_files": 2,
   "models": 2,
   "records": 2,
   "shard_files": 2,

@@ -6,12 +6,13 @@
   python -m tools.download --source='gs://us.data.yt8m.org/2/video/train/train00*'
 
 Says first what there is to fetch, and whether the disk has room. A file has its
-name only when all of it has arrived and its checksum is right. After an end of
-any kind, start the same command again: it fetches only what is missing or
-wrong. The exit code is 0 if all is there, 1 if something is missing.
+name only when all of it has arrived, with the size and the CRC32C that its
+bucket states. After an end of any kind, start the same command again: it
+fetches only what is missing or wrong. The exit code is 0 if all is there, 1 if
+something is missing.
 """
 
-import contextlib
+import base64
 import dataclasses
 import datetime
 import functools
@@ -21,24 +22,35 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from fractions import Fraction
 
 import program
 from program import UserError
 
+import google.auth
+import google_crc32c
+import requests
+import tensorflow as tf
 from absl import logging
+from google.api_core.exceptions import GoogleAPIError, RetryError
+from google.api_core.retry import Retry
+from google.auth.exceptions import GoogleAuthError, TransportError
+from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
+from urllib3.exceptions import HTTPError
 
 import config
 import utils
-from tools import remote_files
-from tools.remote_files import Connection, FetchError, Progress, RemoteFile
+
+# Or the library asks for the bucket's metadata beside each file, for traces
+# that nobody records.
+os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 _MIRRORS = ("us", "eu", "asia")
 # The folders in the buckets, by version.
 _FOLDERS = {
-  0: {"video": "video_level", "frame": "frame_level"},
-  1: {"video": "video_level", "frame": "frame_level"},
+  **dict.fromkeys((0, 1), {"video": "video_level", "frame": "frame_level"}),
   2: {"video": "video", "frame": "frame"},
   3: {"frame": "frame"},
 }
@@ -49,12 +61,27 @@ _LISTS = {
   "segment_labels": "https://raw.githubusercontent.com/google/youtube-8m/"
   "master/segment_label_ids.csv",
 }
-_PREFIXES = "kMGT"
 _SHOW_EVERY_SECS = 0.5
 _LOG_EVERY_SECS = 10.0
 # How long what is under way may take to notice the end.
 _GRACE_SECS = 2.0
 _SHOWN_PROBLEMS = 10
+_READ_ONLY = "https://www.googleapis.com/auth/devstorage.read_only"
+# Seconds to connect, and between two packets.
+_TIMEOUTS = (10.0, 30.0)
+# The first and the longest wait between two attempts.
+_DELAYS_SECS = (1.0, 30.0)
+# Without an answer, there is most likely no network at all.
+_LISTING_SECS = 30.0
+_LISTED = "items(name,size,crc32c,generation),nextPageToken"
+_CHUNK_BYTES = 2**20
+# Of a chunk that a cut connection ends, nothing is kept.
+_WEB_CHUNK_BYTES = 2**14
+# A second time for what was damaged on its way.
+_ATTEMPTS = 2
+_FAILURES = (GoogleAPIError, GoogleAuthError, OSError, HTTPError)
+_BUSY = frozenset((408, 429, 500, 502, 503, 504))
+_WILDCARDS = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 _data = functools.partial(config.setting, group="Data")
@@ -174,15 +201,46 @@ def _published_source(settings: DownloadSettings) -> str:
   )
 
 
+class FetchError(UserError):
+  """One file cannot be fetched; others may."""
+
+
+class _DamagedError(Exception):
+  """The bytes that arrived are not those of the bucket."""
+
+
+class Stopped(Exception):  # noqa: N818 No error: it was asked for.
+  """Ends the work of a thread after `Progress.stop`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoteFile:
+  """A file somewhere else.
+
+  Attributes:
+    url: gs://bucket/name, or of a web server.
+    size: number of bytes; None if the server does not say.
+    crc32c: base64 of the big-endian CRC32C of the bytes; None where the server
+      has none.
+    generation: which of the versions that the bucket had under this name.
+  """
+
+  url: str
+  size: int | None = None
+  crc32c: str | None = None
+  generation: int | None = None
+
+  @property
+  def name(self) -> str:
+    """The name without the folders."""
+    return self.url.rpartition("/")[2]
+
+
 def parse_shards(text: str | None) -> Fraction | slice | None:
   """What --shards asks for; None for all.
 
-  Args:
-    text: a fraction, "1/100" or "0.01", or the first and the last number of a
-      range, "0-37", counted from 0.
-
   Raises:
-    UserError: it is neither.
+    UserError: it is neither a fraction nor a range.
   """
   if text is None:
     return None
@@ -268,10 +326,8 @@ def format_bytes(num_bytes: float) -> str:
   """A number of bytes for people: 18 kB are 18,000 bytes."""
   if num_bytes < 1000:
     return f"{num_bytes:.0f} bytes"
-  power = 1
-  while num_bytes >= 1000 ** (power + 1) and power < len(_PREFIXES):
-    power += 1
-  return f"{num_bytes / 1000**power:,.1f} {_PREFIXES[power - 1]}B"
+  power = min(4, (len(f"{num_bytes:.0f}") - 1) // 3)
+  return f"{num_bytes / 1000**power:,.1f} {' kMGT'[power]}B"
 
 
 def show_plan(plan: Plan, destination: str, free_bytes: int):
@@ -296,178 +352,482 @@ def _number(num_files: int) -> str:
   return f"{num_files:,} file{'' if num_files == 1 else 's'}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-  """What became of a file.
+class Progress:
+  """What the threads have done so far, and whether they should go on.
 
   Attributes:
-    file: which one.
-    is_new: whether it was fetched; otherwise it was there, or is missing.
-    problem: why it is missing, or None.
+    num_bytes: bytes that arrived or were checked.
+    last_change: when that grew, by `time.monotonic`.
+    fetched: files that arrived.
+    unchanged: files that were there.
+    problems: why each of the other files is missing.
+    error: why nothing more can be written, or None.
+    ended: released by each thread at its end.
   """
 
-  file: RemoteFile
-  is_new: bool = False
-  problem: FetchError | None = None
+  def __init__(self):
+    self._lock = threading.Lock()
+    self._is_stopped = False
+    self.num_bytes = 0
+    self.last_change = time.monotonic()
+    self.fetched: list[RemoteFile] = []
+    self.unchanged: list[RemoteFile] = []
+    self.problems: list[FetchError] = []
+    self.error: Exception | None = None
+    self.ended = threading.Semaphore(0)
 
+  @property
+  def num_done(self) -> int:
+    """Files that are there now."""
+    return len(self.fetched) + len(self.unchanged)
 
-class Workers:
-  """Threads that fetch files.
-
-  Args:
-    plan: what to do.
-    credentials: see `Connection`.
-    num_workers: number of threads.
-    retry_secs: how long to try again without getting a byte.
-
-  Attributes:
-    progress: how far they have come.
-  """
-
-  def __init__(self, plan: Plan, credentials, num_workers, retry_secs):
-    self._plan = plan
-    self._credentials = credentials
-    self._retry_secs = retry_secs
-    self._outcomes: queue.Queue[Outcome | Exception] = queue.Queue()
-    self._files: queue.SimpleQueue[RemoteFile] = queue.SimpleQueue()
-    for file in plan.paths:
-      self._files.put(file)
-    self.progress = Progress()
-    # A thread that waits for a network must not keep the program from ending.
-    self._threads = [
-      threading.Thread(target=self._work, daemon=True)
-      for _ in range(min(num_workers, len(plan.paths)))
-    ]
-
-  def __enter__(self):
-    for thread in self._threads:
-      thread.start()
-    return self
-
-  def __exit__(self, *unused_error):
-    self.progress.stop()
-    end = time.monotonic() + _GRACE_SECS
-    for thread in self._threads:
-      thread.join(max(0.0, end - time.monotonic()))
-
-  def outcomes(self) -> Iterator[Outcome | None]:
-    """An outcome for each file; None now and then, while none has come.
+  def add(self, num_bytes: int):
+    """Counts bytes; negative ones are to come again.
 
     Raises:
-      UserError: nothing more can be written.
+      Stopped: `stop` was called.
     """
-    num_left = len(self._plan.paths)
-    while num_left:
-      try:
-        outcome = self._outcomes.get(timeout=_SHOW_EVERY_SECS)
-      except queue.Empty:
-        yield None
-        continue
-      if isinstance(outcome, Exception):
-        raise outcome
-      num_left -= 1
-      yield outcome
+    if self._is_stopped:
+      raise Stopped
+    with self._lock:
+      self.num_bytes += num_bytes
+      if num_bytes > 0:
+        self.last_change = time.monotonic()
 
-  def _work(self):
+  def stop(self):
+    """Ends the threads at their next byte or error."""
+    self._is_stopped = True
+
+
+class _Sink:
+  """Takes the bytes of one file, in order, and decides how long to wait.
+
+  Its methods raise `Stopped` as `Progress.add` does.
+  """
+
+  def __init__(self, output, progress: Progress, patience_secs: float):
+    self._output = output
+    self._progress = progress
+    self._checksum = google_crc32c.Checksum()
+    self._last_byte = time.monotonic()
+    self.patience_secs = patience_secs
+    self.num_bytes = 0
+
+  def write(self, data: bytes):
+    self._progress.add(len(data))
+    self.num_bytes += len(data)
+    self._checksum.update(data)
+    self._output.write(data)
+    self._last_byte = time.monotonic()
+
+  def is_worth_waiting(self, error: Exception) -> bool:
+    """Whether to read on after an error. All time without a byte counts."""
+    # Where no file gets a byte, not each of them needs all the patience.
+    last_byte = min(self._last_byte, self._progress.last_change)
+    silent_secs = time.monotonic() - last_byte
+    self._progress.add(0)  # The time to notice that all are to stop.
+    return silent_secs <= self.patience_secs and _is_passing(error)
+
+  def check(self, file: RemoteFile):
+    """Raises _DamagedError if these are not all bytes of `file`."""
+    if file.size is not None and self.num_bytes != file.size:
+      raise _DamagedError(
+        f"{self.num_bytes:,} bytes arrived instead of {file.size:,}"
+      )
+    if file.crc32c not in (None, _encode(self._checksum)):
+      raise _DamagedError(
+        "what arrived does not match the bucket's checksum (CRC32C "
+        f"{_encode(self._checksum)} instead of {file.crc32c})"
+      )
+
+
+def _encode(checksum: google_crc32c.Checksum) -> str:
+  return base64.b64encode(checksum.digest()).decode()
+
+
+def load_credentials() -> google.auth.credentials.Credentials:
+  """The user's own credentials, as all of Google's libraries find them.
+
+  Raises:
+    UserError: there are none.
+  """
+  try:
+    return google.auth.default(scopes=[_READ_ONLY])[0]
+  except GoogleAuthError as error:
+    raise UserError(
+      f"--use_credentials: {utils.error_text(error)} Sign in with 'gcloud auth "
+      "application-default login'."
+    ) from error
+
+
+class Connection:
+  """Connections to buckets and web servers, for one thread.
+
+  Args:
+    credentials: whose rights to use; None for what is public.
+  """
+
+  def __init__(self, credentials=None):
+    self._credentials = credentials
+    if credentials is None:
+      self._client = storage.Client.create_anonymous_client()
+    else:
+      # Reading needs no project, but the constructor looks for one.
+      self._client = storage.Client("unused", credentials)
+    self._session = requests.Session()
+    self._session.headers["Accept-Encoding"] = "identity"
+
+  def find(self, source: str, patience_secs: float) -> list[RemoteFile]:
+    """The files that a pattern names, sorted by name.
+
+    Args:
+      source: gs://bucket/pattern, in which `*` and `?` stand for characters
+        other than "/", `**` for any, and `[a-z]` for one of these; or the
+        address of one file on a web server, without wildcards.
+      patience_secs: how long to wait for a server that does not answer.
+
+    Raises:
+      UserError: nothing is there, or the server does not show it.
+    """
+    if source.startswith(("http://", "https://")):
+      return [self._describe_web_file(source)]
+    bucket, pattern = _split(source)
+    is_match = _compile(pattern, source).fullmatch
+    blobs = self._client.list_blobs(
+      bucket,
+      prefix=re.split(r"[*?\[]", pattern)[0],
+      fields=_LISTED,
+      timeout=_TIMEOUTS,
+      retry=DEFAULT_RETRY.with_timeout(min(patience_secs, _LISTING_SECS)),
+    )
     try:
-      with contextlib.closing(Connection(self._credentials)) as connection:
-        while True:
-          file = self._files.get_nowait()
-          self._outcomes.put(self._obtain(connection, file))
-    except (queue.Empty, remote_files.Stopped):
-      pass
-    except Exception as error:  # The others need not try.
-      self._outcomes.put(error)
+      files = [
+        _of_blob(blob)
+        for blob in blobs
+        # The console makes empty objects to show folders.
+        if is_match(blob.name) and not blob.name.endswith("/")
+      ]
+    except _FAILURES as error:
+      raise UserError(self._explain(error, f"gs://{bucket}")) from error
+    if not files:
+      raise UserError(
+        f"--source: no file of the bucket matches {source!r}. A pattern has to "
+        "match whole names, for instance gs://bucket/folder/train*.tfrecord."
+      )
+    return sorted(files, key=lambda file: file.url)
 
-  def _obtain(self, connection: Connection, file: RemoteFile) -> Outcome:
-    path, progress = self._plan.paths[file], self.progress
+  def _describe_web_file(self, url: str) -> RemoteFile:
     try:
-      if file in self._plan.present:
-        if remote_files.is_complete(file, path, progress):
-          return Outcome(file)
-      remote_files.fetch(connection, file, path, progress, self._retry_secs)
-      return Outcome(file, is_new=True)
-    except FetchError as error:
-      return Outcome(file, problem=error)
+      response = self._session.head(
+        url, allow_redirects=True, timeout=_TIMEOUTS
+      )
+    except _FAILURES as error:
+      raise UserError(self._explain(error, url)) from error
+    size = response.headers.get("Content-Length")
+    if not response.ok or size is None:
+      return RemoteFile(url)  # Fetching it will say what is wrong, if anything.
+    return RemoteFile(url, int(size))
 
+  def read(self, file: RemoteFile, sink: _Sink):
+    """Reads a file to its end, going on where connections are cut.
 
-class _Display:
-  """Shows how far the workers have come."""
+    Raises:
+      FetchError: it cannot be read.
+    """
+    # A timeout of `Retry` would count from the start of the file.
+    retry = Retry(sink.is_worth_waiting, *_DELAYS_SECS, timeout=None)
+    try:
+      if file.url.startswith("gs://"):
+        self._read_blob(file, sink, retry)
+      else:
+        retry(self._read_web_file)(file.url, sink)
+    except _FAILURES as error:
+      if not _is_passing(error):
+        raise FetchError(self._explain(error, file.url)) from error
+      raise FetchError(
+        f"{file.url}: {_root_text(error)}, for {sink.patience_secs:g} seconds "
+        "(--retry_secs). Start again when the network and the server are well."
+      ) from error
 
-  def __init__(self, plan: Plan):
-    self._plan = plan
-    self._start = self._last_log = time.monotonic()
-    self._display = program.ProgressDisplay("B", plan.num_bytes, is_amount=True)
+  def _read_blob(self, file: RemoteFile, sink: _Sink, retry: Retry):
+    bucket, name = _split(file.url)
+    blob = self._client.bucket(bucket).blob(name, generation=file.generation)
+    blob.download_to_file(
+      sink,
+      # The bytes that the bucket has, and its checksum is of. After a cut the
+      # library checks none, so the sink does.
+      raw_download=True,
+      checksum=None,
+      timeout=_TIMEOUTS,
+      retry=retry,
+    )
 
-  def __enter__(self):
-    return self
+  def _read_web_file(self, url: str, sink: _Sink):
+    headers, expected = {}, 200
+    if sink.num_bytes:
+      headers, expected = {"Range": f"bytes={sink.num_bytes}-"}, 206
+    with self._session.get(
+      url, headers=headers, timeout=_TIMEOUTS, stream=True
+    ) as response:
+      if response.status_code in _BUSY:
+        response.raise_for_status()
+      if response.status_code != expected:
+        raise FetchError(f"{url}: {_status_text(response)}.")
+      for chunk in response.iter_content(_WEB_CHUNK_BYTES):
+        sink.write(chunk)
 
-  def __exit__(self, *unused_error):
-    self._display.close()
+  def _explain(self, error: Exception, url: str) -> str:
+    """What an error means, and what to do about it."""
+    if _is_passing(error):
+      return (
+        f"{url} cannot be reached: {_root_text(error)}. Check the network, and "
+        "HTTPS_PROXY if there is a proxy; start again later if the server is "
+        "busy."
+      )
+    # After a 401, the library tries to renew credentials.
+    code = int(getattr(error, "code", None) or 401)
+    if code in (401, 403):
+      return f"{url}: access is denied ({code}). {self._access_advice(code)}"
+    if code == 404 and url.count("/") == 2:
+      return f"{url}: there is no such bucket (404). Check --source."
+    if code == 404:
+      return (
+        f"{url}: it is gone, or another one took its place (404). Start again."
+      )
+    return f"{url}: the server says {code} {error.message}."
 
-  def show(self, num_files: int, num_bytes: int):
-    """Shows the files that are done and the bytes that came."""
-    now = time.monotonic()
-    if self._display.is_bar or now - self._last_log >= _LOG_EVERY_SECS:
-      self._last_log = now
-      line = self._line(num_files, num_bytes, now - self._start)
-      files = f"{num_files}/{len(self._plan.paths)}"
-      self._display.show(num_bytes, line, files=files)
-
-  def _line(self, num_files: int, num_bytes: int, seconds: float) -> str:
-    total, speed = self._plan.num_bytes, num_bytes / seconds
-    left = max(0, total - num_bytes) / speed if num_bytes > 0 else None
-    left = "?" if left is None else datetime.timedelta(seconds=int(left))
+  def _access_advice(self, code: int) -> str:
+    if self._credentials is not None and code == 401:
+      return "Sign in again: 'gcloud auth application-default login'."
+    if self._credentials is not None:
+      return "Ask the bucket's owner for the role Storage Object Viewer."
     return (
-      f"{num_files:,} of {_number(len(self._plan.paths))} | "
-      f"{format_bytes(num_bytes)} of {format_bytes(total)} | "
-      f"{format_bytes(speed)}/s | {left} left"
+      "It is not public: give --use_credentials to use your own, after 'gcloud "
+      "auth application-default login'."
     )
 
 
-def obtain(plan: Plan, credentials, num_workers: int, retry_secs: float) -> int:
+def _is_passing(error: Exception) -> bool:
+  """Whether an error may be gone in a moment: of the network, a busy server."""
+  response = getattr(error, "response", None)
+  if response is not None:
+    return response.status_code in _BUSY
+  return isinstance(error, (RetryError, TransportError, OSError, HTTPError))
+
+
+def _root_text(error: BaseException) -> str:
+  """The first cause's message, in one line, without the name of its class."""
+  while cause := error.__cause__ or error.__context__:
+    error = cause
+  response = getattr(error, "response", None)
+  if response is not None:
+    return _status_text(response)
+  text = " ".join(str(error).split()) or type(error).__name__
+  return re.sub(r"^<[^>]*>: |^\w+\([^)]*\): ", "", text).rstrip(".")
+
+
+def _status_text(response: requests.Response) -> str:
+  return f"the server says {response.status_code} {response.reason}"
+
+
+def _split(source: str) -> tuple[str, str]:
+  """Bucket and pattern of gs://bucket/pattern."""
+  match = re.fullmatch(r"gs://([^/*?\[\]]+)/(.*[^/])", source, re.DOTALL)
+  if not match:
+    raise UserError(
+      f"--source: {source!r} names no files of a bucket. Write it like "
+      "gs://us.data.yt8m.org/2/video/train/train00*.tfrecord."
+    )
+  return match[1], match[2]
+
+
+def _compile(pattern: str, source: str) -> re.Pattern[str]:
+  """A regular expression for a pattern as gsutil has them."""
+  expression = ""
+  for part in re.split(r"(\*\*|\*|\?|\[[^\]]+\])", pattern):
+    if part.startswith("[") and len(part) > 1:
+      inside = part[1:-1].replace("\\", r"\\").replace("[", r"\[")
+      expression += f"[{re.sub('^[!^]', '^', inside)}]"
+    else:
+      expression += _WILDCARDS.get(part) or re.escape(part)
+  try:
+    return re.compile(expression, re.DOTALL)
+  except re.error as error:
+    raise UserError(f"--source: {source!r} is no pattern: {error}.") from error
+
+
+def _of_blob(blob: storage.Blob) -> RemoteFile:
+  url = f"gs://{blob.bucket.name}/{blob.name}"
+  return RemoteFile(url, blob.size, blob.crc32c, blob.generation)
+
+
+def _is_undamaged(file: RemoteFile, path: str, progress: Progress) -> bool:
+  """Whether a local file of the right size has the checksum of a remote one."""
+  if file.crc32c is None:
+    progress.add(file.size)
+    return True
+  checksum = google_crc32c.Checksum()
+  try:
+    with tf.io.gfile.GFile(path, "rb") as local:
+      while data := local.read(_CHUNK_BYTES):
+        checksum.update(data)
+        progress.add(len(data))
+  except (tf.errors.OpError, OSError) as error:
+    raise UserError(
+      f"{path!r} cannot be read: {utils.error_text(error)}"
+    ) from error
+  if _encode(checksum) == file.crc32c:
+    return True
+  progress.add(-file.size)
+  return False
+
+
+def fetch(
+  connection: Connection,
+  file: RemoteFile,
+  path: str,
+  progress: Progress,
+  patience_secs: float,
+):
+  """Fetches a file; it appears whole and checked, or not at all.
+
+  Raises:
+    FetchError: it cannot be fetched.
+    UserError: it cannot be written.
+    Stopped: `progress.stop` was called.
+  """
+  for attempt in range(1, _ATTEMPTS + 1):
+    try:
+      with utils.replacing(path) as output:
+        sink = _Sink(output, progress, patience_secs)
+        connection.read(file, sink)
+        sink.check(file)
+      return
+    except (FetchError, _DamagedError) as error:
+      progress.add(-sink.num_bytes)
+      if isinstance(error, FetchError):
+        raise
+      if attempt == _ATTEMPTS:
+        raise FetchError(
+          f"{file.url}: {error}, {_ATTEMPTS} times. Start again later, or try "
+          "another --mirror."
+        ) from error
+
+
+def _work(
+  plan: Plan,
+  files: queue.SimpleQueue[RemoteFile],
+  credentials,
+  progress: Progress,
+  patience_secs: float,
+):
+  """Checks and fetches files until none is left: the work of one thread."""
+  connection = Connection(credentials)
+  try:
+    while True:
+      file = files.get_nowait()
+      path = plan.paths[file]
+      if file in plan.present and _is_undamaged(file, path, progress):
+        progress.unchanged.append(file)
+        continue
+      try:
+        fetch(connection, file, path, progress, patience_secs)
+        progress.fetched.append(file)
+      except FetchError as error:
+        progress.problems.append(error)
+  except (queue.Empty, Stopped):
+    pass
+  except Exception as error:  # The others need not try.
+    progress.error = error
+  finally:
+    progress.ended.release()
+
+
+def progress_line(
+  plan: Plan, num_files: int, num_bytes: int, seconds: float
+) -> str:
+  """A log line with the files that are done and the bytes that came."""
+  speed = num_bytes / seconds
+  left = "?"
+  if num_bytes > 0:
+    num_left = max(0, plan.num_bytes - num_bytes)
+    left = datetime.timedelta(seconds=int(num_left / speed))
+  return (
+    f"{num_files:,} of {_number(len(plan.paths))} | "
+    f"{format_bytes(num_bytes)} of {format_bytes(plan.num_bytes)} | "
+    f"{format_bytes(speed)}/s | {left} left"
+  )
+
+
+def obtain(
+  plan: Plan, credentials, num_workers: int, patience_secs: float
+) -> int:
   """Checks and fetches all files of a plan; the number that are missing.
 
   Raises:
     UserError: nothing more can be written.
   """
-  began = time.monotonic()
-  done, problems = [], []
-  with (
-    Workers(plan, credentials, num_workers, retry_secs) as workers,
-    _Display(plan) as display,
-  ):
-    for outcome in workers.outcomes():
-      if outcome:
-        (problems if outcome.problem else done).append(outcome)
-      display.show(len(done), workers.progress.num_bytes)
-  _show_results(done, problems, time.monotonic() - began)
-  return len(problems)
+  start, progress, files = time.monotonic(), Progress(), queue.SimpleQueue()
+  for file in plan.paths:
+    files.put(file)
+  # A thread that waits for a network must not keep the program from ending.
+  threads = [
+    threading.Thread(
+      target=_work,
+      args=(plan, files, credentials, progress, patience_secs),
+      daemon=True,
+    )
+    for _ in range(min(num_workers, len(plan.paths)))
+  ]
+  try:
+    for thread in threads:
+      thread.start()
+    _wait(len(threads), plan, progress)
+  finally:
+    progress.stop()
+    end = time.monotonic() + _GRACE_SECS
+    for thread in threads:
+      thread.join(max(0.0, end - time.monotonic()))
+  _show_results(progress, time.monotonic() - start)
+  return len(progress.problems)
 
 
-def _show_results(
-  done: Sequence[Outcome], problems: Sequence[Outcome], seconds: float
-):
-  new = [outcome.file for outcome in done if outcome.is_new]
-  num_bytes = _num_bytes(new)
+def _wait(num_threads: int, plan: Plan, progress: Progress):
+  """Shows how far the threads are until they have ended or one has failed."""
+  start = last_log = time.monotonic()
+  with program.ProgressDisplay("B", plan.num_bytes, is_amount=True) as display:
+    while num_threads:
+      # A signal in `Thread.join` would make a thread seem to have ended.
+      num_threads -= progress.ended.acquire(timeout=_SHOW_EVERY_SECS)
+      if progress.error:
+        raise progress.error
+      now = time.monotonic()
+      if display.is_bar or now - last_log >= _LOG_EVERY_SECS:
+        last_log = now
+        num_files, num_bytes = progress.num_done, progress.num_bytes
+        line = progress_line(plan, num_files, num_bytes, now - start)
+        files = f"{num_files}/{len(plan.paths)}"
+        display.show(num_bytes, line, files=files)
+
+
+def _show_results(progress: Progress, seconds: float):
+  num_bytes = _num_bytes(progress.fetched)
   logging.info(
     "Fetched %s, %s, in %.1f s (%s/s); %s there before.",
-    _number(len(new)),
+    _number(len(progress.fetched)),
     format_bytes(num_bytes),
     seconds,
     format_bytes(num_bytes / seconds),
-    _number(len(done) - len(new)),
+    _number(len(progress.unchanged)),
   )
-  for outcome in problems[:_SHOWN_PROBLEMS]:
-    logging.error("Missing: %s", outcome.problem)
-  if len(problems) > _SHOWN_PROBLEMS:
-    logging.error("Missing: %d more.", len(problems) - _SHOWN_PROBLEMS)
+  for problem in progress.problems[:_SHOWN_PROBLEMS]:
+    logging.error("Missing: %s", problem)
+  if len(progress.problems) > _SHOWN_PROBLEMS:
+    logging.error("Missing: %d more.", len(progress.problems) - _SHOWN_PROBLEMS)
 
 
 def find_files(
-  connection: Connection,
-  sources: Sequence[str],
-  settings: DownloadSettings,
+  connection: Connection, sources: Sequence[str], settings: DownloadSettings
 ) -> list[RemoteFile]:
   """The files of all patterns; of each, those that --shards asks for.
 
@@ -527,9 +887,8 @@ def main() -> int:
     utils.make_writable_folder(destination, "destination")
   credentials = None
   if settings.use_credentials:
-    credentials = remote_files.load_credentials()
-  with contextlib.closing(Connection(credentials)) as connection:
-    files = find_files(connection, sources, settings)
+    credentials = load_credentials()
+  files = find_files(Connection(credentials), sources, settings)
   plan = make_plan(files, destination)
   free_bytes = find_free_bytes(destination)
   show_plan(plan, destination, free_bytes)
