@@ -66,12 +66,15 @@ class Task(NamedTuple):
 def read_task() -> Task:
   """This process's part, from TF_CONFIG.
 
+  A variable that names no other process, which a platform may have left over,
+  makes this one work alone.
+
   Raises:
     UserError: TF_CONFIG says nothing that makes sense.
   """
   text = os.environ.get(TASK_VARIABLE, "")
   try:
-    config = json.loads(text or "{}")
+    config = json.loads(text.strip() or "{}") or {}
     cluster = {
       role: _check_addresses(addresses)
       for role, addresses in (config.get("cluster") or {}).items()
@@ -84,6 +87,8 @@ def read_task() -> Task:
       '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": '
       '"worker", "index": 0}}.'
     ) from error
+  if sum(map(len, cluster.values())) < 2 and role != EVALUATOR:
+    return Task()
   if unknown := {role, *cluster} - {*_ROLES, ""}:
     raise UserError(
       f"{TASK_VARIABLE} names {unknown.pop()!r}; the roles are "
@@ -94,6 +99,7 @@ def read_task() -> Task:
 
 def _check_addresses(addresses) -> list[str]:
   """A role's addresses; a ValueError if they are something else."""
+  addresses = addresses or []
   if not isinstance(addresses, list) or not all(
     re.fullmatch(r".+:\d+", str(address)) for address in addresses
   ):

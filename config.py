@@ -476,6 +476,12 @@ class EvalSettings(Settings):
   top_k: int = _evaluation(
     20, "Classes of each video that count for GAP and mAP.", (1, _MAX_COUNT)
   )
+  eval_dir: str | None = _evaluation(
+    None,
+    "Folder for results and TensorBoard events, local or gs://. TRAIN_DIR/eval "
+    "when not given.",
+    is_path=True,
+  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import program  # Sets up the environment; before TensorFlow and Keras.
+from program import UserError
 
 import tensorflow as tf
 from absl import flags, logging
@@ -29,6 +30,7 @@ import evaluation
 import experiment
 import sources
 import train_dir
+import utils
 from bad_records import BadRecords
 from config import EvalSettings, ExperimentConfig
 
@@ -95,7 +97,7 @@ def evaluate(
     wait_for_model(settings.train_dir, patience_secs)
   run_config = experiment.load_config(settings.train_dir, given, workers)
   report_path = os.path.join(
-    settings.train_dir, train_dir.EVAL_DIR, train_dir.BAD_RECORDS_FILE
+    results_folder(settings), train_dir.BAD_RECORDS_FILE
   )
   with experiment.noting_bad_records(
     settings, report_path, workers
@@ -111,6 +113,37 @@ def evaluate(
       return evaluator.evaluate(step)
     follow(settings.train_dir, evaluator, workers)
   return None
+
+
+def results_folder(settings: EvalSettings) -> str:
+  """The folder for results and events."""
+  return settings.eval_dir or os.path.join(
+    settings.train_dir, train_dir.EVAL_DIR
+  )
+
+
+def open_events(settings: EvalSettings) -> evaluation.Events | None:
+  """The events of the results' folder.
+
+  Returns:
+    None where one evaluation is to be shown and the folder cannot be written,
+    as that of a model on read-only storage.
+
+  Raises:
+    UserError: the folder cannot be written, and `run_once` is not set.
+  """
+  folder = results_folder(settings)
+  try:
+    utils.make_writable_folder(folder, "eval_dir")
+    return evaluation.Events(folder)
+  except UserError as error:
+    if not settings.run_once:
+      raise
+    logging.warning(
+      "%s The results are only shown; --eval_dir puts them elsewhere.",
+      error,
+    )
+    return None
 
 
 def wait_for_model(folder: str, patience_secs: float):
@@ -225,9 +258,7 @@ class Evaluator:
       self.model, experiment.build_loss(run_config), jit_compile=jit_compile
     )
     if workers.is_chief:
-      self._events = evaluation.Events(
-        os.path.join(settings.train_dir, train_dir.EVAL_DIR)
-      )
+      self._events = open_events(settings)
 
   def restore(self, path: str) -> int:
     """Loads a checkpoint, as `checkpoints.restore_model`; returns its step."""
@@ -256,7 +287,8 @@ class Evaluator:
       )
     if results is None:
       return None
-    evaluation.write_results(self._events, step, results)
+    if self._events:
+      evaluation.write_results(self._events, step, results)
     logging.info(evaluation.summary_line(step, results, self._num_classes))
     if results["num_unlabeled_videos"]:
       logging.info(

@@ -181,7 +181,8 @@ def evaluate(
     and for workers other than the chief.
 
   Raises:
-    UserError: a prediction is not finite, or there is no video.
+    UserError: a prediction is not finite, there is no video, or none of them
+      has a label.
   """
   metrics = eval_util.EvaluationMetrics(num_classes, top_k)
   workers = workers or cluster.alone()
@@ -206,7 +207,14 @@ def evaluate(
   if not num_videos:
     raise UserError("There is no video to evaluate on: the shards are empty.")
   rate = num_videos / (time.monotonic() - start)
-  return _results(metrics.get(), rate)
+  results = _results(metrics.get(), rate)
+  if results["num_unlabeled_videos"] == num_videos:
+    raise UserError(
+      f"None of the {num_videos:,} videos has a label: there is nothing to "
+      "evaluate, and no result is written. Test shards are only for "
+      "inference.py."
+    )
+  return results
 
 
 def _results(values: dict[str, Any], videos_per_second: float):

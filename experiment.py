@@ -21,6 +21,7 @@ from program import UserError
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 import cluster
 import config as configs
@@ -31,6 +32,11 @@ import train_dir as train_dirs
 import utils
 from bad_records import BadRecords
 from config import ExperimentConfig
+
+# With fewer labels, none of the larger half may be there by chance.
+_FEWEST_LABELS = 100
+# Numbers of classes of AudioSet and of the releases of YouTube-8M.
+_RELEASE_CLASSES = (527, 3862, 4716, 4800)
 
 
 def check_same_settings(
@@ -80,7 +86,10 @@ def noting_bad_records(
     # The report of an earlier run would be taken for one of this run.
     is_stale = report_path and workers.is_chief and not goes_on
     if is_stale and utils.is_file(report_path):
-      utils.delete(report_path)
+      try:
+        utils.delete(report_path)
+      except UserError as error:  # Of read-only storage.
+        logging.warning("%s", error)
     yield None
     return
   path = report_path if workers.is_chief else None
@@ -292,6 +301,24 @@ def check_labels(schema: readers.Schema, flag_name: str):
       f"--{flag_name}: {schema.shard!r} has no labels; test shards are only "
       "for inference.py."
     )
+
+
+def warn_of_unused_classes(config: ExperimentConfig, schema: readers.Schema):
+  """Warns where no label of a shard's first videos comes near `num_classes`."""
+  labels = readers.first_labels(schema.shard)
+  if len(labels) < _FEWEST_LABELS or max(labels) >= config.num_classes // 2:
+    return
+  sizes = [size for size in _RELEASE_CLASSES if size > max(labels)]
+  logging.warning(
+    "The labels of %s begin with %d labels up to %d, but the model has %d "
+    "classes. Give the data set's number of classes, for instance "
+    "--num_classes=%d.",
+    schema.shard,
+    len(labels),
+    max(labels),
+    config.num_classes,
+    min(sizes, default=max(labels) + 1),
+  )
 
 
 def build_model(

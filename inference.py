@@ -95,18 +95,19 @@ def infer(
   """
   workers, given = workers or cluster.alone(), given or {}
   experiment.check_same_settings(workers, settings, given)
+  is_stream = utils.is_stream(settings.output_file)
+  if is_stream and settings.vocabulary_file:
+    raise UserError(
+      f"--output_file={settings.output_file!r} is no file beside which the CSV "
+      "of names could lie. Name a file, or leave --vocabulary_file out."
+    )
   run_config = experiment.load_config(settings.train_dir, given, workers)
   names = None
   if settings.vocabulary_file:
     names = read_vocabulary(settings.vocabulary_file)
   report_path = None
-  if not utils.is_stream(settings.output_file):
+  if not is_stream:
     report_path = _beside(settings.output_file, train_dir.BAD_RECORDS_FILE)
-  elif settings.vocabulary_file:
-    raise UserError(
-      f"--output_file={settings.output_file!r} is no file beside which the CSV "
-      "of names could lie. Name a file, or leave --vocabulary_file out."
-    )
   with experiment.noting_bad_records(
     settings, report_path, workers
   ) as left_out:

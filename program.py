@@ -19,7 +19,7 @@ import platform
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 _IGNORED_BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 
@@ -94,13 +94,30 @@ def _exit_at_once(signum, frame):
   os._exit(exit_code(signum))
 
 
+# Signals by which users, terminals that close and schedulers end a program.
+_ENDING_SIGNALS = tuple(
+  getattr(signal, name)
+  for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGXCPU")
+  if hasattr(signal, name)
+)
+
+
 @contextlib.contextmanager
-def _handling_signals(handler: Callable) -> Iterator[None]:
-  """Has SIGTERM and SIGINT handled by `handler`, then as before."""
-  previous = {
-    signum: signal.signal(signum, handler)
-    for signum in (signal.SIGTERM, signal.SIGINT)
-  }
+def _handling_signals(
+  handler: Callable, signums: Iterable[int] = _ENDING_SIGNALS
+) -> Iterator[None]:
+  """Has signals that end a program handled by `handler`, then as before.
+
+  A signal that is ignored stays so (`nohup`). Only the main thread can handle
+  signals; in another one nothing changes.
+  """
+  previous = {}
+  if threading.current_thread() is threading.main_thread():
+    previous = {
+      signum: signal.signal(signum, handler)
+      for signum in signums
+      if signal.getsignal(signum) is not signal.SIG_IGN
+    }
   try:
     yield
   finally:
@@ -116,10 +133,7 @@ def _quiet_imports() -> Iterator[None]:
   program that handles signals itself, or imports this from another thread than
   the main one, keeps its handlers.
   """
-  is_ours = (
-    threading.current_thread() is threading.main_thread()
-    and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-  )
+  is_ours = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
   with contextlib.ExitStack() as stack:
     if is_ours:
       stack.enter_context(_handling_signals(_exit_at_once))
@@ -181,9 +195,11 @@ def _main_with_clear_errors(main) -> int:
       "KERAS_BACKEND=%s is ignored: this suite runs on TensorFlow.",
       _IGNORED_BACKEND,
     )
-  signal.signal(signal.SIGTERM, _exit_on_signal)
+  # Python itself turns SIGINT into a KeyboardInterrupt.
+  signums = [number for number in _ENDING_SIGNALS if number != signal.SIGINT]
   try:
-    return main() or 0
+    with _handling_signals(_exit_on_signal, signums):
+      return main() or 0
   except UserError as error:
     return _end(f"error: {error}", EXIT_FAILURE)
   except tf.errors.ResourceExhaustedError as error:
@@ -192,8 +208,7 @@ def _main_with_clear_errors(main) -> int:
       f"error: out of memory ({reason}). Try a lower batch size.", EXIT_FAILURE
     )
   except (KeyboardInterrupt, _Terminated) as error:
-    is_term = isinstance(error, _Terminated)
-    signum = signal.SIGTERM if is_term else signal.SIGINT
+    signum = getattr(error, "signum", signal.SIGINT)
     return _end(f"stopped by signal {signum:d}.", exit_code(signum))
 
 
@@ -204,23 +219,27 @@ def _allocation(error) -> str:
 
 
 class _Terminated(SystemExit):
-  """SIGTERM, as an exception: half-written files are removed on its way."""
+  """A signal, as an exception: half-written files are removed on its way."""
+
+  def __init__(self, signum: int):
+    super().__init__(exit_code(signum))
+    self.signum = signum
 
 
 def _exit_on_signal(signum, frame):
   del frame
-  raise _Terminated(exit_code(signum))
+  raise _Terminated(signum)
 
 
 def raise_signal(signum: int):
-  """Ends the program as if it had got a signal, SIGTERM or SIGINT, itself."""
+  """Ends the program as if it had got a signal itself."""
   if signum == signal.SIGINT:
     raise KeyboardInterrupt
   _exit_on_signal(signum, None)
 
 
 class StopSignals:
-  """Notes SIGTERM and SIGINT while in its context, so a loop can end well.
+  """Notes signals that end a program in its context, so a loop can end well.
 
   A second signal ends the program at once.
 
@@ -246,6 +265,11 @@ class StopSignals:
       _exit_at_once(signum, frame)
     self._has_come = True
     self.received = self.received or signum
+
+
+def _lost_terminal_is_fine():
+  """Context that ignores errors of a terminal that has gone."""
+  return contextlib.suppress(OSError)
 
 
 class ProgressDisplay:
@@ -287,7 +311,8 @@ class ProgressDisplay:
 
   def close(self):
     """Leaves the terminal as it was."""
-    self._bar.close()
+    with _lost_terminal_is_fine():
+      self._bar.close()
 
   def show(self, position: int, line: str, **figures):
     """Shows how far a program has come.
@@ -300,13 +325,15 @@ class ProgressDisplay:
     if not self.is_bar:
       logging.info(line)
       return
-    self._bar.set_postfix(figures, refresh=False)
-    self._bar.update(position - self._bar.n)
+    with _lost_terminal_is_fine():
+      self._bar.set_postfix(figures, refresh=False)
+      self._bar.update(position - self._bar.n)
 
   def note(self, line: str):
     """Shows a line that stays."""
     if self.is_bar:
-      self._bar.write(line, file=sys.stderr)
+      with _lost_terminal_is_fine():
+        self._bar.write(line, file=sys.stderr)
     else:
       logging.info(line)
 
@@ -369,5 +396,6 @@ def _help_text(description: str) -> str:
 def _end(message: str, code: int) -> int:
   """Writes a program's last words as one line; returns its exit code."""
   name, one_line = os.path.basename(sys.argv[0]), " ".join(message.split())
-  sys.stderr.write(f"{name}: {one_line}\n")
+  with _lost_terminal_is_fine():
+    sys.stderr.write(f"{name}: {one_line}\n")
   return code

@@ -89,6 +89,8 @@ _LEAST_SHARDS_PER_WORKER = 8
 _AHEAD_BYTES = program.CLOUD_BLOCK_MB * 2**20
 # Batches that are ready while a step runs, so that the next pass begins early.
 _BATCHES_AHEAD = 2
+# Most records, and bytes, of a shard of which the labels are looked at.
+_LABEL_RECORDS, _LABEL_BYTES = 256, 2**24
 # Most records of a shard that are looked at to find its layout.
 _SCHEMA_RECORDS = 100
 
@@ -226,6 +228,20 @@ def schema_of(
     has_labels=LABELS_KEY in context,
     record_bytes=len(record),
   )
+
+
+def first_labels(shard: str) -> list[int]:
+  """The labels of a shard's first records, of all that can be read."""
+  labels, num_bytes = [], 0
+  items = shard_files.read_shard(shard)
+  for item in itertools.islice(items, _LABEL_RECORDS):
+    parsed = None if isinstance(item, shard_files.Fault) else parse(item)
+    if parsed and LABELS_KEY in parsed[0]:
+      labels += parsed[0][LABELS_KEY].int64_list.value
+      num_bytes += len(item)
+    if num_bytes > _LABEL_BYTES:
+      break
+  return labels
 
 
 def _choose_features(sizes, asked, frame_level: bool, shard: str):

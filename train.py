@@ -204,6 +204,8 @@ def prepare_config(
   schema = experiment.look_at_shards(shards, names, left_out)
   experiment.check_labels(schema, "train_data_pattern")
   run_config = experiment.resolve_config(given, saved, schema)
+  if not saved and "num_classes" not in given:
+    experiment.warn_of_unused_classes(run_config, schema)
   if run_config.seed is None:
     seed = secrets.randbelow(2**31)
     run_config = dataclasses.replace(run_config, seed=seed)

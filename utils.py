@@ -418,6 +418,19 @@ def make_folder(path: str, flag_name: str):
     raise UserError(f"--{flag_name}={path!r} is a file; a folder is needed.")
 
 
+def make_writable_folder(path: str, flag_name: str):
+  """Makes a folder as `make_folder`, in which files can be written.
+
+  Raises:
+    UserError: it cannot be made, or you may not write to it.
+  """
+  make_folder(path, flag_name)
+  if is_local(path) and not os.access(path, os.W_OK | os.X_OK):
+    raise UserError(
+      f"--{flag_name}={path!r}: you may not write to it. Use another folder."
+    )
+
+
 def exists(path: str) -> bool:
   """Whether there is a file or folder.
 

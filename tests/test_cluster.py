@@ -37,6 +37,13 @@ class TestTask:
       (None, cluster.Task()),
       ("", cluster.Task()),
       ("{}", cluster.Task()),
+      # What platforms leave over, and no other process in it.
+      ("null", cluster.Task()),
+      (" [] ", cluster.Task()),
+      ('{"cluster": null, "task": null}', cluster.Task()),
+      ('{"cluster": {"worker": null}}', cluster.Task()),
+      ('{"environment": "cloud", "task": {"type": "cloud"}}', cluster.Task()),
+      (tf_config({"worker": HOSTS[:1]}, "ps"), cluster.Task()),
       # What a gcloud job of one process gets.
       (tf_config(), cluster.Task()),
       (tf_config({"chief": HOSTS[:1]}, "chief"), cluster.Task()),
@@ -82,10 +89,11 @@ class TestTask:
     ("config", "message"),
     [
       ("{", "TF_CONFIG='{' is not as expected"),
-      ("[]", "is not as expected"),
+      ("[1]", "is not as expected"),
       ('{"cluster": 3}', "is not as expected"),
       ('{"task": {"type": "worker", "index": "x"}}', "is not as expected"),
       (tf_config({"wroker": HOSTS}, "worker"), "names 'wroker'; the roles are"),
+      ('{"cluster": {"worker": "a:1,b:2"}}', "should be a list of addresses"),
       (tf_config({"worker": HOSTS}, "boss"), "names 'boss'; the roles are"),
       (
         tf_config({"worker": HOSTS}, "worker", 3),

@@ -311,3 +311,26 @@ def test_workers_must_be_given_the_same():
   assert values["--on_bad_record"] == "stop"
   skipping = dataclasses.replace(first, on_bad_record="skip")
   assert values != configs.shared_values(skipping, given)
+
+
+def test_the_home_folder_in_paths(monkeypatch):
+  monkeypatch.setenv("HOME", "/home/me")
+  settings = TrainSettings(
+    train_dir="~/model",
+    train_data_pattern="~/a*,gs://bucket/~/b*",
+    eval_data_pattern="~/c*",
+  )
+  assert settings.train_dir == "/home/me/model"
+  assert settings.train_data_pattern == "/home/me/a*,gs://bucket/~/b*"
+  assert settings.eval_data_pattern == "/home/me/c*"
+  values = flags.FlagValues()
+  configs.define_flags(InferenceSettings, values)
+  arguments = (
+    "--output_file=~/p.csv",
+    "--input_data_pattern=~/*",
+    "--job-dir=~",
+  )
+  values(["inference.py", *arguments])
+  settings = configs.from_flags(InferenceSettings, values)
+  assert settings.output_file == "/home/me/p.csv"
+  assert settings.train_dir == "/home/me"

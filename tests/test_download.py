@@ -574,12 +574,6 @@ class TestErrors:
     plan = download.make_plan([RemoteFile("gs://b/x", 3)], str(tmp_path))
     download.check_space(plan, str(tmp_path), 0)
 
-  def test_folder_that_may_not_be_written(self, tmp_path, monkeypatch):
-    # The permissions that a folder has say nothing to root.
-    monkeypatch.setattr(download.os, "access", lambda *unused: False)
-    with pytest.raises(UserError, match="--destination=.* may not write"):
-      download.prepare_folder(str(tmp_path))
-
   def test_what_cannot_be_written_ends_it(self, run, server, tmp_path):
     (tmp_path / "data" / name(0)).mkdir(parents=True)
     flags = (f"--source={SOURCE}", "--num_workers=1")

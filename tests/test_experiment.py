@@ -221,6 +221,22 @@ def test_unknown_settings_are_refused():
     experiment.resolve_config({"num_clases": 3}, None, SCHEMA)
 
 
+@pytest.mark.parametrize(
+  ("num_classes", "advice"),
+  [(3862, "527"), (51, "527"), (48, None), (25, None)],
+)
+def test_classes_that_no_label_comes_near(
+  num_classes, advice, video_shards, caplog
+):
+  # Labels up to 24, in some hundred records.
+  shards = sorted(tf.io.gfile.glob(video_shards.train))
+  schema = readers.detect_schema(shards)
+  config = ExperimentConfig(num_classes=num_classes)
+  experiment.warn_of_unused_classes(config, schema)
+  found = [line.rpartition(" ")[2] for line in caplog.messages]
+  assert found == ([f"--num_classes={advice}."] if advice else [])
+
+
 # Builders
 
 

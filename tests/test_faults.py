@@ -285,8 +285,19 @@ class TestFoldersThatCannotBeWritten:
     train_dir = copied(trained_video, tmp_path)
     before = contents(train_dir)
     train_dir.chmod(0o555)
-    result = start(*eval_flags(trained_video, train_dir)).wait()
-    assert_one_error(result, "/eval' cannot be made: .*Permission denied")
+    # The results are shown, and can be written elsewhere.
+    flags = eval_flags(trained_video, train_dir)
+    result = start(*flags).wait()
+    assert result.returncode == 0
+    assert re.search(
+      "WARNING --eval_dir=.*/eval' cannot be made: .*Permission denied.* The "
+      "results are only shown",
+      result.stderr,
+    )
+    assert "GAP: " in result.stderr
+    elsewhere = tmp_path / "elsewhere"
+    assert start(*flags, f"--eval_dir={elsewhere}").wait().returncode == 0
+    assert (elsewhere / "eval_results.json").exists()
     output = train_dir / "predictions.csv"
     result = start(*inference_flags(trained_video, output)).wait()
     assert_one_error(result, "csv' cannot be written: .*Permission denied")

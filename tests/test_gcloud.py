@@ -563,8 +563,11 @@ class TestVertexAi:
   def test_jobs_are_shown(self, training_job, run_line, source):
     name = training_job["name"]
     describe = page_line("describe").replace("NUMBER", name.rpartition("/")[2])
-    # One after the other would take twice as long.
-    result = run_line(f"{page_line('list')} & {describe}; wait $!", source)
+    # One after the other would take twice as long; each has its own output.
+    listing = f"{page_line('list')} > $LISTING & {describe}; wait $!"
+    result = run_line(
+      f"LISTING=$(mktemp); {listing}; cat $LISTING; rm $LISTING", source
+    )
     assert result.stdout.count(f"name: {name}\n") == 2
 
   def test_data_is_copied(self, set_up, run_line, source, cloud, video_shards):

@@ -266,6 +266,18 @@ class TestVocabulary:
     path.write_text("Index,Name\n1,\n0,Game\n")
     assert inference.read_vocabulary(str(path)) == {0: "Game", 1: "class 1"}
 
+  def test_that_of_audioset(self, tmp_path):
+    path = tmp_path / "class_labels_indices.csv"
+    path.write_text(
+      'index,mid,display_name\n0,/m/09x0r,"Speech"\n'
+      '1,/m/05zppz,"Male speech, man speaking"\n2,/m/02zsn,""\n'
+    )
+    assert inference.read_vocabulary(str(path)) == {
+      0: "Speech",
+      1: "Male speech, man speaking",
+      2: "/m/02zsn",
+    }
+
   @pytest.mark.parametrize(
     "content",
     [
@@ -284,3 +296,26 @@ class TestVocabulary:
   def test_file_that_is_not_there(self, tmp_path):
     with pytest.raises(UserError, match="--vocabulary_file=.* cannot be read"):
       inference.read_vocabulary(str(tmp_path / "none.csv"))
+
+
+@pytest.mark.parametrize("output", ["-", "/dev/stdout"])
+def test_the_csv_alone_on_standard_output(
+  output, trained_video, fork_program, tmp_path
+):
+  def run(path, **options):
+    return fork_program(
+      "inference",
+      f"--output_file={path}",
+      f"--input_data_pattern={trained_video.shards.validate}",
+      f"--train_dir={trained_video.train_dir}",
+      *options.pop("more", ()),
+      **options,
+    )
+
+  run(tmp_path / "file.csv")
+  result = run(output)
+  assert result.stdout == (tmp_path / "file.csv").read_text()
+  assert f"Wrote 61 videos to {output}" in result.stderr
+  assert [path.name for path in tmp_path.iterdir()] == ["file.csv"]
+  result = run(output, more=["--vocabulary_file=v.csv"], check=False)
+  assert "is no file beside which the CSV of names could lie" in result.stderr

@@ -58,6 +58,14 @@ def wait():
     print("tidied up", flush=True)
 
 
+def log_and_return():
+  for _ in range(3):
+    program.logging.info("a line")
+  with program.ProgressDisplay("step") as display:
+    display.note("a line")
+  return 5
+
+
 def stop_at_signal():
   with program.StopSignals() as stop:
     print("waiting", flush=True)
@@ -224,7 +232,8 @@ class TestCloudSettings:
 
 
 @pytest.mark.parametrize(
-  ("signum", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+  ("signum", "exit_code"),
+  [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
 )
 class TestSignals:
   def test_program_tidies_up_and_says_why_it_ends(
@@ -379,3 +388,55 @@ class TestProgressDisplay:
       display.show(7, "100% of a log line", loss="8.45")
       display.note("a line that stays")
     assert caplog.messages == ["100% of a log line", "a line that stays"]
+
+
+# As nohup does it.
+IGNORE_HANGUP = """
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+def test_a_signal_that_was_ignored_stays_so(probe, checkout, tmp_path):
+  with (tmp_path / "out").open("w+") as output:
+    process = subprocess.Popen(
+      [sys.executable, "-c", IGNORE_HANGUP, probe, "--do=stop_at_signal"],
+      env={**os.environ, "PYTHONPATH": str(checkout)},
+      stdout=output,
+      stderr=output,
+    )
+    while "waiting" not in (tmp_path / "out").read_text():
+      assert process.poll() is None
+      time.sleep(0.01)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+  assert "received 15" in (tmp_path / "out").read_text()
+
+
+def test_a_log_that_is_lost_ends_nothing(probe, checkout):
+  reader, writer = os.pipe()
+  os.close(reader)
+  process = subprocess.Popen(
+    [sys.executable, probe, "--do=log_and_return"],
+    env={**os.environ, "PYTHONPATH": str(checkout)},
+    stderr=writer,
+  )
+  os.close(writer)
+  assert process.wait(timeout=60) == 5
+
+
+def test_no_signal_handler_is_left_behind():
+  signums = program._ENDING_SIGNALS
+  before = [*map(signal.getsignal, signums)]
+  seen = []
+
+  def main():
+    seen.extend(map(signal.getsignal, signums))
+
+  assert program._main_with_clear_errors(main) == 0
+  assert seen != before
+  assert [*map(signal.getsignal, signums)] == before

@@ -390,3 +390,11 @@ class TestStreams:
     assert capfdbinary.readouterr().out == b"rows\n"
     assert utils.is_stream("/dev/stdout")
     assert not utils.is_stream("gs://bucket/-")
+
+
+def test_a_folder_that_may_not_be_written(tmp_path, monkeypatch):
+  utils.make_writable_folder(str(tmp_path / "made"), "eval_dir")
+  # The permissions that a folder has say nothing to root.
+  monkeypatch.setattr(utils.os, "access", lambda *unused: False)
+  with pytest.raises(UserError, match="--eval_dir=.* may not write"):
+    utils.make_writable_folder(str(tmp_path / "made"), "eval_dir")

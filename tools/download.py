@@ -859,16 +859,6 @@ def check_space(plan: Plan, destination: str, free_bytes: int):
     )
 
 
-def prepare_folder(destination: str):
-  """Makes the folder for the files, or raises a UserError that says why not."""
-  utils.make_folder(destination, "destination")
-  if not os.access(destination, os.W_OK | os.X_OK):
-    raise UserError(
-      f"--destination={destination!r}: you may not write to it. Use another "
-      "folder."
-    )
-
-
 def find_free_bytes(folder: str) -> int:
   """Free bytes of the disk on which a folder is, or would be made."""
   folder = os.path.abspath(folder)
@@ -894,7 +884,7 @@ def main() -> int:
   sources = choose_sources(settings, config.given_values(DownloadSettings))
   parse_shards(settings.shards)  # A wrong value shows before the network.
   if not settings.dry_run:
-    prepare_folder(destination)
+    utils.make_writable_folder(destination, "destination")
   credentials = None
   if settings.use_credentials:
     credentials = load_credentials()
