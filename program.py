@@ -207,9 +207,25 @@ def _main_with_clear_errors(main) -> int:
     return _end(
       f"error: out of memory ({reason}). Try a lower batch size.", EXIT_FAILURE
     )
-  except (KeyboardInterrupt, _Terminated) as error:
-    signum = getattr(error, "signum", signal.SIGINT)
+  except BaseException as error:
+    signum = _signal_behind(error)
+    if signum is None:
+      raise
     return _end(f"stopped by signal {signum:d}.", exit_code(signum))
+
+
+def _signal_behind(error: BaseException | None) -> int | None:
+  """The signal that an exception stands for, or that it followed; or None.
+
+  A signal may come while a lock is taken, whose release then fails.
+  """
+  while error is not None:
+    if isinstance(error, KeyboardInterrupt):
+      return signal.SIGINT
+    if isinstance(error, _Terminated):
+      return error.signum
+    error = error.__context__
+  return None
 
 
 def _allocation(error) -> str:

@@ -358,7 +358,7 @@ class TestLostWorkers:
     started[victim].signal(signal.SIGKILL)
     result = started[1 - victim].wait(timeout=30)
     assert result.returncode == 1
-    assert result.stderr.count("error:") == 1
+    assert result.stderr.count("train.py: error:") == 1
     assert "train.py: error: Another worker has ended" in result.stderr
     assert "Start all workers again" in result.stderr
     assert "Traceback" not in result.stderr

@@ -429,6 +429,19 @@ def test_a_log_that_is_lost_ends_nothing(probe, checkout):
   assert process.wait(timeout=60) == 5
 
 
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_an_error_that_a_signal_causes_is_the_signal(signum, capsys):
+  def main():
+    try:
+      program.raise_signal(signum)
+    finally:
+      raise RuntimeError("release unlocked lock")
+
+  code = program._main_with_clear_errors(main)
+  assert code == program.exit_code(signum)
+  assert f"stopped by signal {signum:d}.\n" in capsys.readouterr().err
+
+
 def test_no_signal_handler_is_left_behind():
   signums = program._ENDING_SIGNALS
   before = [*map(signal.getsignal, signums)]
