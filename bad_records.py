@@ -18,7 +18,7 @@ from absl import logging
 
 import shard_files
 import utils
-from records import Problem
+from records import Problem, place
 
 REPORT_FILE = "bad_records.json"
 
@@ -27,12 +27,6 @@ _MOST_LINES = 20
 _WRITE_EVERY_SECS = 10.0
 # The keys that identify an entry of a report.
 _KEY = ("shard", "record", "cause")
-
-
-def place(shard: str, number: int, video_id: str | None = None) -> str:
-  """How messages name a record."""
-  video = f" (video {video_id!r})" if video_id else ""
-  return f"{shard!r}, record {number}{video}"
 
 
 class BadRecords:

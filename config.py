@@ -20,7 +20,7 @@ import sys
 import types
 import typing
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from program import UserError
 
@@ -29,25 +29,16 @@ from absl import flags
 import train_dir as train_dirs
 import utils
 
-# Settings that say what the model is: a train dir has one value of each.
-MODEL_SETTINGS = (
-  "model",
-  "model_kwargs",
-  "num_classes",
-  "feature_names",
-  "feature_sizes",
-  "frame_features",
-  "max_frames",
-)
 # A stranger's model_flags.json must not make us allocate without bounds.
 _MAX_SIZE = 10_000_000
 _MAX_WEIGHTS = 2**33
-_MAX_VIDEO_BYTES = 2**30
 # All batches are padded to their full size, however few videos there are.
 _MAX_BATCH_SIZE = 2**17
 _MAX_COUNT = 2**62
-_INFINITY = float("inf")
+_MAX_FLOAT = sys.float_info.max
 _FROM_TRAIN_DIR = "Read from the train dir; an error if it disagrees. "
+# Groups whose settings must be the same on all workers.
+_SHARED_GROUPS = ("Data", "Model", "Optimization", "Evaluation", "Output")
 
 
 def setting(
@@ -86,8 +77,9 @@ def setting(
 
 # `setting` for each group of `--help`.
 _model = functools.partial(setting, group="Model")
+_found = functools.partial(_model, has_flag_default=False)
 _optimization = functools.partial(setting, group="Optimization")
-_folder = functools.partial(setting, group="Model folder")
+_folder = functools.partial(setting, group="Model folder", is_path=True)
 _data = functools.partial(setting, group="Data")
 _evaluation = functools.partial(setting, group="Evaluation")
 _output = functools.partial(setting, group="Output")
@@ -95,22 +87,13 @@ _saving = functools.partial(setting, group="Saving and logging")
 _machine = functools.partial(setting, group="Machine")
 
 
-class _Kind(NamedTuple):
-  """A setting's type: `int | None` is an optional int, for instance."""
-
-  type: type
-  item_type: type | None  # Of a tuple.
-  is_optional: bool
-
-
-def _kind_of(field: dataclasses.Field) -> _Kind:
-  options = [field.type]
-  if isinstance(field.type, types.UnionType):
-    options = list(typing.get_args(field.type))
-  (annotation,) = [option for option in options if option is not type(None)]
-  kind = typing.get_origin(annotation) or annotation
-  item_type = typing.get_args(annotation)[0] if kind is tuple else None
-  return _Kind(kind, item_type, len(options) > 1)
+def _types_of(field: dataclasses.Field) -> tuple[type, type | None]:
+  """A setting's type, without `| None`; and that of the items of a tuple."""
+  kind = field.type
+  if isinstance(kind, types.UnionType):
+    kind, _ = typing.get_args(kind)
+  origin = typing.get_origin(kind) or kind
+  return origin, typing.get_args(kind)[0] if origin is tuple else None
 
 
 def check(settings):
@@ -123,29 +106,27 @@ def check(settings):
       the flag.
   """
   for field in dataclasses.fields(settings):
-    value, kind = getattr(settings, field.name), _kind_of(field)
-    if value is None and kind.is_optional:
+    value = getattr(settings, field.name)
+    if value is None and field.default is None:
       continue
-    _check_type(field.name, value, kind.type)
+    kind, item_type = _types_of(field)
+    accepted = (int, float) if kind is float else kind
+    # To Python, a bool is an int.
+    is_bool = isinstance(value, bool) and kind is not bool
+    if is_bool or not isinstance(value, accepted):
+      raise UserError(
+        f"--{field.name}={value!r} should be of type {kind.__name__}."
+      )
+    items = value if kind is tuple else (value,)
+    if item_type and any(type(item) is not item_type for item in items):
+      raise UserError(
+        f"--{field.name}={shown(value)} should each be of type "
+        f"{item_type.__name__}."
+      )
+    for item in items:
+      _check_range(field, item)
     if field.metadata["is_path"]:
       object.__setattr__(settings, field.name, utils.expanded(value))
-    if kind.type is tuple:
-      if any(type(item) is not kind.item_type for item in value):
-        raise UserError(
-          f"--{field.name}={shown(value)} should each be of type "
-          f"{kind.item_type.__name__}."
-        )
-    for item in value if kind.type is tuple else (value,):
-      _check_range(field, item)
-
-
-def _check_type(name: str, value, expected: type):
-  accepted = (int, float) if expected is float else expected
-  is_bool = isinstance(value, bool) and expected is not bool
-  if is_bool or not isinstance(value, accepted):
-    raise UserError(
-      f"--{name}={value!r} should be of type {expected.__name__}."
-    )
 
 
 def _check_range(field: dataclasses.Field, value):
@@ -154,15 +135,10 @@ def _check_range(field: dataclasses.Field, value):
     raise UserError(
       f"--{field.name}={value!r} should be one of {', '.join(choices)}."
     )
-  if within is None:
-    return
-  lowest, highest = within
-  # A file may have integers that cannot become the floats that are meant.
-  is_too_long = value > sys.float_info.max and isinstance(value, int)
   # Written so that NaN is outside.
-  if is_too_long or not lowest <= value <= highest:
+  if within and not within[0] <= value <= within[1]:
     raise UserError(
-      f"--{field.name}={value} should be from {lowest} to {highest:,}."
+      f"--{field.name}={value} should be from {within[0]} to {within[1]:,}."
     )
 
 
@@ -175,12 +151,7 @@ def shown(value) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
-  """Everything that decides what is trained and how.
-
-  Raises:
-    UserError: a value is of the wrong type or out of range; the message names
-      the flag.
-  """
+  """Everything that decides what is trained and how."""
 
   model: str = _model(
     "LogisticModel", "Class name of the model, one of those in models.py."
@@ -194,30 +165,25 @@ class ExperimentConfig:
     "(AudioSet).",
     (1, _MAX_SIZE),
   )
-  feature_names: tuple[str, ...] = _model(
-    (),
-    "Features, separated by commas. Found from the data when not given.",
-    has_flag_default=False,
+  feature_names: tuple[str, ...] = _found(
+    (), "Features, separated by commas. Found from the data when not given."
   )
-  feature_sizes: tuple[int, ...] = _model(
+  feature_sizes: tuple[int, ...] = _found(
     (),
     "Sizes of the features, separated by commas. Found from the data when not "
     "given.",
     (1, _MAX_SIZE),
-    has_flag_default=False,
   )
-  frame_features: bool = _model(
+  frame_features: bool = _found(
     False,
     "Whether the shards hold frame-level features. Found from the data when "
     "not given.",
-    has_flag_default=False,
   )
-  max_frames: int = _model(
+  max_frames: int = _found(
     utils.MAX_FRAMES,
     "Frames of a video; longer ones are cut. When not given: 300, or 10 for "
     "AudioSet.",
     (1, _MAX_SIZE),
-    has_flag_default=False,
   )
   label_loss: str = _optimization(
     "CrossEntropyLoss", "Loss, one of those in losses.py."
@@ -237,13 +203,13 @@ class ExperimentConfig:
     None, "Stop at this step at the latest.", (1, _MAX_COUNT)
   )
   base_learning_rate: float = _optimization(
-    0.01, "Learning rate at the start.", (0.0, _INFINITY)
+    0.01, "Learning rate at the start.", (0.0, _MAX_FLOAT)
   )
   learning_rate_decay: float = _optimization(
     0.95,
     "The learning rate is multiplied by this every "
     "--learning_rate_decay_examples videos, in steps (a staircase).",
-    (0.0, _INFINITY),
+    (0.0, _MAX_FLOAT),
   )
   learning_rate_decay_examples: int = _optimization(
     4_000_000,
@@ -251,7 +217,7 @@ class ExperimentConfig:
     (1, _MAX_COUNT),
   )
   regularization_penalty: float = _optimization(
-    1.0, "Weight of the model's own regularization loss.", (0.0, _INFINITY)
+    1.0, "Weight of the model's own regularization loss.", (0.0, _MAX_FLOAT)
   )
   optimizer: str = _optimization(
     "AdamOptimizer",
@@ -261,7 +227,7 @@ class ExperimentConfig:
     1.0,
     "Longest L2 norm of the gradient, per variable (not over all of them "
     "together), as in the starter code; 0 turns clipping off.",
-    (0.0, _INFINITY),
+    (0.0, _MAX_FLOAT),
   )
   mixed_precision: bool = _optimization(
     False,
@@ -291,18 +257,12 @@ class ExperimentConfig:
       raise UserError(
         f"--feature_names={','.join(self.feature_names)} names a feature twice."
       )
-    sizes = f"--feature_sizes={shown(self.feature_sizes)} makes"
-    video_bytes = self.max_frames * sum(self.feature_sizes)
-    if self.frame_features and video_bytes > _MAX_VIDEO_BYTES:
+    num_weights = sum(self.feature_sizes) * self.num_classes
+    if num_weights > _MAX_WEIGHTS:
       raise UserError(
-        f"--max_frames={self.max_frames} times {sizes} {video_bytes:,} bytes a "
-        f"video, more than {_MAX_VIDEO_BYTES:,}. One of them must be wrong."
-      )
-    weights = sum(self.feature_sizes) * self.num_classes
-    if weights > _MAX_WEIGHTS:
-      raise UserError(
-        f"--num_classes={self.num_classes} times {sizes} {weights:,} weights, "
-        f"more than {_MAX_WEIGHTS:,}. One of them must be wrong."
+        f"--num_classes={self.num_classes} times --feature_sizes="
+        f"{shown(self.feature_sizes)} makes {num_weights:,} weights, more than "
+        f"{_MAX_WEIGHTS:,}. One of them must be wrong."
       )
 
   def to_json(self) -> str:
@@ -312,18 +272,11 @@ class ExperimentConfig:
   @classmethod
   def from_json(cls, text: str) -> "ExperimentConfig":
     """The configuration of which `to_json` gave the text."""
-    return cls._from_values(json.loads(text))
-
-  @classmethod
-  def _from_values(cls, values: Mapping[str, Any]) -> "ExperimentConfig":
-    """A configuration from the values of JSON, whose lists become tuples."""
-    tuples = {
-      field.name: tuple(values[field.name])
-      for field in dataclasses.fields(cls)
-      if _kind_of(field).type is tuple
-      and isinstance(values.get(field.name), list)
-    }
-    return cls(**{**values, **tuples})
+    values = json.loads(text)
+    for name in ("feature_names", "feature_sizes"):
+      if isinstance(values.get(name), list):
+        values[name] = tuple(values[name])
+    return cls(**values)
 
   def save(self, train_dir: str):
     """Writes `model_flags.json`."""
@@ -346,11 +299,7 @@ class ExperimentConfig:
         f"the keys {', '.join(sorted(known))}."
       )
     try:
-      # The starter code's file of the same name has strings here.
-      names = ("feature_names", "feature_sizes")
-      if any(isinstance(values.get(name), str) for name in names):
-        raise UserError("features are strings; lists were expected.")
-      return cls._from_values(values)
+      return cls.from_json(json.dumps(values))
     except UserError as error:
       raise UserError(
         f"{path!r}: {error} Train anew with --start_new_model, or bring back "
@@ -366,7 +315,6 @@ class Settings:
     "/tmp/yt8m_model/",  # noqa: S108 The starter code's default.
     "Folder of the model: checkpoints, model_flags.json, TensorBoard events. "
     "Local or gs://.",
-    is_path=True,
   )
   job_dir: str | None = _folder(
     None,
@@ -430,10 +378,12 @@ class TrainSettings(Settings):
     "Steps between two log lines, which carry the batch's metrics.",
     (1, _MAX_COUNT),
   )
-  profile_steps: str | None = _saving(
-    None,
+  profile_steps: tuple[int, ...] = _saving(
+    (),
     "First and last step of a trace for TensorBoard's profile plugin, for "
     "instance 20,25; it is written to TRAIN_DIR/plugins/profile.",
+    (1, _MAX_COUNT),
+    has_flag_default=False,
   )
   eval_data_pattern: str | None = _saving(
     None,
@@ -455,6 +405,15 @@ class TrainSettings(Settings):
   log_device_placement: bool = _machine(
     False, "Log the device of every operation."
   )
+
+  def __post_init__(self):
+    check(self)
+    steps = self.profile_steps
+    if steps and (len(steps) != 2 or steps[0] > steps[1]):
+      raise UserError(
+        f"--profile_steps={shown(steps)} should be the first and the last step "
+        "to trace, for instance --profile_steps=20,25."
+      )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -517,6 +476,12 @@ class InferenceSettings(Settings):
   )
 
 
+# Settings that say what the model is: a train dir has one value of each.
+MODEL_SETTINGS = tuple(
+  field.name
+  for field in dataclasses.fields(ExperimentConfig)
+  if field.metadata["group"] == "Model"
+)
 _DEFINERS = {
   int: flags.DEFINE_integer,
   float: flags.DEFINE_float,
@@ -527,16 +492,11 @@ _DEFINERS = {
 def define_flags(
   settings_class: type, flag_values: flags.FlagValues = flags.FLAGS
 ):
-  """Defines a flag for each setting of a dataclass.
-
-  Args:
-    settings_class: a dataclass of settings.
-    flag_values: where to define them.
-  """
+  """Defines a flag for each setting of a dataclass."""
   for field in dataclasses.fields(settings_class):
     default = field.default
     if default is dataclasses.MISSING:
-      default = None if field.default_factory is dataclasses.MISSING else "{}"
+      default = None if _is_required(field) else "{}"
     if not field.metadata["has_flag_default"]:
       default = None
     _define_flag(flag_values, field, default)
@@ -549,13 +509,9 @@ def define_model_flags(flag_values: flags.FlagValues = flags.FLAGS):
       _define_flag(flag_values, field, None, _FROM_TRAIN_DIR)
 
 
-def _define_flag(
-  flag_values: flags.FlagValues,
-  field: dataclasses.Field,
-  default,
-  note: str = "",
-):
-  kind, details = _kind_of(field).type, field.metadata
+def _define_flag(flag_values, field: dataclasses.Field, default, note=""):
+  kind, _ = _types_of(field)
+  details = field.metadata
   define, options = _DEFINERS.get(kind, flags.DEFINE_string), {}
   if details["choices"]:
     define, options = flags.DEFINE_enum, {"enum_values": details["choices"]}
@@ -599,18 +555,11 @@ def given_values(
     UserError: a list or a JSON value cannot be parsed.
   """
   return {
-    field.name: _parse(field, flag.value)
-    for field, flag in _flags_of(settings_class, flag_values)
+    field.name: _parse(field, flag_values[_flag_name(field)].value)
+    for field in dataclasses.fields(settings_class)
     if names is None or field.name in names
-    if flag.present and flag.value is not None
+    if flag_values[_flag_name(field)].present
   }
-
-
-def _flags_of(settings_class: type, flag_values: flags.FlagValues):
-  """Pairs of a field and its flag."""
-  for field in dataclasses.fields(settings_class):
-    if _flag_name(field) in flag_values:
-      yield field, flag_values[_flag_name(field)]
 
 
 def from_flags(
@@ -622,9 +571,9 @@ def from_flags(
     UserError: a value cannot be parsed or is out of range.
   """
   values = {
-    field.name: _parse(field, flag.value)
-    for field, flag in _flags_of(settings_class, flag_values)
-    if flag.value is not None or field.metadata["has_flag_default"]
+    field.name: _parse(field, flag_values[_flag_name(field)].value)
+    for field in dataclasses.fields(settings_class)
+    if flag_values[_flag_name(field)].value is not None
   }
   if values.get("job_dir"):
     is_typed = flag_values["train_dir"].present and values["train_dir"]
@@ -635,27 +584,19 @@ def from_flags(
 
 def _parse(field: dataclasses.Field, value):
   """The value of a setting from its flag's text."""
-  kind = _kind_of(field)
-  if not isinstance(value, str):
-    return value
+  kind, item_type = _types_of(field)
   try:
-    if kind.type is tuple:
+    if kind is tuple:
       parts = [part.strip() for part in value.split(",")]
-      return tuple(kind.item_type(part) for part in parts if part)
-    if kind.type is dict:
-      arguments = json.loads(value)
-      if not isinstance(arguments, dict):
-        raise ValueError("it should be an object")
-      return arguments
+      return tuple(item_type(part) for part in parts if part)
+    parsed = json.loads(value) if kind is dict else value
+    if kind is dict and not isinstance(parsed, dict):
+      raise ValueError("it should be an object")
   except ValueError as error:
     raise UserError(
       f"--{field.name}={value!r} cannot be parsed: {error}."
     ) from error
-  return value
-
-
-# Groups whose settings must be the same on all workers.
-_SHARED_GROUPS = ("Data", "Model", "Optimization", "Evaluation", "Output")
+  return parsed
 
 
 def shared_values(settings, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -669,11 +610,8 @@ def shared_values(settings, given: Mapping[str, Any]) -> dict[str, Any]:
   """
   values = {f"--{name}": value for name, value in given.items()}
   for field in dataclasses.fields(settings):
-    if (
-      field.metadata["group"] in _SHARED_GROUPS and field.name != "num_readers"
-    ):
-      value = getattr(settings, field.name)
-      if field.name.endswith(("_pattern", "_file")):
-        value = value is not None
-      values[f"--{field.name}"] = value
+    value, details = getattr(settings, field.name), field.metadata
+    if details["group"] in _SHARED_GROUPS and field.name != "num_readers":
+      is_given = value is not None
+      values[f"--{field.name}"] = is_given if details["is_path"] else value
   return values

@@ -31,6 +31,14 @@ def available_cpus() -> int:
   return os.cpu_count() or 1
 
 
+def memory_bytes() -> int:
+  """Bytes of this machine's memory; a large number where it does not tell."""
+  try:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+  except (AttributeError, OSError, ValueError):
+    return 2**40
+
+
 def choose(num_gpu: int | None = None):
   """Lets TensorFlow see the GPUs to use; call it before a device is used.
 

@@ -10,7 +10,6 @@ they appear, until it is stopped. The model is rebuilt from the train dir.
 """
 
 import itertools
-import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -28,15 +27,12 @@ import config
 import devices
 import evaluation
 import experiment
-import sources
 import train_dir
 import utils
-from bad_records import BadRecords
 from config import EvalSettings, ExperimentConfig
 
 _POLL_SECS = 1.0
 _PATIENCE_SECS = 30.0
-_SHOW_EVERY_SECS = 1.0
 
 
 def define_flags():
@@ -92,27 +88,22 @@ def evaluate(
     UserError: there is no model, or it does not suit what is given or the data.
   """
   workers, given = workers or cluster.alone(), given or {}
-  experiment.check_same_settings(workers, settings, given)
-  if workers.is_chief and not settings.run_once:
-    wait_for_model(settings.train_dir, patience_secs)
-  run_config = experiment.load_config(settings.train_dir, given, workers)
-  report_path = os.path.join(
-    results_folder(settings), train_dir.BAD_RECORDS_FILE
-  )
-  with experiment.noting_bad_records(
-    settings, report_path, workers
-  ) as left_out:
-    evaluator = Evaluator(run_config, settings, left_out, workers)
+  folder = results_folder(settings)
+  report_path = os.path.join(folder, train_dir.BAD_RECORDS_FILE)
+  with experiment.start(settings, given, workers, report_path) as run:
+    if workers.is_chief and not settings.run_once:
+      wait_for_model(settings.train_dir, patience_secs)
+    run_config = experiment.load_config(settings.train_dir, given, workers)
+    evaluator = Evaluator(run_config, run)
     devices.log("Evaluating")
-    if settings.run_once:
-      step = 0
-      if workers.is_chief:
-        step = checkpoints.restore_latest_model(
-          evaluator.model, settings.train_dir
-        )
-      return evaluator.evaluate(step)
-    follow(settings.train_dir, evaluator, workers)
-  return None
+    if not settings.run_once:
+      return follow(settings.train_dir, evaluator, workers)
+    step = 0
+    if workers.is_chief:
+      step = checkpoints.restore_latest_model(
+        evaluator.model, settings.train_dir
+      )
+    return evaluator.evaluate(step)
 
 
 def results_folder(settings: EvalSettings) -> str:
@@ -176,13 +167,11 @@ def follow(folder: str, evaluator: "Evaluator", workers: cluster.Workers):
 
 
 def restored_steps(folder: str, evaluator: "Evaluator") -> Iterator[int | None]:
-  """Loads checkpoints as they appear.
+  """Loads checkpoints as they appear, and yields their steps.
 
   Each is loaded once, in the order in which they were saved; those that the
-  trainer has deleted before their turn came are passed over with a note.
-
-  Yields:
-    The step of the one that was loaded; None where there is no other yet.
+  trainer has deleted before their turn came are passed over with a note. Yields
+  None where there is no other yet.
   """
   seen: set[tuple[str, int]] = set()
   has_begun = False
@@ -196,14 +185,14 @@ def restored_steps(folder: str, evaluator: "Evaluator") -> Iterator[int | None]:
     key = new[0] if has_begun else new[-1]
     seen.add(key)
     try:
-      step = evaluator.restore(key[0])
+      checkpoints.restore_model(evaluator.model, key[0])
     except checkpoints.UnreadableError as error:
       logging.warning("Skipped: %s", error)
       continue
     if not has_begun:
       seen.update(new)
       has_begun = True
-    yield step
+    yield checkpoints.step_of(key[0])
 
 
 def _checkpoint_key(path: str) -> tuple[str, int]:
@@ -219,51 +208,26 @@ class Evaluator:
 
   Args:
     run_config: the train dir's configuration.
-    settings: how the program is run.
-    left_out: takes note of bad records; None where they are not left out.
-    workers: those that evaluate together.
+    run: the program's.
 
   Attributes:
     model: to be loaded with a checkpoint, by the chief.
   """
 
-  def __init__(
-    self,
-    run_config: ExperimentConfig,
-    settings: EvalSettings,
-    left_out: BadRecords | None,
-    workers: cluster.Workers,
-  ):
+  def __init__(self, run_config: ExperimentConfig, run: experiment.Run):
+    settings = run.settings
+    self._run = run
     self._num_classes = run_config.num_classes
-    self._top_k = settings.top_k
-    self._left_out = left_out
-    self._workers = workers
-    shards, reader = experiment.open_shards(
-      run_config,
-      settings.eval_data_pattern,
-      "eval_data_pattern",
-      settings.num_readers,
-      left_out=left_out,
-    )
-    experiment.check_same_shards(workers, shards, "eval_data_pattern")
-    self._batches = reader.evaluation_batches(
-      shards,
-      settings.batch_size,
-      left_out=left_out,
-      part=sources.Part(workers.index, workers.count),
+    self._batches = experiment.open_batches(
+      run_config, run, "eval_data_pattern", settings.batch_size
     )
     jit_compile = settings.jit_compile
     self.model = experiment.build_model(run_config, jit_compile=jit_compile)
     self._predictor = evaluation.Predictor(
       self.model, experiment.build_loss(run_config), jit_compile=jit_compile
     )
-    if workers.is_chief:
+    if run.workers.is_chief:
       self._events = open_events(settings)
-
-  def restore(self, path: str) -> int:
-    """Loads a checkpoint, as `checkpoints.restore_model`; returns its step."""
-    checkpoints.restore_model(self.model, path)
-    return checkpoints.step_of(path)
 
   def evaluate(self, step: int) -> dict[str, Any] | None:
     """Evaluates what the chief has loaded; it shows and writes the results.
@@ -274,16 +238,15 @@ class Evaluator:
     Returns:
       As `evaluation.evaluate`.
     """
-    self._workers.copy_from_chief(self.model.variables)
-    with program.ProgressDisplay("video") as display:
+    self._run.workers.copy_from_chief(self.model.variables)
+    with program.ProgressDisplay("video", every_secs=1.0) as display:
       results = evaluation.evaluate(
         self._predictor,
         self._batches,
         self._num_classes,
-        self._top_k,
-        _shower(display),
-        left_out=self._left_out,
-        workers=self._workers,
+        self._run.settings.top_k,
+        self._run,
+        display,
       )
     if results is None:
       return None
@@ -297,25 +260,6 @@ class Evaluator:
         results["num_videos"],
       )
     return results
-
-
-def _shower(display: program.ProgressDisplay):
-  """A function that shows, now and then, how far an evaluation has come."""
-  last_shown = -math.inf
-
-  def show(num_videos, rate, metrics):
-    nonlocal last_shown
-    if time.monotonic() - last_shown < _SHOW_EVERY_SECS:
-      return
-    last_shown = time.monotonic()
-    line = (
-      f"examples processed: {num_videos} | Examples/sec: {rate:.1f} | "
-      f"Hit@1: {metrics['hit_at_one']:.3f} PERR: {metrics['perr']:.3f} "
-      f"Loss: {metrics['loss']:.3f}"
-    )
-    display.show(num_videos, line, examples_per_sec=f"{rate:.0f}")
-
-  return show
 
 
 if __name__ == "__main__":

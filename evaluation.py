@@ -16,18 +16,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import program
 from program import UserError
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-import cluster
 import eval_util
 import experiment
 import train_dir as train_dirs
 import utils
-from bad_records import BadRecords
 
 # TensorBoard's tag of each result.
 _TAGS = {
@@ -140,17 +139,15 @@ def _check_finite(item: Predictions):
 
 
 def collect(
-  items: Iterable[Sequence[np.ndarray]],
-  left_out: BadRecords | None,
-  workers: cluster.Workers,
+  items: Iterable[Sequence[np.ndarray]], run: experiment.Run
 ) -> Iterator[Sequence[np.ndarray]]:
   """Yields the chief the items of all workers; then adds up bad records.
 
   Raises:
     UserError: all workers together had to leave out too much.
   """
-  yield from workers.collect(items)
-  experiment.gather_bad_records(left_out, workers)
+  yield from run.workers.collect(items)
+  experiment.gather_bad_records(run)
 
 
 def evaluate(
@@ -158,10 +155,9 @@ def evaluate(
   batches: Iterable[dict],
   num_classes: int,
   top_k: int,
-  on_batch: Callable[[int, float, dict[str, float]], None] | None = None,
+  run: experiment.Run,
+  display: program.ProgressDisplay | None = None,
   should_stop: Callable[[], bool] = lambda: False,
-  left_out: BadRecords | None = None,
-  workers: cluster.Workers | None = None,
 ) -> dict[str, Any] | None:
   """Metrics over all the batches; every video counts once.
 
@@ -170,11 +166,9 @@ def evaluate(
     batches: of this worker's part of the videos (readers.py).
     num_classes: number of classes.
     top_k: classes of each video that count for GAP and mAP.
-    on_batch: called after each batch with the number of videos so far, videos
-      per second, and the batch's metrics.
+    run: the program's.
+    display: shows how far the evaluation has come.
     should_stop: asked before each batch is counted whether to give up.
-    left_out: has taken note of bad records; None where they are not left out.
-    workers: those that evaluate together; None for this process alone.
 
   Returns:
     What `eval_results.json` holds, without the step; None if it was stopped,
@@ -185,7 +179,6 @@ def evaluate(
       has a label.
   """
   metrics = eval_util.EvaluationMetrics(num_classes, top_k)
-  workers = workers or cluster.alone()
   num_videos, start = 0, time.monotonic()
   ranked_batches = (
     (
@@ -194,15 +187,20 @@ def evaluate(
     )
     for item in predictor.predictions(batches)
   )
-  for *ranked, losses in collect(ranked_batches, left_out, workers):
+  for *ranked, losses in collect(ranked_batches, run):
     if should_stop():
       return None
-    batch_metrics = metrics.accumulate_ranked(ranked, losses)
+    figures = metrics.accumulate_ranked(ranked, losses)
     num_videos += len(losses)
-    if on_batch:
+    if display:
       rate = num_videos / (time.monotonic() - start)
-      on_batch(num_videos, rate, batch_metrics)
-  if not workers.is_chief:
+      line = (
+        f"examples processed: {num_videos} | Examples/sec: {rate:.1f} | "
+        f"Hit@1: {figures['hit_at_one']:.3f} PERR: {figures['perr']:.3f} "
+        f"Loss: {figures['loss']:.3f}"
+      )
+      display.show(num_videos, line, examples_per_sec=f"{rate:.0f}")
+  if not run.workers.is_chief:
     return None
   if not num_videos:
     raise UserError("There is no video to evaluate on: the shards are empty.")

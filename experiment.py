@@ -15,7 +15,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from program import UserError
 
@@ -28,6 +28,7 @@ import config as configs
 import losses
 import models
 import readers
+import sources
 import train_dir as train_dirs
 import utils
 from bad_records import BadRecords
@@ -39,18 +40,59 @@ _FEWEST_LABELS = 100
 _RELEASE_CLASSES = (527, 3862, 4716, 4800)
 
 
-def check_same_settings(
-  workers: cluster.Workers, settings: configs.Settings, given: Mapping[str, Any]
-):
-  """Makes sure that workers are the same program, with the same settings.
+class Run(NamedTuple):
+  """What all parts of a running program need.
+
+  Attributes:
+    settings: how the program is run.
+    workers: the processes that work together.
+    left_out: takes note of bad records; None where they stop the program.
+  """
+
+  settings: configs.Settings
+  workers: cluster.Workers
+  left_out: BadRecords | None
+
+
+@contextlib.contextmanager
+def start(
+  settings: configs.Settings,
+  given: Mapping[str, Any],
+  workers: cluster.Workers,
+  report_path: str | None,
+  goes_on: bool = False,
+) -> Iterator[Run]:
+  """Context with a `Run`, at the end of which bad records are listed.
+
+  Args:
+    settings: how the program is run.
+    given: values of `ExperimentConfig` that were typed.
+    workers: those that work together.
+    report_path: the JSON file in which the chief lists the bad records of all
+      workers that were left out; None for no such file.
+    goes_on: as in `BadRecords`.
 
   Raises:
-    UserError: they are not.
+    UserError: the workers are not the same program with the same settings.
   """
-  values = {"program": os.path.basename(sys.argv[0])}
-  values |= configs.shared_values(settings, given)
-  gathered = workers.gather(json.dumps(values).encode())
-  first, *others = map(json.loads, gathered)
+  _check_same_settings(workers, configs.shared_values(settings, given))
+  path = report_path if workers.is_chief else None
+  if settings.on_bad_record == "skip":
+    with BadRecords(path, settings.max_bad_fraction, goes_on) as left_out:
+      yield Run(settings, workers, left_out)
+    return
+  # The report of an earlier run would be taken for one of this run.
+  if path and not goes_on and utils.is_file(path):
+    try:
+      utils.delete(path)
+    except UserError as error:  # Of read-only storage.
+      logging.warning("%s", error)
+  yield Run(settings, workers, None)
+
+
+def _check_same_settings(workers: cluster.Workers, values: dict[str, Any]):
+  values = {"program": os.path.basename(sys.argv[0]), **values}
+  first, *others = map(json.loads, workers.gather(json.dumps(values).encode()))
   different = {
     name
     for other in others
@@ -66,47 +108,16 @@ def check_same_settings(
   workers.agree(error=error)
 
 
-@contextlib.contextmanager
-def noting_bad_records(
-  settings: configs.Settings,
-  report_path: str | None,
-  workers: cluster.Workers,
-  goes_on: bool = False,
-) -> Iterator[BadRecords | None]:
-  """Context with the `BadRecords` of a run; None where it stops at a bad one.
-
-  Args:
-    settings: whether to leave them out, and how many.
-    report_path: the JSON file in which the chief lists those of all workers;
-      None for no such file.
-    workers: the workers that leave them out.
-    goes_on: as in `BadRecords`.
-  """
-  if settings.on_bad_record == "stop":
-    # The report of an earlier run would be taken for one of this run.
-    is_stale = report_path and workers.is_chief and not goes_on
-    if is_stale and utils.is_file(report_path):
-      try:
-        utils.delete(report_path)
-      except UserError as error:  # Of read-only storage.
-        logging.warning("%s", error)
-    yield None
-    return
-  path = report_path if workers.is_chief else None
-  with BadRecords(path, settings.max_bad_fraction, goes_on) as left_out:
-    yield left_out
-
-
-def gather_bad_records(left_out: BadRecords | None, workers: cluster.Workers):
+def gather_bad_records(run: Run):
   """Adds up what all workers have left out, at the end of a pass.
 
   Raises:
     UserError: it is more than may be left out.
   """
-  if left_out:
-    for news in filter(None, workers.gather(left_out.take_news())):
-      left_out.add_news(news)
-    left_out.check()
+  if run.left_out:
+    for news in filter(None, run.workers.gather(run.left_out.take_news())):
+      run.left_out.add_news(news)
+    run.left_out.check()
 
 
 def resolve_config(
@@ -137,8 +148,6 @@ def resolve_config(
     config = dataclasses.replace(saved, **{"max_steps": None, **given})
     check_schema(config, schema)
     return config
-  if "feature_sizes" in given and "feature_names" not in given:
-    given = {**given, "feature_names": schema.feature_names}
   found = {
     "feature_names": schema.feature_names,
     "feature_sizes": schema.feature_sizes,
@@ -218,36 +227,41 @@ def build_reader(
   return readers.YT8MAggregatedFeatureReader(**arguments)
 
 
-def open_shards(
+def open_batches(
   config: ExperimentConfig,
-  pattern: str,
+  run: Run,
   flag_name: str,
-  num_readers: int | None = None,
-  need_labels: bool = True,
-  left_out: BadRecords | None = None,
-) -> tuple[list[str], readers.BaseReader]:
-  """Lists shards, checks that the model can read them, builds their reader.
+  batch_size: int,
+  with_labels: bool = True,
+  is_divided: bool = True,
+) -> sources.Batches:
+  """Batches for a trained model, of shards that it can read.
 
   Args:
     config: the train dir's configuration.
-    pattern: comma-separated globs.
-    flag_name: the flag the pattern came from.
-    num_readers: as in `readers.BaseReader`.
-    need_labels: whether shards without labels are an error.
-    left_out: takes note of bad records; None where they are not left out.
-
-  Returns:
-    The shards and their reader.
+    run: the program's.
+    flag_name: the setting that has the shards' patterns.
+    batch_size: rows of a batch.
+    with_labels: whether shards without labels are an error.
+    is_divided: whether each worker calls this, and gets its part of the rows.
 
   Raises:
-    UserError: no shards, or shards of another kind.
+    UserError: no shards, shards of another kind, or others at other workers.
   """
+  pattern = getattr(run.settings, flag_name)
   shards = utils.list_shards(pattern, flag_name)
-  schema = look_at_shards(shards, config.feature_names, left_out, need_labels)
+  schema = look_at_shards(shards, config.feature_names, run, with_labels)
   check_schema(config, schema)
-  if need_labels:
+  if with_labels:
     check_labels(schema, flag_name)
-  return shards, build_reader(config, schema, num_readers)
+  part = sources.WHOLE
+  if is_divided:
+    check_same_shards(run.workers, shards, flag_name)
+    part = sources.Part(run.workers.index, run.workers.count)
+  reader = build_reader(config, schema, run.settings.num_readers)
+  return reader.evaluation_batches(
+    shards, batch_size, with_labels, run.left_out, part
+  )
 
 
 def check_same_shards(
@@ -278,14 +292,15 @@ def digest_of(shards: Sequence[str]) -> int:
 def look_at_shards(
   shards: Sequence[str],
   feature_names: Sequence[str] | None,
-  left_out: BadRecords | None,
+  run: Run,
   need_labels: bool = True,
 ) -> readers.Schema:
-  """How shards are laid out; tells `left_out` what there is to read.
+  """How shards are laid out; tells `run.left_out` what there is to read.
 
   Raises:
     UserError: as `readers.detect_schema`.
   """
+  left_out = run.left_out
   schema = readers.detect_schema(
     shards, feature_names, left_out is not None, need_labels
   )
@@ -333,10 +348,7 @@ def build_model(
     mixed_precision: whether layers compute in bfloat16. Weights, normalised
       features and predictions are float32 in any case, so a checkpoint suits
       both. For training: the other programs compute in float32.
-    jit_compile: whether layers may be compiled with XLA.
-
-  Returns:
-    A Keras model called with {"features", "num_frames"} of a batch.
+    jit_compile: as in `models.build_model`.
 
   Raises:
     UserError: unknown model or argument, or a model for the other kind of
@@ -488,13 +500,6 @@ def gradient_sums(config, model, loss, batch, jit_compile: bool):
 
   Such sums add up over replicas and workers. Divided by the number of videos of
   all of them, they are those of the whole batch.
-
-  Args:
-    config: `ExperimentConfig`.
-    model: from `build_model`.
-    loss: the label loss.
-    batch: the replica's batch.
-    jit_compile: whether to compile the loss with XLA, which fuses it.
 
   Returns:
     The gradients without those of the weights' penalty, a dense tensor for each

@@ -33,10 +33,8 @@ import devices
 import eval_util
 import evaluation
 import experiment
-import sources
 import train_dir
 import utils
-from bad_records import BadRecords
 from config import ExperimentConfig, InferenceSettings
 
 HEADER = b"VideoId,LabelConfidencePairs\n"
@@ -46,7 +44,6 @@ _COLUMNS = ("Index", "Name", "KnowledgeGraphId")
 _AUDIOSET_COLUMNS = ("index", "display_name", "mid")
 # Characters with which RFC 4180 wants a field in quotes.
 _NEEDS_QUOTES = re.compile(rb'[",\r\n]')
-_LOG_EVERY_SECS = 2.0
 
 
 def define_flags():
@@ -94,67 +91,41 @@ def infer(
       a file cannot be written.
   """
   workers, given = workers or cluster.alone(), given or {}
-  experiment.check_same_settings(workers, settings, given)
-  is_stream = utils.is_stream(settings.output_file)
-  if is_stream and settings.vocabulary_file:
+  output_file, report_path, names = settings.output_file, None, None
+  if not utils.is_stream(output_file):
+    report_path = _beside(output_file, train_dir.BAD_RECORDS_FILE)
+  elif settings.vocabulary_file:
     raise UserError(
-      f"--output_file={settings.output_file!r} is no file beside which the CSV "
-      "of names could lie. Name a file, or leave --vocabulary_file out."
+      f"--output_file={output_file!r} is no file beside which the CSV of names "
+      "could lie. Name a file, or leave --vocabulary_file out."
     )
-  run_config = experiment.load_config(settings.train_dir, given, workers)
-  names = None
-  if settings.vocabulary_file:
-    names = read_vocabulary(settings.vocabulary_file)
-  report_path = None
-  if not is_stream:
-    report_path = _beside(settings.output_file, train_dir.BAD_RECORDS_FILE)
-  with experiment.noting_bad_records(
-    settings, report_path, workers
-  ) as left_out:
-    batches = _open_batches(run_config, settings, left_out, workers)
+  with experiment.start(settings, given, workers, report_path) as run:
+    run_config = experiment.load_config(settings.train_dir, given, workers)
+    if settings.vocabulary_file:
+      names = read_vocabulary(settings.vocabulary_file)
+    batches = experiment.open_batches(
+      run_config,
+      run,
+      "input_data_pattern",
+      settings.batch_size,
+      with_labels=False,
+    )
+    if output_file in batches.shards:
+      raise UserError(
+        f"--output_file={output_file!r} is one of the shards to read. Name "
+        "another file."
+      )
     model = experiment.build_model(run_config, jit_compile=settings.jit_compile)
     if workers.is_chief:
       checkpoints.restore_latest_model(model, settings.train_dir)
     workers.copy_from_chief(model.variables)
     devices.log("Predicting")
     items = evaluation.Predictor(model).predictions(batches)
-    parts = evaluation.collect(
-      _formatted(items, settings.top_k, names), left_out, workers
-    )
+    parts = evaluation.collect(_formatted(items, settings.top_k, names), run)
     if workers.is_chief:
-      _write(parts, settings.output_file, names is not None)
+      _write(parts, output_file, names is not None)
     else:
       collections.deque(parts, maxlen=0)  # There are none; it takes part.
-
-
-def _open_batches(
-  run_config: ExperimentConfig,
-  settings: InferenceSettings,
-  left_out: BadRecords | None,
-  workers: cluster.Workers,
-):
-  """The batches of this worker's part of the videos."""
-  shards, reader = experiment.open_shards(
-    run_config,
-    settings.input_data_pattern,
-    "input_data_pattern",
-    settings.num_readers,
-    need_labels=False,
-    left_out=left_out,
-  )
-  experiment.check_same_shards(workers, shards, "input_data_pattern")
-  if settings.output_file in shards:
-    raise UserError(
-      f"--output_file={settings.output_file!r} is one of the shards to read. "
-      "Name another file."
-    )
-  return reader.evaluation_batches(
-    shards,
-    settings.batch_size,
-    with_labels=False,
-    left_out=left_out,
-    part=sources.Part(workers.index, workers.count),
-  )
 
 
 def _beside(path: str, name: str) -> str:
@@ -164,31 +135,30 @@ def _beside(path: str, name: str) -> str:
 
 def _write(parts, output_file: str, with_names: bool):
   """Writes what `_formatted` yields."""
-  num_videos, start, last_shown = 0, time.monotonic(), 0.0
+  num_videos, start = 0, time.monotonic()
   with contextlib.ExitStack() as stack:
-    display = stack.enter_context(program.ProgressDisplay("video"))
-    output = stack.enter_context(
-      utils.replacing(output_file, follows_links=True)
+    display = stack.enter_context(
+      program.ProgressDisplay("video", every_secs=2.0)
     )
-    output.write(HEADER)
-    output.flush()  # A folder that cannot be written shows now, not at the end.
+
+    def open_output(path: str, header: bytes):
+      output = stack.enter_context(utils.replacing(path, follows_links=True))
+      output.write(header)
+      output.flush()  # A folder that cannot be written shows now.
+      return output
+
+    output = open_output(output_file, HEADER)
     if with_names:
-      path = _beside(output_file, "names.csv")
-      names_output = stack.enter_context(
-        utils.replacing(path, follows_links=True)
-      )
-      names_output.write(NAMES_HEADER)
+      names_file = _beside(output_file, "names.csv")
+      names_output = open_output(names_file, NAMES_HEADER)
     for count, rows, named_rows in parts:
       output.write(rows.tobytes())
       if with_names:
         names_output.write(named_rows.tobytes())
       num_videos += int(count)
-      now = time.monotonic()
-      if now - last_shown > _LOG_EVERY_SECS:
-        last_shown = now
-        rate = num_videos / (now - start)
-        line = f"num examples processed: {num_videos} | {rate:.1f} examples/sec"
-        display.show(num_videos, line, examples_per_sec=f"{rate:.0f}")
+      rate = num_videos / (time.monotonic() - start)
+      line = f"num examples processed: {num_videos} | {rate:.1f} examples/sec"
+      display.show(num_videos, line, examples_per_sec=f"{rate:.0f}")
   rate = num_videos / (time.monotonic() - start)
   logging.info(
     "Wrote %d videos to %s (%.1f examples/sec).", num_videos, output_file, rate

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import re
 import time
 
 import program
@@ -18,13 +17,13 @@ from absl import logging
 from tensorboard.plugins.histogram import metadata as histogram_metadata
 
 import checkpoints
+import cluster
 import eval_util
 import evaluation
 import experiment
 import train_dir as train_dirs
 import utils
-from bad_records import BadRecords
-from config import ExperimentConfig, TrainSettings
+from config import ExperimentConfig
 
 _TOP_K = 20
 # TensorBoard's tag of each figure of a batch.
@@ -64,33 +63,44 @@ class NoBooks:
 class Books:
   """The chief's work around the steps: it logs, saves and validates.
 
+  It begins with the train dir's latest checkpoint, if there is one.
+
   Args:
     config: the run's configuration.
-    settings: how the program is run.
+    run: the program's.
     folder: the train dir, held by this trainer.
     state: model, optimizer and position (`train.TrainState`).
-    validation_batches: from `open_validation_batches`.
     total_steps: the estimated number of steps, for the progress bar.
+
+  Raises:
+    UserError: the folder cannot be read or written, or the shards to evaluate
+      on while training cannot be read.
   """
 
   def __init__(
     self,
     config: ExperimentConfig,
-    settings: TrainSettings,
+    run: experiment.Run,
     folder: train_dirs.TrainDir,
     state,
-    validation_batches,
     total_steps: int,
   ):
-    self._config = config
-    self._folder = folder
+    settings = run.settings
     self._position = state.position
     self._outcome = None
     self._validation = None
-    if validation_batches:
-      self._validation = Validation(
-        config, settings, folder, state.model, validation_batches
+    batches = None
+    if settings.eval_data_pattern is not None:
+      batches = experiment.open_batches(
+        config, run, "eval_data_pattern", config.batch_size, is_divided=False
       )
+    folder.check()  # Time has passed: who started in the same moment shows.
+    if settings.start_new_model:
+      folder.delete_model()  # Only now that nothing is wrong.
+      if run.left_out:
+        run.left_out.forget_earlier_runs()
+    if batches:
+      self._validation = Validation(config, run, folder, state.model, batches)
     self._saver = checkpoints.Saver(
       folder.path,
       state.model,
@@ -104,16 +114,11 @@ class Books:
     self._logger = Logger(
       config, folder.path, state, settings.log_every_steps, total_steps
     )
-    self._profiler = Profiler(
-      folder.path, parse_profile_steps(settings.profile_steps)
-    )
-
-  def restore_latest(self):
-    """Loads the train dir's latest checkpoint, if any."""
+    self._profiler = Profiler(folder.path, settings.profile_steps)
     if resumed := self._saver.restore_latest():
       logging.info("Resuming from %s.", resumed)
     else:
-      self._config.save(self._folder.path)
+      config.save(folder.path)
 
   def __enter__(self):
     self._logger.open()
@@ -357,10 +362,10 @@ class Profiler:
 
   Args:
     train_dir: the trace goes to its folder `plugins/profile`.
-    steps: the first and the last step to trace; None traces none.
+    steps: the first and the last step to trace; an empty tuple traces none.
   """
 
-  def __init__(self, train_dir: str, steps: tuple[int, int] | None = None):
+  def __init__(self, train_dir: str, steps: tuple[int, ...] = ()):
     self._train_dir = train_dir
     self._steps = steps
     self._is_running = False
@@ -394,31 +399,13 @@ class Profiler:
       )
 
   def _stop(self):
-    self._is_running, self._steps = False, None
+    self._is_running, self._steps = False, ()
     folder = os.path.join(self._train_dir, "plugins", "profile")
     try:
       tf.profiler.experimental.stop()
       logging.info("Wrote a trace to %s.", folder)
     except tf.errors.OpError as error:  # Days of training are worth more.
       logging.warning("No trace in %s: %s", folder, utils.error_text(error))
-
-
-def parse_profile_steps(text: str | None) -> tuple[int, int] | None:
-  """The two numbers of `--profile_steps`; None where it is not given.
-
-  Raises:
-    UserError: it is something else.
-  """
-  if text is None:
-    return None
-  match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*", text)
-  first, last = map(int, match.groups()) if match else (0, 0)
-  if not 1 <= first <= last:
-    raise UserError(
-      f"--profile_steps={text!r} should be the first and the last step to "
-      "trace, for instance --profile_steps=20,25."
-    )
-  return first, last
 
 
 def batch_metrics(outcome) -> dict[str, float] | None:
@@ -433,33 +420,13 @@ def batch_metrics(outcome) -> dict[str, float] | None:
   return {**figures, "gap": float(metrics.get()["gap"])}
 
 
-def open_validation_batches(
-  config: ExperimentConfig, settings: TrainSettings, left_out: BadRecords | None
-):
-  """The batches that `--eval_data_pattern` names; None where it is not given.
-
-  Raises:
-    UserError: the model cannot read the shards.
-  """
-  if settings.eval_data_pattern is None:
-    return None
-  shards, reader = experiment.open_shards(
-    config,
-    settings.eval_data_pattern,
-    "eval_data_pattern",
-    settings.num_readers,
-    left_out=left_out,
-  )
-  return reader.evaluation_batches(shards, config.batch_size, left_out=left_out)
-
-
 class Validation:
   """Evaluation while training, which keeps the best model by GAP.
 
   Args:
     config: the run's configuration, saved beside the best model so that the
       folder is a train dir of its own for eval.py and inference.py.
-    settings: how the program is run.
+    run: the program's.
     folder: the train dir, held by this trainer.
     model: the model that is trained. Where it computes in mixed precision, one
       in float32 with its weights is evaluated, as eval.py does.
@@ -472,15 +439,17 @@ class Validation:
   def __init__(
     self,
     config: ExperimentConfig,
-    settings: TrainSettings,
+    run: experiment.Run,
     folder: train_dirs.TrainDir,
     model,
     batches,
   ):
     self._config = config
+    # The other workers do not evaluate, and the trainer checks bad records.
+    self._run = run._replace(workers=cluster.alone(), left_out=None)
     self._model = model
     self._batches = batches
-    self._every_steps = settings.eval_every_steps
+    self._every_steps = run.settings.eval_every_steps
     self._last_step = None
     self._events = evaluation.Events(
       os.path.join(folder.path, train_dirs.EVAL_DIR)
@@ -495,7 +464,7 @@ class Validation:
     self._best_gap = self._read_best_gap()
     if train_dirs.has_model(self._best_dir):
       self._saver.tidy(newer_too=False)
-    jit_compile = settings.jit_compile
+    jit_compile = run.settings.jit_compile
     if config.mixed_precision:
       model = experiment.build_model(config, jit_compile=jit_compile)
     self._predictor = evaluation.Predictor(
@@ -527,6 +496,7 @@ class Validation:
       self._batches,
       num_classes,
       _TOP_K,
+      self._run,
       should_stop=lambda: stop.received is not None,
     )
     if results is None:

@@ -13,12 +13,14 @@ import contextlib
 import ctypes
 import functools
 import logging as standard_logging
+import math
 import os
 import pathlib
 import platform
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 _IGNORED_BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
@@ -296,6 +298,7 @@ class ProgressDisplay:
     total: how many there will be, or None.
     initial: how many have been done before.
     is_amount: whether the bar shows large numbers short: 1.5M for 1,500,000.
+    every_secs: what comes sooner after what was shown is not shown.
   """
 
   def __init__(
@@ -304,7 +307,10 @@ class ProgressDisplay:
     total: int | None = None,
     initial: int = 0,
     is_amount: bool = False,
+    every_secs: float = 0.0,
   ):
+    self._every_secs = every_secs
+    self._last_shown = -math.inf
     self._bar = tqdm.tqdm(
       unit=f" {unit}",
       total=total,
@@ -338,6 +344,10 @@ class ProgressDisplay:
       line: what to log where there is no bar.
       **figures: names and values shown behind the bar.
     """
+    now = time.monotonic()
+    if now - self._last_shown < self._every_secs:
+      return
+    self._last_shown = now
     if not self.is_bar:
       logging.info(line)
       return

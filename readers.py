@@ -21,9 +21,7 @@ training -> blocks are decoded (records.py), and their bad records stop the
 pipeline or are left out (sources.py) -> batches -> padding.
 """
 
-import dataclasses
 import itertools
-import os
 from collections.abc import Callable, Sequence
 
 import program
@@ -32,21 +30,20 @@ from program import UserError
 import numpy as np
 import tensorflow as tf
 
-import bad_records
 import devices
 import shard_files
 import utils
 from bad_records import BadRecords
 from records import (
+  FRAME_FEATURES,
   ID_KEYS,
   LABELS_KEY,
-  NO_EXAMPLE,
+  VIDEO_FEATURES,
   Decoder,
   Problem,
-  find_video_id,
-  listing,
-  only_bytes,
+  Schema,
   parse,
+  schema_of,
 )
 from sources import (
   WHOLE,
@@ -60,15 +57,10 @@ from sources import (
   is_in_part,
 )
 
-# Features in the order in which they are concatenated; whichever a record has.
-FRAME_FEATURES = ("inc3", "rgb", "audio", "audio_embedding")
-VIDEO_FEATURES = ("mean_inc3", "mean_rgb", "mean_audio")
 # The problem of a record that `decode` refuses and `describe_problem` does not.
 REFUSED = Problem(
   "refused by the reader", "its describe_problem does not say why"
 )
-# AudioSet clips are 10 s; padding them to 300 frames would waste 97%.
-_SHORT_CLIP_FEATURE, _SHORT_CLIP_FRAMES = "audio_embedding", 10
 
 # The functions of the pipelines need no AutoGraph, whose rewriting of them
 # takes a second of every program's start.
@@ -93,40 +85,6 @@ _BATCHES_AHEAD = 2
 _LABEL_RECORDS, _LABEL_BYTES = 256, 2**24
 # Most records of a shard that are looked at to find its layout.
 _SCHEMA_RECORDS = 100
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Schema:
-  """How a shard's records are laid out, as its first record shows it."""
-
-  shard: str
-  frame_features: bool
-  id_key: str
-  feature_names: tuple[str, ...]
-  feature_sizes: tuple[int, ...]
-  max_frames: int
-  has_labels: bool
-  record_bytes: int
-
-
-def _memory_bytes() -> int:
-  """Bytes of this machine's memory; a large number where it does not tell."""
-  try:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-  except (AttributeError, OSError, ValueError):
-    return 2**40
-
-
-class LayoutError(UserError):
-  """A record shows no layout of the YouTube-8M datasets.
-
-  Attributes:
-    detail: what is wrong with it.
-  """
-
-  def __init__(self, where: str, detail: str):
-    super().__init__(f"{where}: {detail}.")
-    self.detail = detail
 
 
 def detect_schema(
@@ -177,59 +135,6 @@ def detect_schema(
   )
 
 
-def schema_of(
-  record: bytes,
-  shard: str,
-  number: int,
-  asked: Sequence[str] | None = None,
-) -> Schema:
-  """How a record is laid out.
-
-  Args:
-    record: serialized.
-    shard: its shard, for messages.
-    number: its number there, for messages.
-    asked: the features to read; None takes those of the dataset that it has.
-
-  Returns:
-    Its schema; a feature without frames has size 0.
-
-  Raises:
-    LayoutError: it is no YouTube-8M record.
-    UserError: it is without the features asked for.
-  """
-  parsed = parse(record)
-  if parsed is None:
-    raise LayoutError(bad_records.place(shard, number), NO_EXAMPLE.detail)
-  context, frame_lists = parsed
-  id_key = next((key for key in ID_KEYS if key in context), None)
-  if id_key is None:
-    raise LayoutError(
-      bad_records.place(shard, number),
-      "it has neither 'id' nor 'video_id'; it has "
-      f"{listing([*context, *frame_lists])}",
-    )
-  where = bad_records.place(shard, number, find_video_id(record, id_key))
-  sizes = _float_sizes(context, {*ID_KEYS, LABELS_KEY})
-  names = _choose_features(
-    frame_lists or sizes, asked, bool(frame_lists), shard
-  )
-  if not names:  # With frames there would be one.
-    raise LayoutError(where, "it has no video-level feature")
-  for name in names if frame_lists else ():
-    sizes[name] = _frame_size(name, frame_lists[name], where)
-  return Schema(
-    shard=shard,
-    frame_features=bool(frame_lists),
-    id_key=id_key,
-    feature_names=names,
-    feature_sizes=tuple(sizes[name] for name in names),
-    max_frames=_default_max_frames(names, frame_lists),
-    has_labels=LABELS_KEY in context,
-    record_bytes=len(record),
-  )
-
-
 def first_labels(shard: str) -> list[int]:
   """The labels of a shard's first records, of all that can be read."""
   labels, num_bytes = [], 0
@@ -242,52 +147,6 @@ def first_labels(shard: str) -> list[int]:
     if num_bytes > _LABEL_BYTES:
       break
   return labels
-
-
-def _choose_features(sizes, asked, frame_level: bool, shard: str):
-  level = "frame" if frame_level else "video"
-  if asked:
-    missing = [name for name in asked if name not in sizes]
-    if missing:
-      raise UserError(
-        f"The model reads feature {missing[0]!r} (--feature_names), but "
-        f"{shard!r} has the {level}-level features {listing(sizes)}."
-      )
-    return tuple(asked)
-  known = FRAME_FEATURES if frame_level else VIDEO_FEATURES
-  return tuple(name for name in known if name in sizes) or tuple(sorted(sizes))
-
-
-def _default_max_frames(names, frame_lists) -> int:
-  if not frame_lists:
-    return 1
-  longest = max(len(frame_lists[name].feature) for name in names)
-  is_short_clip = (
-    tuple(names) == (_SHORT_CLIP_FEATURE,) and longest <= _SHORT_CLIP_FRAMES
-  )
-  return _SHORT_CLIP_FRAMES if is_short_clip else utils.MAX_FRAMES
-
-
-def _frame_size(name: str, frames, where: str) -> int:
-  """Bytes of a feature's first frame; 0 where there is none."""
-  if not frames.feature:
-    return 0
-  kind = frames.feature[0].WhichOneof("kind")
-  if kind != "bytes_list":
-    raise LayoutError(
-      where,
-      f"frames of {name!r} are of type {kind}; one byte string of 8-bit codes "
-      "for each frame is expected (bytes_list)",
-    )
-  return len(only_bytes(frames.feature[0]))
-
-
-def _float_sizes(context, without: set[str]) -> dict[str, int]:
-  return {
-    name: len(feature.float_list.value)
-    for name, feature in context.items()
-    if feature.WhichOneof("kind") == "float_list" and name not in without
-  }
 
 
 class BaseReader:
@@ -546,7 +405,7 @@ class BaseReader:
     A stranger's model_flags.json may say anything of frames and classes.
     """
     video_bytes = self._most_bytes() + 4 * self.num_classes
-    memory = _memory_bytes()
+    memory = devices.memory_bytes()
     if batch_size * video_bytes > memory // 8:
       raise UserError(
         f"--batch_size={batch_size} videos of up to {video_bytes:,} bytes each "

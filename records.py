@@ -22,17 +22,25 @@ a valid tf.SequenceExample without feature lists:
   ...List          { 1: one string, or packed numbers }
 """
 
+import dataclasses
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from program import UserError
+
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+import utils
+
 LABELS_KEY = "labels"
 ID_KEYS = ("id", "video_id")
+# Features in the order in which they are concatenated; whichever a record has.
+FRAME_FEATURES = ("inc3", "rgb", "audio", "audio_embedding")
+VIDEO_FEATURES = ("mean_inc3", "mean_rgb", "mean_audio")
 
 # A field's tag: its number, and that a length comes next.
 _FIELD_1, _FIELD_2, _FIELD_3 = 0x0A, 0x12, 0x1A
@@ -56,6 +64,8 @@ _RUN_BYTES = 2**17
 # TensorFlow takes over an array without a copy if it has this alignment.
 _ALIGNMENT = 64
 
+# AudioSet clips are 10 s; padding them to 300 frames would waste 97%.
+_SHORT_CLIP_FEATURE, _SHORT_CLIP_FRAMES = "audio_embedding", 10
 _NO_EXAMPLE = "it is neither a tf.Example nor a tf.SequenceExample"
 
 
@@ -376,6 +386,140 @@ def find_video_id(data: bytes, *id_keys: str) -> str | None:
     if video_id:
       return video_id.decode(errors="backslashreplace")
   return None
+
+
+# How records are laid out
+
+
+def place(shard: str, number: int, video_id: str | None = None) -> str:
+  """How messages name a record."""
+  video = f" (video {video_id!r})" if video_id else ""
+  return f"{shard!r}, record {number}{video}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schema:
+  """How a shard's records are laid out, as its first record shows it."""
+
+  shard: str
+  frame_features: bool
+  id_key: str
+  feature_names: tuple[str, ...]
+  feature_sizes: tuple[int, ...]
+  max_frames: int
+  has_labels: bool
+  record_bytes: int
+
+
+class LayoutError(UserError):
+  """A record shows no layout of the YouTube-8M datasets.
+
+  Attributes:
+    detail: what is wrong with it.
+  """
+
+  def __init__(self, where: str, detail: str):
+    super().__init__(f"{where}: {detail}.")
+    self.detail = detail
+
+
+def schema_of(
+  record: bytes,
+  shard: str,
+  number: int,
+  asked: Sequence[str] | None = None,
+) -> Schema:
+  """How a record is laid out.
+
+  Args:
+    record: serialized.
+    shard: its shard, for messages.
+    number: its number there, for messages.
+    asked: the features to read; None takes those of the dataset that it has.
+
+  Returns:
+    Its schema; a feature without frames has size 0.
+
+  Raises:
+    LayoutError: it is no YouTube-8M record.
+    UserError: it is without the features asked for.
+  """
+  parsed = parse(record)
+  if parsed is None:
+    raise LayoutError(place(shard, number), NO_EXAMPLE.detail)
+  context, frame_lists = parsed
+  id_key = next((key for key in ID_KEYS if key in context), None)
+  if id_key is None:
+    raise LayoutError(
+      place(shard, number),
+      "it has neither 'id' nor 'video_id'; it has "
+      f"{listing([*context, *frame_lists])}",
+    )
+  where = place(shard, number, find_video_id(record, id_key))
+  sizes = _float_sizes(context, {*ID_KEYS, LABELS_KEY})
+  names = _choose_features(
+    frame_lists or sizes, asked, bool(frame_lists), shard
+  )
+  if not names:  # With frames there would be one.
+    raise LayoutError(where, "it has no video-level feature")
+  for name in names if frame_lists else ():
+    sizes[name] = _frame_size(name, frame_lists[name], where)
+  return Schema(
+    shard=shard,
+    frame_features=bool(frame_lists),
+    id_key=id_key,
+    feature_names=names,
+    feature_sizes=tuple(sizes[name] for name in names),
+    max_frames=_default_max_frames(names, frame_lists),
+    has_labels=LABELS_KEY in context,
+    record_bytes=len(record),
+  )
+
+
+def _choose_features(sizes, asked, frame_level: bool, shard: str):
+  level = "frame" if frame_level else "video"
+  if asked:
+    missing = [name for name in asked if name not in sizes]
+    if missing:
+      raise UserError(
+        f"The model reads feature {missing[0]!r} (--feature_names), but "
+        f"{shard!r} has the {level}-level features {listing(sizes)}."
+      )
+    return tuple(asked)
+  known = FRAME_FEATURES if frame_level else VIDEO_FEATURES
+  return tuple(name for name in known if name in sizes) or tuple(sorted(sizes))
+
+
+def _default_max_frames(names, frame_lists) -> int:
+  if not frame_lists:
+    return 1
+  longest = max(len(frame_lists[name].feature) for name in names)
+  is_short_clip = (
+    tuple(names) == (_SHORT_CLIP_FEATURE,) and longest <= _SHORT_CLIP_FRAMES
+  )
+  return _SHORT_CLIP_FRAMES if is_short_clip else utils.MAX_FRAMES
+
+
+def _frame_size(name: str, frames, where: str) -> int:
+  """Bytes of a feature's first frame; 0 where there is none."""
+  if not frames.feature:
+    return 0
+  kind = frames.feature[0].WhichOneof("kind")
+  if kind != "bytes_list":
+    raise LayoutError(
+      where,
+      f"frames of {name!r} are of type {kind}; one byte string of 8-bit codes "
+      "for each frame is expected (bytes_list)",
+    )
+  return len(only_bytes(frames.feature[0]))
+
+
+def _float_sizes(context, without: set[str]) -> dict[str, int]:
+  return {
+    name: len(feature.float_list.value)
+    for name, feature in context.items()
+    if feature.WhichOneof("kind") == "float_list" and name not in without
+  }
 
 
 # With numpy

@@ -22,11 +22,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-import bad_records
 import shard_files
 import utils
 from bad_records import BadRecords
-from records import Problem, find_video_id
+from records import Problem, find_video_id, place
 
 SKIP_HINT = "--on_bad_record=skip leaves such records out."
 
@@ -165,7 +164,7 @@ class StoppingSource(Source):
     for shard, number, problem, video_id in self._bad_ones(
       records, locations, is_bad
     ):
-      where = bad_records.place(shard, number, video_id)
+      where = place(shard, number, video_id)
       self.fail(UserError(f"{where}: {problem.detail}. {SKIP_HINT}"))
 
   def explain(self, error):
@@ -271,9 +270,13 @@ class Batches:
   Args:
     dataset: a tf.data.Dataset of batches.
     source: what it reads.
+
+  Attributes:
+    shards: paths of the shards that are read.
   """
 
   def __init__(self, dataset, source: Source):
+    self.shards = source.shards
     self._dataset = dataset
     self._source = source
 
@@ -362,7 +365,7 @@ def fault_error(
 ) -> UserError:
   """The error with which a program stops at a fault."""
   video_id = find_video_id(fault.remains, *id_keys)
-  where = bad_records.place(shard, fault.number, video_id)
+  where = place(shard, fault.number, video_id)
   return UserError(
     f"{where}: {fault.detail}. Shards are uncompressed TFRecord files; fetch "
     "this one again, or give --on_bad_record=skip to leave out what cannot be "

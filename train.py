@@ -34,7 +34,6 @@ import readers
 import sources
 import train_dir
 import utils
-from bad_records import BadRecords
 from config import ExperimentConfig, TrainSettings
 
 # Flags that a trainer that is the job's evaluator hands over to eval.py.
@@ -117,32 +116,25 @@ def train(
       cannot be written, or the loss is not finite.
   """
   workers = workers or cluster.alone()
-  monitoring.parse_profile_steps(settings.profile_steps)  # Wrong ones show now.
-  experiment.check_same_settings(workers, settings, given)
+  folder_name = settings.train_dir
   shards = utils.list_shards(settings.train_data_pattern, "train_data_pattern")
-  report_path = os.path.join(settings.train_dir, train_dir.BAD_RECORDS_FILE)
+  report_path = os.path.join(folder_name, train_dir.BAD_RECORDS_FILE)
   with (
     # Held first: what the chief finds in the folder must not change later.
-    train_dir.hold(settings.train_dir)
+    train_dir.hold(folder_name)
     if workers.is_chief
     else contextlib.nullcontext() as folder,
-    experiment.noting_bad_records(
-      settings, report_path, workers, goes_on=True
-    ) as left_out,
+    experiment.start(
+      settings, given, workers, report_path, goes_on=True
+    ) as run,
   ):
-    run_config, schema = agree_on_config(
-      given, settings, shards, left_out, workers
-    )
+    run_config, schema = agree_on_config(given, run, shards)
     state = build_train_state(run_config, workers, settings.jit_compile)
-    passes = open_passes(
-      run_config, settings, shards, schema, left_out, workers
-    )
+    passes = open_passes(run_config, run, shards, schema)
     books = monitoring.NoBooks()
     if workers.is_chief:
       total_steps = estimate_steps(run_config, shards, schema.record_bytes)
-      books = open_books(
-        run_config, settings, folder, state, left_out, total_steps
-      )
+      books = monitoring.Books(run_config, run, folder, state, total_steps)
     workers.copy_from_chief(state.variables)
     layout = (run_config.batch_size, workers.count, passes.per_epoch)
     state.position.resume((*layout, experiment.digest_of(shards)))
@@ -150,17 +142,11 @@ def train(
       run_config, state, workers, settings.jit_compile
     )
     devices.log()
-    return run_training(
-      run_config, state, passes, train_step, books, workers, left_out
-    )
+    return run_training(run_config, run, state, passes, train_step, books)
 
 
 def agree_on_config(
-  given: Mapping[str, Any],
-  settings: TrainSettings,
-  shards: Sequence[str],
-  left_out: BadRecords | None,
-  workers: cluster.Workers,
+  given: Mapping[str, Any], run: experiment.Run, shards: Sequence[str]
 ) -> tuple[ExperimentConfig, readers.Schema]:
   """The run's configuration, which the chief decides, and the shards' schema.
 
@@ -168,8 +154,9 @@ def agree_on_config(
     UserError: what is given, train dir and data contradict each other, or the
       workers see different shards.
   """
+  workers = run.workers
   if workers.is_chief:
-    run_config, schema = prepare_config(given, settings, shards, left_out)
+    run_config, schema = prepare_config(given, run, shards)
     num_replicas = workers.strategy.num_replicas_in_sync
     if workers.count > 1 and run_config.batch_size < num_replicas:
       raise UserError(
@@ -179,29 +166,24 @@ def agree_on_config(
     workers.share(run_config.to_json())
   else:
     run_config = ExperimentConfig.from_json(workers.share(None))
-    schema = experiment.look_at_shards(
-      shards, run_config.feature_names, left_out
-    )
+    schema = experiment.look_at_shards(shards, run_config.feature_names, run)
   experiment.check_same_shards(workers, shards, "train_data_pattern")
   return run_config, schema
 
 
 def prepare_config(
-  given: Mapping[str, Any],
-  settings: TrainSettings,
-  shards: Sequence[str],
-  left_out: BadRecords | None,
+  given: Mapping[str, Any], run: experiment.Run, shards: Sequence[str]
 ) -> tuple[ExperimentConfig, readers.Schema]:
   """The run's configuration and how its shards are laid out.
 
   Raises:
     UserError: what is given, train dir and data contradict each other.
   """
-  saved = None
-  if not settings.start_new_model and train_dir.can_resume(settings.train_dir):
-    saved = ExperimentConfig.load(settings.train_dir)
+  saved, folder = None, run.settings.train_dir
+  if not run.settings.start_new_model and train_dir.can_resume(folder):
+    saved = ExperimentConfig.load(folder)
   names = given.get("feature_names", saved.feature_names if saved else None)
-  schema = experiment.look_at_shards(shards, names, left_out)
+  schema = experiment.look_at_shards(shards, names, run)
   experiment.check_labels(schema, "train_data_pattern")
   run_config = experiment.resolve_config(given, saved, schema)
   if not saved and "num_classes" not in given:
@@ -212,49 +194,21 @@ def prepare_config(
   return run_config, schema
 
 
-def open_books(
-  run_config: ExperimentConfig,
-  settings: TrainSettings,
-  folder: train_dir.TrainDir,
-  state: "TrainState",
-  left_out: BadRecords | None,
-  total_steps: int,
-) -> monitoring.Books:
-  """The chief's books; restores the latest checkpoint, if there is one.
-
-  Raises:
-    UserError: the folder cannot be read or written, or the shards to evaluate
-      on while training cannot be read.
-  """
-  batches = monitoring.open_validation_batches(run_config, settings, left_out)
-  folder.check()  # Time has passed: one that started in the same moment shows.
-  if settings.start_new_model:
-    folder.delete_model()  # Only now that nothing is wrong.
-    if left_out:
-      left_out.forget_earlier_runs()
-  books = monitoring.Books(
-    run_config, settings, folder, state, batches, total_steps
-  )
-  books.restore_latest()
-  return books
-
-
 def open_passes(
   run_config: ExperimentConfig,
-  settings: TrainSettings,
+  run: experiment.Run,
   shards: Sequence[str],
   schema: readers.Schema,
-  left_out: BadRecords | None,
-  workers: cluster.Workers,
 ) -> sources.Passes:
   """This worker's part of each pass over the shards."""
-  reader = experiment.build_reader(run_config, schema, settings.num_readers)
+  workers = run.workers
+  reader = experiment.build_reader(run_config, schema, run.settings.num_readers)
   return reader.training_passes(
     shards,
     workers.part_of(run_config.batch_size),
     run_config.seed,
     schema.record_bytes,
-    left_out=left_out,
+    left_out=run.left_out,
     part=sources.Part(workers.index, workers.count),
   )
 
@@ -306,12 +260,11 @@ def build_train_state(
 
 def run_training(
   run_config: ExperimentConfig,
+  run: experiment.Run,
   state: TrainState,
   passes: sources.Passes,
   train_step,
   books,
-  workers: cluster.Workers,
-  left_out: BadRecords | None,
 ) -> int:
   """Runs the steps that are left, saves, and says how it ended.
 
@@ -321,32 +274,30 @@ def run_training(
   with program.StopSignals() as stop, books:
     try:
       training_loop(
-        run_config, state.position, passes, train_step, books, workers, stop,
-        left_out,
-      )  # fmt: skip
+        run_config, run, state.position, passes, train_step, books, stop
+      )
     except checkpoints.DivergedError:
       raise
     except (UserError, tf.errors.OpError):
       books.save_what_was_learnt()  # A bad record costs nothing of it.
       raise
     books.finish(stop)
-  if not workers.is_chief:
+  if not run.workers.is_chief:
     if stop.received:
       logging.info("Stopped by signal %d.", stop.received)
     else:
-      logging.info("Worker %d has finished.", workers.index)
+      logging.info("Worker %d has finished.", run.workers.index)
   return program.exit_code(stop.received) if stop.received else 0
 
 
 def training_loop(
   run_config: ExperimentConfig,
+  run: experiment.Run,
   position: checkpoints.Position,
   passes: sources.Passes,
   train_step,
   books,
-  workers: cluster.Workers,
   stop: program.StopSignals,
-  left_out: BadRecords | None = None,
 ):
   """Runs the steps that are left. Every worker runs this loop.
 
@@ -355,14 +306,13 @@ def training_loop(
   """
   step = int(position.step.numpy())
   max_steps = run_config.max_steps or sys.maxsize
-  first = int(position.passes.numpy())
   end = run_config.num_epochs * passes.per_epoch
-  for number in range(first, end):
+  for number in range(int(position.passes.numpy()), end):
     if step >= max_steps:
       return
     skip = int(position.steps_in_pass.numpy())
     batches = passes.batches(number, skip, end)
-    lockstep = cluster.Lockstep(workers, batches, passes.blank, stop)
+    lockstep = cluster.Lockstep(run.workers, batches, passes.blank, stop)
     for batch, step_flags in lockstep.steps(max_steps - step):
       books.before(step + 1, train_step, batch, step_flags)
       outcome = train_step(batch, step_flags)
@@ -370,7 +320,7 @@ def training_loop(
       lockstep.note(outcome.flags)
       books.after(step, outcome, stop)  # Logs, saves, validates: the chief.
     lockstep.agree_on_end()
-    experiment.gather_bad_records(left_out, workers)
+    experiment.gather_bad_records(run)
     if lockstep.is_cut_short:
       return
     position.finish_pass()

@@ -124,7 +124,7 @@ def test_another_trainers_file_is_refused(tmp_path, values):
     ({"base_learning_rate": "0.1"}, "--base_learning_rate='0.1' should be"),
     ({"max_steps": 1.5}, "--max_steps=1.5 should be of type int"),
     ({"seed": False}, "--seed=False should be of type int"),
-    ({"feature_names": "rgb"}, "features are strings; lists were expected"),
+    ({"feature_names": "rgb"}, "--feature_names='rgb' should be of type tuple"),
     ({"feature_names": ["rgb"]}, r"--feature_names has 1 names \(rgb\), "),
     (
       {"feature_names": ["rgb"], "feature_sizes": [0]},

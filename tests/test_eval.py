@@ -21,6 +21,7 @@ import cluster
 import config
 import eval as eval_program
 import eval_util
+import experiment
 
 FINAL_LINE = re.compile(
   r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO epoch/eval number (?P<step>\d+) \| "
@@ -189,12 +190,11 @@ def evaluate_in_process(trained, shards, eval_folder, batch_size=1024):
   )
   evaluator = eval_program.Evaluator(
     config.ExperimentConfig.load(str(trained.train_dir)),
-    settings,
-    None,
-    cluster.alone(),
+    experiment.Run(settings, cluster.alone(), None),
   )
   path = checkpoints.latest_checkpoint(str(trained.train_dir))
-  return evaluator.evaluate(evaluator.restore(path))
+  checkpoints.restore_model(evaluator.model, path)
+  return evaluator.evaluate(checkpoints.step_of(path))
 
 
 def test_writes_to_its_own_folder_only(trained_video, fork_program, tmp_path):
@@ -312,10 +312,10 @@ class TestFollow:
 
     monkeypatch.setattr(checkpoints, "all_checkpoints", all_checkpoints)
     monkeypatch.setattr(time, "sleep", sleeps.append)
-    evaluator = FakeEvaluator(deleted={"c-2"})
+    evaluator = FakeEvaluator(monkeypatch, deleted={"c-2"})
     with caplog.at_level("INFO"):
       eval_program.follow("dir", evaluator, cluster.alone())
-    assert evaluator.evaluated == ["c-1", "c-3"]
+    assert evaluator.evaluated == [1, 3]
     assert caplog.messages == ["Skipped: c-2 is gone", "Stopped by a signal."]
     assert len(sleeps) == 4  # Whenever there was nothing new.
     assert min(sleeps) >= 0.5
@@ -324,7 +324,7 @@ class TestFollow:
     path = tmp_path / "model.ckpt-7"
     index = tmp_path / "model.ckpt-7.index"
     index.touch()
-    evaluator = FakeEvaluator(deleted=())
+    evaluator = FakeEvaluator(monkeypatch)
 
     def sleep(seconds):
       if len(evaluator.evaluated) == 2:
@@ -334,23 +334,22 @@ class TestFollow:
     monkeypatch.setattr(checkpoints, "all_checkpoints", lambda _: [str(path)])
     monkeypatch.setattr(time, "sleep", sleep)
     eval_program.follow("dir", evaluator, cluster.alone())
-    assert evaluator.evaluated == [str(path)] * 2
+    assert evaluator.evaluated == [7, 7]
 
 
 class FakeEvaluator:
   """Evaluates in no time, and cannot restore what was deleted."""
 
-  def __init__(self, deleted):
+  def __init__(self, monkeypatch, deleted=()):
+    self.model = None
     self.deleted = deleted
-    self.restored = None
     self.evaluated = []
+    monkeypatch.setattr(checkpoints, "restore_model", self.restore)
 
-  def restore(self, path):
+  def restore(self, model, path):
+    assert model is self.model
     if path in self.deleted:
       raise checkpoints.UnreadableError(f"{path} is gone")
-    self.restored = path
-    return 7
 
   def evaluate(self, step):
-    assert step == 7
-    self.evaluated.append(self.restored)
+    self.evaluated.append(step)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import cluster
 import eval_util
 import evaluation
 import experiment
@@ -67,7 +68,10 @@ def evaluate(model, batches, top_k=3, jit_compile=False, **kwargs):
   predictor = evaluation.Predictor(
     model, losses.CrossEntropyLoss(), jit_compile=jit_compile
   )
-  return evaluation.evaluate(predictor, batches, NUM_CLASSES, top_k, **kwargs)
+  run = experiment.Run(None, cluster.alone(), None)
+  return evaluation.evaluate(
+    predictor, batches, NUM_CLASSES, top_k, run, **kwargs
+  )
 
 
 def expected_results(model, videos, top_k):
@@ -117,19 +121,24 @@ def test_results_are_those_of_all_videos_at_once(
 
 
 def test_progress_of_each_batch(model, videos):
-  calls = []
-  evaluate(
-    model, cut(videos, 8), on_batch=lambda *figures: calls.append(figures)
-  )
+  lines = []
+
+  class Display:
+    def show(self, position, line, examples_per_sec):
+      assert float(examples_per_sec) > 0
+      lines.append((position, line))
+
+  evaluate(model, cut(videos, 8), display=Display())
   # Videos so far, without the padding of the last batch.
-  assert [call[0] for call in calls] == [8, 16, 20]
-  for (_, rate, figures), start in zip(calls, (0, 8, 16), strict=True):
-    assert rate > 0
-    assert set(figures) == {"hit_at_one", "perr", "loss"}
+  assert [position for position, _ in lines] == [8, 16, 20]
+  for (position, line), start in zip(lines, (0, 8, 16), strict=True):
     alone = cut(tuple(part[start : start + 8] for part in videos), NUM_VIDEOS)
     results = evaluate(model, alone[:1])
-    for name, value in figures.items():
-      assert value == pytest.approx(results[name], rel=1e-5)
+    assert line.startswith(f"examples processed: {position} | Examples/sec: ")
+    assert line.endswith(
+      f"| Hit@1: {results['hit_at_one']:.3f} PERR: {results['perr']:.3f} "
+      f"Loss: {results['loss']:.3f}"
+    )
 
 
 def test_no_videos_are_refused(model):

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import cluster
+import config as configs
 import experiment
 import losses
 import models
@@ -253,6 +254,14 @@ def test_readers_are_those_of_the_level():
   assert reader.feature_sizes == {"rgb": 3, "audio": 2}
 
 
+def open_batches(config, pattern, with_labels=True):
+  settings = configs.EvalSettings(eval_data_pattern=pattern)
+  run = experiment.Run(settings, cluster.alone(), None)
+  return experiment.open_batches(
+    config, run, "eval_data_pattern", 61, with_labels
+  )
+
+
 def test_shards_are_opened_as_the_model_needs_them(video_shards):
   config = dataclasses.replace(
     VIDEO,
@@ -260,11 +269,9 @@ def test_shards_are_opened_as_the_model_needs_them(video_shards):
     feature_names=("mean_audio",),
     feature_sizes=(video_shards.feature_sizes["mean_audio"],),
   )
-  shards, reader = experiment.open_shards(
-    config, video_shards.validate, "eval_data_pattern"
-  )
-  assert len(shards) == 3
-  (batch,) = reader.evaluation_batches(shards, 61)
+  batches = open_batches(config, video_shards.validate)
+  assert len(batches.shards) == 3
+  (batch,) = batches
   assert batch["features"]["mean_audio"].shape == (61, 8)
   assert batch["weights"].numpy().all()
 
@@ -275,19 +282,17 @@ def test_shards_without_labels_are_for_inference(video_shards):
   )
   message = "^--eval_data_pattern: .*test0000.* has no labels; .* inference.py"
   with pytest.raises(UserError, match=message):
-    experiment.open_shards(config, video_shards.test, "eval_data_pattern")
-  experiment.open_shards(
-    config, video_shards.test, "input_data_pattern", need_labels=False
-  )
+    open_batches(config, video_shards.test)
+  assert list(open_batches(config, video_shards.test, with_labels=False))
 
 
 def test_shards_the_model_cannot_read_are_refused(frame_shards):
   # The feature is missing under its video-level name.
   with pytest.raises(UserError, match="feature 'mean_rgb' .* frame-level"):
-    experiment.open_shards(VIDEO, frame_shards.validate, "eval_data_pattern")
+    open_batches(VIDEO, frame_shards.validate)
   config = dataclasses.replace(FRAME, feature_sizes=(1024, 128))
   with pytest.raises(UserError, match="'rgb' should have size 1024 .* 16"):
-    experiment.open_shards(config, frame_shards.validate, "eval_data_pattern")
+    open_batches(config, frame_shards.validate)
 
 
 def test_video_level_model():

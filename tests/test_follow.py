@@ -11,8 +11,10 @@ import time
 import pytest
 
 import checkpoints
+import cluster
 import evaluation
 import experiment
+from config import EvalSettings
 
 SECONDS = 600
 
@@ -43,15 +45,15 @@ def summary_of(config, shards, path) -> str:
   """The line that eval.py should have logged for a checkpoint."""
   model = experiment.build_model(config)
   checkpoints.restore_model(model, str(path))
-  paths, reader = experiment.open_shards(
-    config, shards.validate, "eval_data_pattern"
-  )
+  settings = EvalSettings(eval_data_pattern=shards.validate)
+  run = experiment.Run(settings, cluster.alone(), None)
   results = evaluation.evaluate(
     # In the batches of eval.py: others would round in another way.
     evaluation.Predictor(model, experiment.build_loss(config)),
-    reader.evaluation_batches(paths, 1024),
+    experiment.open_batches(config, run, "eval_data_pattern", 1024),
     config.num_classes,
     20,
+    run,
   )
   number = checkpoints.step_of(str(path))
   return evaluation.summary_line(number, results, config.num_classes)

@@ -22,12 +22,13 @@ import numpy as np
 import pytest
 
 import checkpoints
+import cluster
 import experiment
 import inference
 import monitoring
 import train_dir as train_dirs
 import utils
-from config import ExperimentConfig, TrainSettings
+from config import EvalSettings, ExperimentConfig, TrainSettings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DATA = ".data-00000-of-00001"
@@ -269,8 +270,10 @@ class TestModelFlags:
   def test_without_features(self, text, tmp_path, video_shards):
     (tmp_path / "model_flags.json").write_text(text)
     config = ExperimentConfig.load(str(tmp_path))
+    settings = EvalSettings(eval_data_pattern=video_shards.validate)
+    run = experiment.Run(settings, cluster.alone(), None)
     with pytest.raises(UserError, match="names no features"):
-      experiment.open_shards(config, video_shards.validate, "flag")
+      experiment.open_batches(config, run, "eval_data_pattern", 8)
 
   def test_integers_where_floats_are_meant(self, config_values, tmp_path):
     values = {field: 1 for field in FLOATS}
@@ -447,7 +450,7 @@ def make_validation(folder):
   settings = TrainSettings(train_data_pattern="a*", train_dir=str(folder))
   return monitoring.Validation(
     config,
-    settings,
+    experiment.Run(settings, cluster.alone(), None),
     train_dirs.TrainDir(str(folder)),
     experiment.build_model(config),
     batches=[],
