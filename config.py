@@ -15,8 +15,8 @@ twice. The `...Settings` say how one program is run: paths, logging, machine.
 import dataclasses
 import functools
 import json
+import math
 import os
-import sys
 import types
 import typing
 from collections.abc import Collection, Mapping
@@ -35,7 +35,6 @@ _MAX_WEIGHTS = 2**33
 # All batches are padded to their full size, however few videos there are.
 _MAX_BATCH_SIZE = 2**17
 _MAX_COUNT = 2**62
-_MAX_FLOAT = sys.float_info.max
 _FROM_TRAIN_DIR = "Read from the train dir; an error if it disagrees. "
 # Groups whose settings must be the same on all workers.
 _SHARED_GROUPS = ("Data", "Model", "Optimization", "Evaluation", "Output")
@@ -135,10 +134,14 @@ def _check_range(field: dataclasses.Field, value):
     raise UserError(
       f"--{field.name}={value!r} should be one of {', '.join(choices)}."
     )
-  # Written so that NaN is outside.
-  if within and not within[0] <= value <= within[1]:
+  if not within:
+    return
+  lowest, highest = within
+  if isinstance(value, int):  # It must become a float where one is meant.
+    highest = min(highest, _MAX_COUNT)
+  if not lowest <= value <= highest:  # Written so that NaN is outside.
     raise UserError(
-      f"--{field.name}={value} should be from {within[0]} to {within[1]:,}."
+      f"--{field.name}={value} should be from {lowest} to {highest:,}."
     )
 
 
@@ -203,13 +206,13 @@ class ExperimentConfig:
     None, "Stop at this step at the latest.", (1, _MAX_COUNT)
   )
   base_learning_rate: float = _optimization(
-    0.01, "Learning rate at the start.", (0.0, _MAX_FLOAT)
+    0.01, "Learning rate at the start.", (0.0, math.inf)
   )
   learning_rate_decay: float = _optimization(
     0.95,
     "The learning rate is multiplied by this every "
     "--learning_rate_decay_examples videos, in steps (a staircase).",
-    (0.0, _MAX_FLOAT),
+    (0.0, math.inf),
   )
   learning_rate_decay_examples: int = _optimization(
     4_000_000,
@@ -217,7 +220,7 @@ class ExperimentConfig:
     (1, _MAX_COUNT),
   )
   regularization_penalty: float = _optimization(
-    1.0, "Weight of the model's own regularization loss.", (0.0, _MAX_FLOAT)
+    1.0, "Weight of the model's own regularization loss.", (0.0, math.inf)
   )
   optimizer: str = _optimization(
     "AdamOptimizer",
@@ -227,7 +230,7 @@ class ExperimentConfig:
     1.0,
     "Longest L2 norm of the gradient, per variable (not over all of them "
     "together), as in the starter code; 0 turns clipping off.",
-    (0.0, _MAX_FLOAT),
+    (0.0, math.inf),
   )
   mixed_precision: bool = _optimization(
     False,

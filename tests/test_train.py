@@ -310,7 +310,7 @@ class TestDivergence:
       *trained_video.flags,
       "--num_epochs=20",
       # The first step's loss is finite, and the weights after it are not.
-      "--base_learning_rate=1e308",
+      "--base_learning_rate=inf",
       "--save_checkpoint_secs=0",
       check=False,
     )
