@@ -218,19 +218,18 @@ class TestRanking:
     ranked = eval_util.rank_predictions(predictions, predictions > 0, 3)
     assert ranked.classes.tolist() == [[0, 1, 2], [40, 3, 0]]
 
-  @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float64])
+  @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64])
   def test_labels_of_any_type_are_true_above_0(self, dtype):
     labels = (LABELS * 3).astype(dtype)
-    if dtype in (np.int64, np.float64):
+    if dtype is np.int64:
       labels[LABELS == 0] = -1
     ranked = eval_util.rank_predictions(PREDICTIONS.tolist(), labels, 2)
     expected = eval_util.rank_predictions(PREDICTIONS, LABELS, 2)
     for actual, wanted in zip(ranked, expected, strict=True):
       assert (actual == wanted).all()
 
-  @pytest.mark.parametrize("num_classes", [1, 5, 3862])
-  def test_memory_order_does_not_matter(self, num_classes):
-    predictions, labels, _ = random_videos(3, 90, num_classes, levels=3)
+  def test_memory_order_does_not_matter(self):
+    predictions, labels, _ = random_videos(3, 90, 3862, levels=3)
     expected = eval_util.rank_predictions(predictions, labels, 4)
     ranked = eval_util.rank_predictions(
       np.asfortranarray(predictions), np.asfortranarray(labels), 4
@@ -263,12 +262,6 @@ class TestDefinitions:
       eval_util.calculate_precision_at_equal_recall_rate(predictions, labels)
       == result["avg_perr"]
     )
-
-  def test_perfect_predictions(self):
-    labels = np.eye(6, dtype=np.float32)
-    result = metrics_of((labels, labels, 0.5))
-    assert [result[n] for n in ("avg_hit_at_one", "avg_perr", "gap")] == [1] * 3
-    assert result["aps"].tolist() == [1] * 6
 
 
 class TestInvariants:
@@ -364,39 +357,35 @@ class TestLoss:
     metrics.accumulate(predictions, labels, 1.0)
     assert str(metrics.get()["avg_loss"]) == str(loss)
 
-  @pytest.mark.parametrize("loss", [[1.0], [[1.0] * 4], [1.0] * 5])
+  @pytest.mark.parametrize("loss", [[[1.0] * 4], [1.0] * 5])
   def test_shape(self, loss):
     metrics = eval_util.EvaluationMetrics(2, 2)
     with pytest.raises(ValueError, match=r"shape \(\) or \(4,\), received"):
       metrics.accumulate(np.zeros((4, 2)), np.zeros((4, 2)), loss)
 
 
-FUNCTIONS = [
-  eval_util.calculate_hit_at_one,
-  eval_util.calculate_precision_at_equal_recall_rate,
-  eval_util.calculate_gap,
-  lambda *batch: eval_util.EvaluationMetrics(3, 2).accumulate(*batch, 0.0),
-]
-
-
 class TestErrors:
-  @pytest.mark.parametrize("function", FUNCTIONS)
   @pytest.mark.parametrize(
-    ("predictions_shape", "labels_shape"),
-    [((2, 3), (3, 2)), ((3,), (3,)), ((2, 3), (2, 1)), ((2, 0), (2, 0))],
+    "function",
+    [
+      eval_util.calculate_hit_at_one,
+      eval_util.calculate_precision_at_equal_recall_rate,
+      eval_util.calculate_gap,
+      lambda *batch: eval_util.EvaluationMetrics(3, 2).accumulate(*batch, 0.0),
+    ],
   )
-  def test_shapes(self, function, predictions_shape, labels_shape):
-    with pytest.raises(ValueError, match="of the same shape .* received"):
-      function(np.zeros(predictions_shape), np.zeros(labels_shape))
-
-  @pytest.mark.parametrize("function", FUNCTIONS)
-  @pytest.mark.parametrize("place", [0, 1, 5])
-  @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-  def test_nan(self, function, place, dtype):
-    predictions = np.arange(6, dtype=dtype).reshape(2, 3)
-    predictions.flat[place] = math.nan
-    with pytest.raises(ValueError, match="received NaN"):
-      function(predictions, np.ones((2, 3)))
+  def test_matrices(self, function):
+    for shapes in (
+      *(((2, 3), (3, 2)), ((3,), (3,))),
+      *(((2, 3), (2, 1)), ((2, 0), (2, 0))),
+    ):
+      with pytest.raises(ValueError, match="of the same shape .* received"):
+        function(*map(np.zeros, shapes))
+    for place in (0, 5):
+      predictions = np.arange(6.0).reshape(2, 3)
+      predictions.flat[place] = math.nan
+      with pytest.raises(ValueError, match="received NaN"):
+        function(predictions, np.ones((2, 3)))
 
   def test_nan_among_many_classes(self):
     for place in [*range(0, 3862, 97), 3861]:
@@ -405,7 +394,7 @@ class TestErrors:
       with pytest.raises(ValueError, match="received NaN"):
         eval_util.rank_predictions(predictions, predictions > 0, 20)
 
-  @pytest.mark.parametrize("number", [0, -1, 2.0, None])
+  @pytest.mark.parametrize("number", [0, 2.0, None])
   def test_sizes(self, number):
     with pytest.raises(ValueError, match="top_k must be a positive integer"):
       eval_util.EvaluationMetrics(3, number)
@@ -413,10 +402,9 @@ class TestErrors:
       eval_util.EvaluationMetrics(number, 3)
     with pytest.raises(ValueError, match="top_k must be a positive integer"):
       eval_util.calculate_gap([[1]], [[1]], number)
-
-  def test_top_n(self):
-    with pytest.raises(ValueError, match="top_n must be .* received 0"):
-      eval_util.EvaluationMetrics(3, 3, top_n=0)
+    if number is not None:
+      with pytest.raises(ValueError, match="top_n must be .* received"):
+        eval_util.EvaluationMetrics(3, 3, top_n=number)
 
   def test_another_number_of_classes(self):
     metrics = eval_util.EvaluationMetrics(5, 2)
@@ -429,8 +417,6 @@ class TestErrors:
       ({"scores": [[1, 2], [2, 1]]}, "received a rise"),
       ({"scores": [[math.nan, 2], [2, 1]]}, "received NaN"),
       ({"scores": [2, 1]}, "received shapes"),
-      ({"classes": [[0, 1]]}, "received shapes"),
-      ({"correct": [[True], [False]]}, "received shapes"),
       ({"num_labels": [1]}, "received shapes"),
       ({"positives_per_class": [1, 0]}, "received shapes"),
       ({"classes": [[0, 1], [2, 3]]}, r"in \[0, 3\), received"),

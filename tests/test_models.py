@@ -122,20 +122,12 @@ def test_frame_level_input_hand_worked():
   np.testing.assert_allclose(output[0, 1], expected, rtol=1e-6)
 
 
-def test_video_level_input_equals_numpy():
-  rng = np.random.default_rng(0)
-  parts = [rng.normal(0, 2, (6, size)).astype(np.float32) for size in (2, 1, 4)]
-  np.testing.assert_allclose(
-    normalized_input()(parts), slow_normalized(parts), atol=1e-6
-  )
-
-
-@pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize(
-  ("max_frames", "sizes"),
+  ("max_frames", "sizes", "jit_compile"),
   [
-    *((0, (3,)), (1, (1,)), (9, (3, 2)), (10, (256,))),
-    *((23, (1024, 128)), (40, (1100, 7))),
+    (9, (3, 2), False),
+    *((max_frames, (3, 2), True) for max_frames in (0, 9)),
+    *((10, (256,), True), (23, (1024, 128), True), (40, (1100, 7), True)),
   ],
 )
 def test_input_and_mean_equal_numpy_for_any_sizes(
@@ -215,16 +207,13 @@ def test_logistic_model_equals_numpy():
   assert set(outputs) == {"predictions", "logits"}
 
 
-@pytest.mark.parametrize("jit_compile", [None, True])
-def test_frame_level_model_equals_numpy(jit_compile):
+def test_frame_level_model_equals_numpy():
   model, call = frame_model()
   weights, biases = set_random_weights(model)
   parts, num_frames = random_codes(), np.array([0, 1, 4], np.int32)
   totals = slow_normalized(parts, num_frames).sum(axis=1)
   means = totals / np.array([[1], [1], [4]])  # No frames: a mean of zeros.
   expected = sigmoid(means @ weights + biases)
-  if jit_compile is not None:
-    call = tf.function(call, jit_compile=jit_compile)
   outputs = call(parts, num_frames)
   np.testing.assert_allclose(outputs["predictions"], expected, atol=1e-6)
 
@@ -326,22 +315,6 @@ def test_videos_and_frames_do_not_depend_on_others_nor_on_their_order():
   )
 
 
-def test_frame_level_is_video_level_on_the_mean_of_normalized_frames():
-  # The two models share everything behind the mean. With the same weights
-  # they agree on a video whose video-level features are the mean of its
-  # normalised frames, taken as they are.
-  (model, call), video = frame_model(), video_model()
-  video.set_weights(set_random_weights(model))
-  parts, num_frames = random_codes(), np.array([1, 3, 4], np.int32)
-  totals = slow_normalized(parts, num_frames).sum(axis=1)
-  means = (totals / num_frames[:, np.newaxis]).astype(np.float32)
-  np.testing.assert_allclose(
-    call(parts, num_frames)["logits"],
-    video(means)["logits"],
-    atol=1e-5,
-  )
-
-
 def test_video_level_differs_by_the_order_of_normalisation():
   # The programs normalise video-level features, which are means of raw frames.
   # Frames (4, 0) and (0, 2), scaled to (1, 0) and (0, 1), have the mean
@@ -369,7 +342,6 @@ def test_video_level_differs_by_the_order_of_normalisation():
   [
     # 3 of 3862 labels: ln(3 / 3859) = -7.15956.
     (3862, 3.0, -7.15956),
-    (100, 1.0, -math.log(99)),
     # More labels than half the classes: undecided.
     (4, 3.0, 0.0),
     (2, 7.0, 0.0),

@@ -111,10 +111,9 @@ def names_a_flag(word: str, known) -> bool:
   return flag in known or f"--{flag.removeprefix('--no')}" in known
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 class TestPages:
-  def test_commands_use_flags_that_exist(self, page, flags_of):
-    for words in commands(page):
+  def test_commands_use_flags_that_exist(self, flags_of):
+    for words in itertools.chain(*map(commands, PAGES)):
       program, arguments = started_program(words)
       if program in OTHER_COMMANDS:
         continue
@@ -123,26 +122,29 @@ class TestPages:
       for argument in arguments:
         assert names_a_flag(argument, flags_of[program]), words
 
-  def test_flags_in_the_text_exist(self, page, flags_of):
+  def test_flags_in_the_text_exist(self, flags_of):
     known = OTHER_FLAGS.union(*flags_of.values())
-    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
-    mentioned = re.findall(r"--[\w-]+", " ".join(code_words(text)))
-    assert [flag for flag in mentioned if not names_a_flag(flag, known)] == []
+    for page in PAGES:
+      text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+      mentioned = re.findall(r"--[\w-]+", " ".join(code_words(text)))
+      unknown = [flag for flag in mentioned if not names_a_flag(flag, known)]
+      assert unknown == [], page
 
-  def test_make_targets_exist(self, page):
+  def test_make_targets_exist(self):
     makefile = (ROOT / "Makefile").read_text()
-    for words in commands(page):
+    for words in itertools.chain(*map(commands, PAGES)):
       if words[0] == "make":
         assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), words
 
-  def test_links_lead_somewhere(self, page):
-    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
-      if link.startswith("https://"):
-        continue
-      path, _, anchor = link.partition("#")
-      target = page.parent / path if path else page
-      assert target.is_file(), link
-      assert not anchor or anchor in anchors(target), link
+  def test_links_lead_somewhere(self):
+    for page in PAGES:
+      for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if link.startswith("https://"):
+          continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.is_file(), (page, link)
+        assert not anchor or anchor in anchors(target), (page, link)
 
 
 def anchors(page: pathlib.Path) -> set[str]:
@@ -321,19 +323,6 @@ class TestExamples:
     for name in ("step", "gap", "map", "loss"):
       assert again[name] == pytest.approx(in_training[name], rel=1e-5)
 
-  def test_own_model_refuses_arguments_it_does_not_have(
-    self, run_own, video_shards, tmp_path
-  ):
-    result = run_own(
-      "train",
-      f"--train_data_pattern={video_shards.train}",
-      f"--train_dir={tmp_path}",
-      "--model=TwoLayerModel",
-      '--model_kwargs={"hidden": 6}',
-      check=False,
-    )
-    assert "Available: dropout, hidden_units." in result.stderr
-
   def test_own_frame_level_model_and_loss(
     self, run_own, frame_shards, tmp_path
   ):
@@ -394,20 +383,6 @@ class TestExamples:
     )
     # Each class has a vector of its own, so it can be learnt perfectly.
     assert (results["num_videos"], results["gap"]) == (9, 1.0)
-
-  def test_own_reader_names_a_bad_record(self, run_own, tmp_path):
-    write_raw_vectors(tmp_path / "train.tfrecord", sizes=[5, 5, 4])
-    result = run_own(
-      "train",
-      f"--train_data_pattern={tmp_path}/train.tfrecord",
-      f"--train_dir={tmp_path}/model",
-      "--num_classes=3",
-      check=False,
-    )
-    assert (
-      f"train.py: error: '{tmp_path}/train.tfrecord', record 2 (video 'v2'): "
-      "its 'embedding' has 16 bytes, 20 were expected."
-    ) in result.stderr
 
   def test_own_reader_checks_shards(self, run_own, tmp_path):
     shard = tmp_path / "train.tfrecord"
@@ -477,20 +452,15 @@ def read_all(path, reader_name):
   return batch
 
 
-class TestTensorBoard:
-  @pytest.fixture
-  def rows(self):
-    rows = table_rows(section(README, "## TensorBoard"))
-    return [code_words(tags) for _, tags in rows]
-
-  @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-  def test_tags(self, rows, own_model_dir):
-    scalars, others, evaluation = rows
-    tags = event_tags(own_model_dir)
-    weights = {tag for tag in tags if tag.startswith("weights/")}
-    assert weights
-    assert tags - weights == {*scalars, *others}
-    assert event_tags(own_model_dir / "eval") == set(evaluation)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_tags(own_model_dir):
+  rows = table_rows(section(README, "## TensorBoard"))
+  scalars, others, evaluation = [code_words(tags) for _, tags in rows]
+  tags = event_tags(own_model_dir)
+  weights = {tag for tag in tags if tag.startswith("weights/")}
+  assert weights
+  assert tags - weights == {*scalars, *others}
+  assert event_tags(own_model_dir / "eval") == set(evaluation)
 
 
 def event_tags(folder: pathlib.Path) -> set[str]:

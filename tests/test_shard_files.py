@@ -184,14 +184,10 @@ def test_every_cut(path):
 
 
 def test_nothing_is_lost_behind_many_damaged_records(path):
-  content = bytearray(SHARD * 2)
-  lost = (0, 3, 5, 9)
-  for number in lost:
-    offset = len(SHARD) * (number // 5) + BOUNDARIES[number % 5]
-    content[offset + 8 + number] ^= 0x80  # In either checksum or in the data.
-  expected = [
-    number if number in lost else RECORDS[number % 5] for number in range(10)
-  ]
+  content = bytearray(SHARD)
+  for number, offset in ((0, 8), (2, 13), (3, HEADER_BYTES + 41)):
+    content[BOUNDARIES[number] + offset] ^= 0x80  # A checksum, or the data.
+  expected = [0, RECORDS[1], 2, 3, RECORDS[4]]
   assert only_numbers(read(path, content)) == expected == slow_read(content)
 
 
@@ -207,18 +203,12 @@ TEXT = b"VideoId,LabelConfidencePairs\nvid0,1 0.5\n"
       "the file begins with the text b'VideoId,Labe'",
     ),
     (
-      b"<!DOCTYPE html>\n<html>",
-      "not a TFRecord file",
-      "the file begins with the text b'<!DOCTYPE ht'",
-    ),
-    (
       gzip.compress(SHARD),
       "not a TFRecord file",
       "the file is compressed with gzip",
     ),
     (b"short text", "truncated shard", "the file ends in its header"),
     (bytes(99), "damaged shard", None),
-    (b"\x89PNG\r\n\x1a\n" + bytes(99), "damaged shard", None),
     # Only the first record can tell what a file is.
     (framed(b"good") + TEXT, "damaged shard", None),
     (framed(b"good") + gzip.compress(SHARD), "damaged shard", None),
@@ -302,9 +292,7 @@ def test_a_file_that_shrinks_while_it_is_read(path, num_left):
   assert [fault.number for fault in faults] == list(range(5, len(found)))
 
 
-@pytest.mark.parametrize(
-  "length", [2**31 + 1, 2**40, 2**63 - 1, 2**63, 2**64 - 16, 2**64 - 1]
-)
+@pytest.mark.parametrize("length", [2**31 + 1, 2**64 - 1])
 @pytest.mark.parametrize("has_right_crc", [True, False])
 def test_an_absurd_length_allocates_nothing(path, length, has_right_crc):
   header = bytearray(framed(b"", length)[:HEADER_BYTES])

@@ -26,6 +26,7 @@ import cluster
 import experiment
 import inference
 import monitoring
+import shard_files
 import train_dir as train_dirs
 import utils
 from config import EvalSettings, ExperimentConfig, TrainSettings
@@ -138,25 +139,18 @@ class TestCode:
     }
     assert found == set()
 
-  @pytest.mark.parametrize(
-    "code",
-    [
+  def test_it_would_be_found(self):
+    for code in (
       "import pickle",
       "from yaml import load",
-      "def f():\n  import marshal",
       "eval('1')",
       "builtins.exec(text)",
-      "keras.models.load_model(path)",
-      "keras.layers.deserialize(config)",
-      "Layer.from_config(config)",
+      "def f():\n  keras.models.load_model(path)",
       "np.load(path, allow_pickle=True)",
-      "importlib.import_module(name)",
       "subprocess.run(command, shell=True)",
       "compile(text, 'f', 'exec')",
-    ],
-  )
-  def test_it_would_be_found(self, code):
-    assert self.suspects(code)
+    ):
+      assert self.suspects(code), code
 
 
 @pytest.fixture(scope="module")
@@ -175,11 +169,10 @@ def load_and_build(folder, text):
 
 NO_CLASSES = [
   *("Layer", "BaseModel", "BaseLoss", "Optimizer", "NormalizedInput"),
-  *("__class__", "__init__", "__builtins__", "__import__('os')"),
-  *("os.system", "models.LogisticModel", "keras.layers.Dense", "subprocess"),
-  *("../models", "/etc/passwd", "", " ", "LogisticModel\0", "L" * 100_000),
+  *("__class__", "__import__('os')", "models.LogisticModel", "subprocess"),
+  *("../models", "", "LogisticModel\0", "L" * 100_000),
   # Wraps another one, by its name or configuration.
-  *("LossScaleOptimizer", "Lambda", "tf.keras.optimizers.Adam"),
+  *("LossScaleOptimizer", "Lambda"),
 ]
 # JSON of a number, and the fields that may not have it.
 INTEGERS = ("num_classes", "max_frames", "batch_size", "num_epochs", "seed")
@@ -187,65 +180,57 @@ FLOATS = (
   *("base_learning_rate", "learning_rate_decay"),
   *("regularization_penalty", "clip_gradient_norm"),
 )
+# What is of another type is in test_config.py.
 NO_NUMBERS = [
   ("1000000000000", INTEGERS),
   ("-1", INTEGERS + FLOATS),
-  ("1.5", INTEGERS),
   ("1e3", INTEGERS),
   ("NaN", INTEGERS + FLOATS),
   ("Infinity", INTEGERS),
   ("-Infinity", INTEGERS + FLOATS),
   ("1" + "0" * 400, INTEGERS + FLOATS),
   ("1" + "0" * 5000, INTEGERS + FLOATS),
-  ("true", INTEGERS + FLOATS),
-  ('"5"', INTEGERS + FLOATS),
-  ("[5]", INTEGERS + FLOATS),
   ("{}", INTEGERS + FLOATS),
 ]
 NO_LISTS = {
   "feature_sizes": [
-    *("[1000000000000, 8]", "[16, 8.0]", "[true, 8]", "[16, -8]", "[[16], 8]"),
-    *("16", "null", '"16,8"', '{"mean_rgb": 16}', "[NaN, 8]", "[16, 8, 8]"),
+    *("[16, -8]", "[[16], 8]", "16", "null", '{"mean_rgb": 16}', "[NaN, 8]"),
     # Each is allowed, but not the product with the classes.
     "[9000000, 9000000]",
   ],
   "feature_names": [
-    *('["mean_rgb", "mean_rgb"]', "[1, 2]", "[null, null]", '"ab"'),
-    *('["mean_rgb"]', '{"a": 1, "b": 2}', '[["mean_rgb"], "mean_audio"]'),
+    *('["mean_rgb", "mean_rgb"]', "[null, null]", '{"a": 1, "b": 2}'),
+    '[["mean_rgb"], "mean_audio"]',
   ],
   "model_kwargs": [
-    *('{"__class__": 1}', '{"self": 1}', '{"model_input": 1}', "[]", '"x"'),
+    *('{"__class__": 1}', '{"self": 1}', '{"model_input": 1}', '"x"'),
     *('{"vocab_size": 1000000000000}', '{"num_frames": 1}'),
-    *('{"l2_penalty": "x"}', '{"l2_penalty": {"class_name": "Lambda"}}'),
+    '{"l2_penalty": {"class_name": "Lambda"}}',
     '{"l2_penalty": ' + "[" * 900 + "]" * 900 + "}",
     '{"l2_penalty": 1' + "0" * 400 + "}",
     '{"labels_per_video": 1' + "0" * 400 + "}",
   ],
 }
 NO_OBJECTS = [
-  *("", "null", "[]", "5", '"model"', "{", "\0\1\2", "{}{}", '{"model": }'),
-  '{"model": "LogisticModel", "model_class": "os"}',
-  "[" * 100_000,
+  *("", "null", "{", "\0\1\2", "{}{}", '{"model_class": "os"}'),
   "[" * 100_000 + "]" * 100_000,
-  '{"model": ' * 100_000 + "1" + "}" * 100_000,
   '{"model_kwargs": ' + '{"a": ' * 100_000 + "1" + "}" * 100_001,
 ]
 
 
 class TestModelFlags:
-  @pytest.mark.parametrize("name", NO_CLASSES, ids=lambda name: name[:30])
-  def test_classes(self, name, config_values, tmp_path):
-    for field in ("model", "label_loss", "optimizer"):
+  @pytest.mark.parametrize("field", ["model", "label_loss", "optimizer"])
+  def test_classes(self, field, config_values, tmp_path):
+    for name in NO_CLASSES:
       text = json.dumps({**config_values, field: name})
       with pytest.raises(UserError, match=f"--{field}: unknown .* Available: "):
         load_and_build(tmp_path, text)
 
-  @pytest.mark.parametrize(
-    ("number", "fields"), NO_NUMBERS, ids=lambda value: str(value)[:20]
-  )
-  def test_numbers(self, number, fields, config_values, tmp_path):
-    for field in fields:
-      self.assert_refused(config_values, field, number, tmp_path)
+  @pytest.mark.parametrize("field", INTEGERS + FLOATS)
+  def test_numbers(self, field, config_values, tmp_path):
+    for number, fields in NO_NUMBERS:
+      if field in fields:
+        self.assert_refused(config_values, field, number, tmp_path)
 
   @pytest.mark.parametrize("field", NO_LISTS)
   def test_lists_and_objects(self, field, config_values, tmp_path):
@@ -266,7 +251,7 @@ class TestModelFlags:
     with pytest.raises(UserError, match=r"model_flags\.json' "):
       load_and_build(tmp_path, text)
 
-  @pytest.mark.parametrize("text", ["{}", "\ufeff{}", '{"feature_names": []}'])
+  @pytest.mark.parametrize("text", ["{}", "\ufeff{}"])
   def test_without_features(self, text, tmp_path, video_shards):
     (tmp_path / "model_flags.json").write_text(text)
     config = ExperimentConfig.load(str(tmp_path))
@@ -274,10 +259,6 @@ class TestModelFlags:
     run = experiment.Run(settings, cluster.alone(), None)
     with pytest.raises(UserError, match="names no features"):
       experiment.open_batches(config, run, "eval_data_pattern", 8)
-
-  def test_integers_where_floats_are_meant(self, config_values, tmp_path):
-    values = {field: 1 for field in FLOATS}
-    load_and_build(tmp_path, json.dumps({**config_values, **values}))
 
   def test_large_files(self, tmp_path):
     with open(tmp_path / "model_flags.json", "wb") as file:
@@ -288,12 +269,8 @@ class TestModelFlags:
   @pytest.mark.parametrize(
     ("program", "values", "message"),
     [
-      *(
-        (program, {"num_classes": 10**12}, "--num_classes=10+ should be from")
-        for program in ("train", "eval", "inference")
-      ),
+      ("train", {"num_classes": 10**12}, "--num_classes=10+ should be from"),
       ("eval", {"feature_sizes": [10**7] * 2}, "should have size 10000000"),
-      ("train", {"optimizer": "os.system"}, "--optimizer: unknown 'os.system'"),
       ("inference", {"model": "os.system"}, "--model: unknown 'os.system'"),
     ],
   )
@@ -315,27 +292,23 @@ class TestModelFlags:
     result = fork_program(little_memory, program, *flags, check=False)
     assert_one_error(result, message)
 
-  @pytest.mark.parametrize("program", ["eval", "inference"])
   def test_no_batch_is_made_of_absurdly_long_videos(
-    self, program, trained_frame, little_memory, fork_program, tmp_path
+    self, trained_frame, little_memory, fork_program, tmp_path
   ):
     train_dir = copied(trained_frame.train_dir, tmp_path)
     path = train_dir / "model_flags.json"
     values = {**json.loads(path.read_text()), "max_frames": 10_000_000}
     path.write_text(json.dumps(values))
-    flags = program_flags(program, trained_frame, train_dir, tmp_path / "csv")
-    result = fork_program(little_memory, program, *flags, check=False)
+    flags = program_flags("eval", trained_frame, train_dir, tmp_path / "csv")
+    result = fork_program(little_memory, "eval", *flags, check=False)
     assert_one_error(result, "--batch_size=.*--max_frames.* are too much for")
 
   @pytest.mark.parametrize(
     ("program", "field"),
     [
       ("train", "optimizer"),
-      ("train", "label_loss"),
-      ("eval", "model"),
       ("eval", "feature_names"),
       ("inference", "model_kwargs"),
-      ("inference", "seed"),
     ],
   )
   def test_paths_in_it_are_not_opened(
@@ -362,17 +335,6 @@ def copied(train_dir, folder):
     train_dir, copy, ignore=shutil.ignore_patterns("eval", "events*")
   )
   return copy
-
-
-def crc32c(data):
-  """The checksum of RFC 3720, masked as TensorFlow's files have it."""
-  crc = 0xFFFFFFFF
-  for byte in data:
-    crc ^= byte
-    for _ in range(8):
-      crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-  crc ^= 0xFFFFFFFF
-  return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def small_model():
@@ -406,8 +368,7 @@ class TestTrainDir:
   @pytest.mark.parametrize(
     "content",
     [
-      *("", "[]", "null", "{", "{}", '{"gap": "0.5"}', '{"gap": null}'),
-      *('{"gap": NaN}', '{"gap": Infinity}', '{"gap": -1}', '{"gap": [1]}'),
+      *("", "[]", "{}", '{"gap": "0.5"}', '{"gap": NaN}', '{"gap": -1}'),
       *('{"gap": true}', '{"gap": 1' + "0" * 400 + "}", "[" * 100_000),
     ],
     ids=lambda text: text[:20],
@@ -458,20 +419,18 @@ def make_validation(folder):
 
 
 HEADER = b"Index,Name\n"
+# Others are in test_inference.py.
 VOCABULARIES = {
   "nothing": b"",
   "binary": bytes(range(256)) * 10,
   "no header": b"0,Game\n1,Car\n",
   "NUL in a name": HEADER + b"0,Ga\0me\n",
-  "NUL in the header": b"In\0dex,Name\n0,Game\n",
   "giant field": HEADER + b"0," + b"a" * 10**6 + b"\n",
   "negative index": HEADER + b"-1,Game\n",
   "index twice": HEADER + b"0,Game\n0,Car\n",
   "index of 5000 digits": HEADER + b"9" * 5000 + b",Game\n",
   "index that is no integer": HEADER + b"1.0,Game\n",
-  "index that is no number": HEADER + b"NaN,Game\n",
   "cut off in a name": HEADER + b'0,"Game, \n1,Car\n',
-  "empty row with an empty index": HEADER + b",\n",
 }
 
 
@@ -493,26 +452,23 @@ def test_indices_that_no_model_has_do_no_harm(tmp_path):
   assert rows == b"id,0,class 0,1.000000\nid,1,=cmd(),1.000000\n"
 
 
+def absurd_record(length: int) -> bytes:
+  """A record whose length lies, although its checksum is right."""
+  head = struct.pack("<Q", length)
+  crc = struct.pack("<I", shard_files._masked_crc(head))
+  return head + crc + b"a" * 100
+
+
 @pytest.mark.parametrize(
   ("program", "length"),
-  [
-    ("eval", 2**31),
-    ("train", 2**40),
-    ("eval", 2**40),
-    ("inference", 2**63),
-    ("inference", 2**64 - 1),
-  ],
+  [("eval", 2**31), ("train", 2**40), ("inference", 2**64 - 1)],
 )
 def test_records_of_absurd_lengths(
   program, length, trained_video, little_memory, fork_program, tmp_path
 ):
-  """Their checksums are right, so only the file's size says that they lie."""
   shard = tmp_path / "shard.tfrecord"
   source = sorted(trained_video.shards.folder.glob("train*.tfrecord"))[0]
-  head = struct.pack("<Q", length)
-  shard.write_bytes(
-    source.read_bytes() + head + struct.pack("<I", crc32c(head)) + b"a" * 100
-  )
+  shard.write_bytes(source.read_bytes() + absurd_record(length))
   train_dir = copied(trained_video.train_dir, tmp_path)
   flags = program_flags(program, trained_video, train_dir, tmp_path / "csv")
   flags = [re.sub("(?<=_data_pattern=).*", str(shard), flag) for flag in flags]
@@ -528,8 +484,7 @@ def test_a_first_record_of_an_absurd_length(
   policy, trained_video, little_memory, fork_program, tmp_path
 ):
   shard = tmp_path / "shard.tfrecord"
-  head = struct.pack("<Q", 2**40)
-  shard.write_bytes(head + struct.pack("<I", crc32c(head)) + b"a" * 100)
+  shard.write_bytes(absurd_record(2**40))
   flags = program_flags(
     "eval", trained_video, copied(trained_video.train_dir, tmp_path), None
   )
