@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes made-up TFRecord shards that look like YouTube-8M's or AudioSet's.
 
-For trying the suite without downloading anything, for tests and for
-benchmarks. Keys, types, sizes, ids, label frequencies and value ranges are
-those of the real shards; the contents are random, but can be learned: a video
-is the sum of a random direction for each of its classes, and noise. Partitions
-of one seed (train, validate, test) share these directions and no video.
+For tests, for benchmarks, and for trying the suite without a download. Keys,
+types, sizes, ids, label frequencies and value ranges are those of real shards;
+the contents are random, but can be learned: a video is the sum of a random
+direction for each of its classes, and noise. Partitions of one seed (train,
+validate, test) share these directions and no video.
 
   python -m tools.sample_data --output_dir=/tmp/sample --dialect=v2_video
 """
@@ -14,6 +14,7 @@ of one seed (train, validate, test) share these directions and no video.
 import csv
 import dataclasses
 import functools
+import glob
 import io
 import os
 import re
@@ -34,11 +35,10 @@ import utils
 
 
 class Feature(NamedTuple):
-  """One feature: its key, its size, and standard deviations.
+  """A feature's key, its size, and standard deviations.
 
-  `spread` is that of videos' values, about as in real v2 shards; `frame_spread`
-  that of frames around their video's mean. With 1.0, audio codes spread like
-  AudioSet's; the others are a guess.
+  `spread`: of videos' values, about as in real v2 shards. `frame_spread`: of
+  frames around their video's mean; 1.0 is that of AudioSet, others are a guess.
   """
 
   name: str
@@ -50,15 +50,10 @@ class Feature(NamedTuple):
 class Dialect(NamedTuple):
   """How one release of the data sets writes its records.
 
-  Attributes:
-    num_classes: size of the release's vocabulary.
-    labels_per_video: their mean number.
-    features: in the records' order; frame features are one byte a value.
-    id_key: the key of the video's id.
-    id_length: characters of an id.
-    frames: least and most frames of a video, one a second. None: tf.Examples
-      with one float vector per video and feature instead of SequenceExamples.
-    has_times: records say where in its video the clip starts and ends.
+  `labels_per_video` is their mean number. `frames` has the least and most of a
+  video, one a second and one byte a value; None stands for tf.Examples with one
+  float vector per video and feature instead of SequenceExamples. `has_times`:
+  records say where in its video the clip starts and ends.
   """
 
   num_classes: int
@@ -96,9 +91,6 @@ _HIDDEN_SHARE = 0.1
 _LEAST_STRENGTH = 0.3
 # Of the variance of a video's values, about the part its classes explain.
 _CLASSES_VARIANCE = 0.8
-# Frame counts are Beta(a, b) over [min_frames, max_frames]: the mean of 120 to
-# 300 is then the data set's 225.
-_FRAMES_BETA = (2.1, 1.5)
 # Frames of noise made once. A video takes a run of them at a random place,
 # which is about fifty times faster than noise of its own.
 _NOISE_FRAMES = 2048
@@ -110,10 +102,14 @@ _ID_LETTERS = np.frombuffer(
 )
 # Four letters tell the videos of a dialect apart, as v2's ids have no more.
 _UNIQUE_POWERS = (62**3, 62**2, 62, 1)
-# First and number of the letters with which a partition's ids begin. Each has
-# room for its real size (5.8M, 1.7M and 1.1M videos at most).
-_ID_REGIONS = {"train": (0, 31), "validate": (31, 11), "test": (42, 11)}
-_OTHER_ID_REGION = (53, 9)
+# First and number of a partition's ids: a range of first letters, with room for
+# its real size (5.8M, 1.7M and 1.1M videos at most).
+_ID_REGIONS = {
+  "train": (0, 31 * 62**3),
+  "validate": (31 * 62**3, 11 * 62**3),
+  "test": (42 * 62**3, 11 * 62**3),
+}
+_OTHER_ID_REGION = (53 * 62**3, 9 * 62**3)
 # Successive ids are this far apart, so that they look random. A prime that
 # divides no region's size visits every id of the region once.
 _ID_STEP = 1_000_003
@@ -121,32 +117,24 @@ _ID_STEP = 1_000_003
 _output = functools.partial(configs.setting, group="Output")
 _content = functools.partial(configs.setting, group="Content")
 _size = functools.partial(configs.setting, group="Sizes")
-_COUNT = (1, 10_000_000)
+_COUNT, _FRAMES = (1, 10_000_000), (0, 10_000_000)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleConfig:
-  """The shards of one partition; equal contents and sizes give equal bytes.
-
-  (With the same version of numpy, whose random streams may change.)
+  """One partition; equal values give equal bytes (with one version of numpy).
 
   Raises:
     UserError: a value is of the wrong type or out of range.
   """
 
   output_dir: str = _output(
-    dataclasses.MISSING,
-    "Folder for the shards; local or gs://. Made when it does not exist.",
-    is_path=True,
+    dataclasses.MISSING, "Folder for the shards; local or gs://.", is_path=True
   )
   vocabulary_file: str | None = _output(
-    None,
-    "CSV file for made-up class names, in the format of vocabulary.csv.",
-    is_path=True,
+    None, "CSV file for made-up class names, as vocabulary.csv.", is_path=True
   )
-  overwrite: bool = _output(
-    False, "Replace files of the same names instead of refusing to."
-  )
+  overwrite: bool = _output(False, "Replace files of the same names.")
   prefix: str = _output(
     "train",
     "How the shards' names begin, and which partition they are: train, "
@@ -157,66 +145,50 @@ class SampleConfig:
   )
   dialect: str = _content(
     "v2_video",
-    "Release of the data set and level to imitate: video is one vector a "
-    "video; frame and audioset are one a second.",
+    "Release to imitate; video is one vector a video, the others one a second.",
     choices=DIALECTS,
   )
   num_videos: int = _content(1000, "Videos in all shards together.", _COUNT)
-  labels: bool = _content(
-    True, "Write the labels. --nolabels imitates the test partition."
-  )
-  seed: int = _content(
-    0, "The same flags with the same seed give the same bytes.", (0, 2**62)
-  )
+  labels: bool = _content(True, "Write labels; the test partition has none.")
+  seed: int = _content(0, "The same seed gives the same bytes.", (0, 2**62))
   num_classes: int | None = _size(
-    None,
-    "Number of classes; class 0 is the most frequent. The dialect's when not "
-    "given: v0 4800, v1 4716, v2 3862, audioset 527.",
-    _COUNT,
+    None, "Classes, the most frequent first; by default the dialect's.", _COUNT
   )
-  feature_sizes: tuple[int, ...] = _size(
-    (),
-    "Values of each feature, comma-separated, in the dialect's order. The "
-    "dialect's when not given: 1024 (v0), 1024,128 (v1, v2), 128 (audioset).",
-    _COUNT,
-    has_flag_default=False,
+  feature_sizes: tuple[int, ...] | None = _size(
+    None, "Sizes of the features, as 8,4; by default the dialect's.", _COUNT
   )
   min_frames: int | None = _size(
-    None,
-    "Frames (seconds) of the shortest video possible, at frame level. When not "
-    "given 120, for audioset 10.",
-    (0, 10_000_000),
+    None, "Least frames of a video; by default 120, audioset 10.", _FRAMES
   )
   max_frames: int | None = _size(
-    None,
-    "Frames (seconds) of the longest video possible, at frame level. When not "
-    "given 300, for audioset 10.",
-    (0, 10_000_000),
+    None, "Most frames of a video; by default 300, audioset 10.", _FRAMES
   )
 
   def __post_init__(self):
-    object.__setattr__(self, "feature_sizes", tuple(self.feature_sizes or ()))
+    sizes = self.feature_sizes and tuple(self.feature_sizes)
+    object.__setattr__(self, "feature_sizes", sizes)
     configs.check(self)
     if not re.fullmatch(r"[A-Za-z]([\w-]*[A-Za-z_-])?", self.prefix, re.ASCII):
       raise UserError(
         f"--prefix={self.prefix!r} should be letters, digits, _ and -, begin "
         "with a letter and not end in a digit: the shards' numbers come next."
       )
-    _, num_ids = _id_region(self.prefix)
-    if not self.total_shards <= self.num_videos <= num_ids:
+    num_shards = self.num_shards or min(4, self.num_videos)
+    object.__setattr__(self, "num_shards", num_shards)
+    _, num_ids = _ID_REGIONS.get(self.prefix, _OTHER_ID_REGION)
+    if not num_shards <= self.num_videos <= num_ids:
       raise UserError(
-        f"--num_videos={self.num_videos} should be from {self.total_shards} "
-        f"(--num_shards; an empty shard is refused) to {num_ids:,} (the ids "
-        f"there are for --prefix={self.prefix})."
+        f"--num_videos={self.num_videos} should be from {num_shards} (no shard "
+        f"may be empty) to {num_ids:,} (the ids of --prefix={self.prefix})."
       )
     names = [feature.name for feature in DIALECTS[self.dialect].features]
-    if len(self.feature_sizes) not in (0, len(names)):
+    if len(sizes or names) != len(names):
       raise UserError(
-        f"--feature_sizes={configs.shown(self.feature_sizes)} should be "
+        f"--feature_sizes={configs.shown(sizes)} should be "
         f"{len(names)} size(s), of {', '.join(names)}."
       )
-    given_frames = {self.min_frames, self.max_frames} - {None}
-    if given_frames and self.layout.frames is None:
+    are_given = {self.min_frames, self.max_frames} != {None}
+    if are_given and self.layout.frames is None:
       raise UserError(
         "--min_frames and --max_frames have no meaning for --dialect="
         f"{self.dialect}, which is video level."
@@ -242,21 +214,13 @@ class SampleConfig:
       frames=frames,
     )
 
-  @property
-  def total_shards(self) -> int:
-    """The number of shards, also when it was not given."""
-    return self.num_shards or min(4, self.num_videos)
-
 
 def write_shards(
   output_dir: str, dialect: str = SampleConfig.dialect, **options
 ) -> list[str]:
   """Writes the shards of one partition: `train0000.tfrecord` and so on.
 
-  Args:
-    output_dir: a folder, made when it does not exist.
-    dialect: a key of `DIALECTS`.
-    **options: the other fields of `SampleConfig`, with its defaults.
+  `options` are the other fields of `SampleConfig`, with its defaults.
 
   Returns:
     The shards' paths, in order.
@@ -264,27 +228,22 @@ def write_shards(
   Raises:
     UserError: a value is out of range, a file exists already, or the folder has
       other shards of this prefix, which `train*.tfrecord` would match, too.
-    TypeError: `SampleConfig` has no such field.
   """
   output_dir = os.fspath(output_dir)
   config = SampleConfig(output_dir=output_dir, dialect=dialect, **options)
-  names = [
-    f"{config.prefix}{shard:04d}.tfrecord"
-    for shard in range(config.total_shards)
-  ]
-  _check_no_other_shards(config, names)
-  if config.vocabulary_file:
-    _check_may_write(config.vocabulary_file, config.overwrite)
+  start = os.path.join(config.output_dir, config.prefix)
+  paths = [f"{start}{i:04d}.tfrecord" for i in range(config.num_shards)]
+  existing = tf.io.gfile.glob(f"{glob.escape(start)}[0-9]*.tfrecord")
+  others, remedy = set(map(os.path.basename, existing)), "use --overwrite"
+  if config.overwrite:
+    others -= set(map(os.path.basename, paths))
+    remedy = "remove the old shards"
+  if others:
+    raise UserError(
+      f"--output_dir={config.output_dir!r} has {min(others)!r} already. Choose "
+      f"another folder or --prefix, or {remedy}."
+    )
   utils.make_folder(config.output_dir, "output_dir")
-  sampler = _Sampler(config)
-  paths = [os.path.join(config.output_dir, name) for name in names]
-  # A bar under a terminal.
-  with tqdm(total=config.num_videos, unit=" videos", disable=None) as progress:
-    for shard, path in enumerate(paths):
-      with utils.replacing(path, tf.io.TFRecordWriter) as writer:
-        for record in sampler.shard_records(shard):
-          writer.write(record)
-          progress.update()
   if config.vocabulary_file:
     write_vocabulary(
       config.vocabulary_file,
@@ -292,23 +251,15 @@ def write_shards(
       seed=config.seed,
       overwrite=config.overwrite,
     )
+  sampler = _Sampler(config)
+  # A bar under a terminal.
+  with tqdm(total=config.num_videos, unit=" videos", disable=None) as progress:
+    for shard, path in enumerate(paths):
+      with utils.replacing(path, tf.io.TFRecordWriter) as writer:
+        for record in sampler.shard_records(shard):
+          writer.write(record)
+          progress.update()
   return paths
-
-
-def _check_no_other_shards(config: SampleConfig, names: list[str]):
-  """Refuses a folder that has shards of the prefix, unless all get replaced."""
-  folder, remedy = config.output_dir, "replace shards with --overwrite"
-  if not tf.io.gfile.isdir(folder):
-    return
-  pattern = re.compile(rf"{re.escape(config.prefix)}\d+\.tfrecord")
-  existing = set(filter(pattern.fullmatch, tf.io.gfile.listdir(folder)))
-  if config.overwrite:
-    existing, remedy = existing.difference(names), "remove the old shards"
-  if existing:
-    raise UserError(
-      f"--output_dir={folder!r} has {min(existing)!r} already, which would mix "
-      f"with the new shards. Choose another folder or --prefix, or {remedy}."
-    )
 
 
 def _generator(seed: int, *purpose: str | int) -> np.random.Generator:
@@ -325,34 +276,21 @@ def _label_shares(num_classes: int) -> np.ndarray:
   return shares / shares.sum()
 
 
-def _id_region(prefix: str) -> tuple[int, int]:
-  """First and number of the unique parts of a partition's ids."""
-  first, number = _ID_REGIONS.get(prefix, _OTHER_ID_REGION)
-  return first * _UNIQUE_POWERS[0], number * _UNIQUE_POWERS[0]
-
-
 class _Sampler:
-  """Makes the records of shards from what all videos of one seed share.
-
-  Of C classes, and D values of all features together, that is:
-    cumulative_shares: [C] float64, of the classes among all labels.
-    prototypes: [C, D] float32, what a class adds to a video's values.
-    noise_spread: [D] float32, standard deviation of a video's own noise.
-    frame_noise: [_NOISE_FRAMES + max_frames, D] int16, in codes; without rows
-      at video level.
-  """
+  """Makes shards' records; C are their classes, D all features' values."""
 
   def __init__(self, config: SampleConfig):
     self._config, self._layout = config, config.layout
-    names, sizes, *spreads = zip(*self._layout.features, strict=True)
+    self._names, sizes, *spreads = zip(*self._layout.features, strict=True)
     spreads, frame_spreads = map(np.array, spreads)
     shares = _label_shares(self._layout.num_classes)
-    self._cumulative_shares = np.cumsum(shares)
+    self._class_starts = np.cumsum(shares)[:-1]
     # The classes of a mean video, each times its strength, add up to values of
     # variance _CLASSES_VARIANCE * spread ** 2 (hidden ones left aside).
     mean_square_strength = (1 + _LEAST_STRENGTH + _LEAST_STRENGTH**2) / 3
     variance = _CLASSES_VARIANCE / mean_square_strength
     scales = spreads * np.sqrt(variance / self._layout.labels_per_video)
+    # [C, D], what a class adds to a video's values.
     self._prototypes = self._normal("prototypes", len(shares), scales)
     noise_spreads = np.sqrt(1 - _CLASSES_VARIANCE) * spreads
     self._noise_spread = np.repeat(noise_spreads, sizes).astype(np.float32)
@@ -363,7 +301,6 @@ class _Sampler:
     self._frame_noise = np.rint(noise).astype(np.int16)
     ends = np.cumsum(sizes)
     self._columns = list(map(slice, ends - sizes, ends))
-    self._names = names
     self._headers = [_header(size, frames is None) for size in sizes]
 
   def _normal(self, purpose: str, num_rows: int, scales) -> np.ndarray:
@@ -381,25 +318,18 @@ class _Sampler:
     """One shard's serialised records."""
     config = self._config
     rng = _generator(config.seed, "videos", config.prefix, shard)
-    first = config.num_videos * shard // config.total_shards
-    end = config.num_videos * (shard + 1) // config.total_shards
-    encode = (
-      self._encoded_frames if self._layout.frames else self._encoded_means
-    )
+    first = config.num_videos * shard // config.num_shards
+    end = config.num_videos * (shard + 1) // config.num_shards
     for start in range(first, end, _CHUNK_SIZE):
       videos = np.arange(start, min(start + _CHUNK_SIZE, end))
       ids = self._make_ids(rng, videos)
       labels, values = self._draw_videos(rng, len(videos))
-      yield from map(self._record, ids, labels, encode(rng, values))
+      yield from map(self._record, ids, labels, self._contents(rng, values))
 
   def _make_ids(self, rng: np.random.Generator, videos: np.ndarray):
-    """Ids of the partition's videos with these numbers.
-
-    Distinct within a partition and among train, validate and test. Partitions
-    of other prefixes may share ids with each other, not with these three.
-    """
+    """Ids of videos; only two partitions of other prefixes may share some."""
     config, base = self._config, len(_ID_LETTERS)
-    first, num_ids = _id_region(config.prefix)
+    first, num_ids = _ID_REGIONS.get(config.prefix, _OTHER_ID_REGION)
     offset = zlib.crc32(f"{config.seed} {config.prefix}".encode())
     unique = first + (offset + videos.astype(np.int64) * _ID_STEP) % num_ids
     digits = unique[:, np.newaxis] // _UNIQUE_POWERS % base
@@ -413,9 +343,8 @@ class _Sampler:
     owners, classes = self._draw_classes(rng, count)
     starts = np.searchsorted(owners, np.arange(count))
     strength = rng.uniform(_LEAST_STRENGTH, 1, size=(len(classes), 1))
-    values = np.add.reduceat(
-      self._prototypes[classes] * strength.astype(np.float32), starts, axis=0
-    )
+    shown = self._prototypes[classes] * strength.astype(np.float32)
+    values = np.add.reduceat(shown, starts, axis=0)
     noise = rng.standard_normal(values.shape, dtype=np.float32)
     is_label = rng.random(len(classes)) >= _HIDDEN_SHARE
     is_label[starts] = True  # Every video has a label.
@@ -435,37 +364,31 @@ class _Sampler:
     while len(pairs) < num_shown.sum():
       missing = num_shown - np.bincount(pairs // num_classes, minlength=count)
       owners = np.repeat(np.arange(count), missing)
-      drawn = np.searchsorted(
-        self._cumulative_shares[:-1], rng.random(len(owners)), side="right"
-      )
+      random = rng.random(len(owners))
+      drawn = np.searchsorted(self._class_starts, random, side="right")
       pairs = np.unique(np.concatenate([pairs, owners * num_classes + drawn]))
     return np.divmod(pairs, num_classes)
 
-  def _encoded_means(self, rng: np.random.Generator, values: np.ndarray):
-    """For each video, the features' bytes and no times."""
-    del rng
-    # What codes 0 and 255 stand for; real values never leave this span.
-    low = utils.DEQUANTIZE_OFFSET
-    values = np.clip(values, low, 255 * utils.DEQUANTIZE_SCALE + low)
-    for features in zip(*self._encode(values.astype("<f4")), strict=True):
-      yield features, ()
-
-  def _encoded_frames(self, rng: np.random.Generator, values: np.ndarray):
-    """For each video, the features' bytes, and the clip's start and end."""
-    codes = (values - utils.DEQUANTIZE_OFFSET) / utils.DEQUANTIZE_SCALE
-    codes, count = np.rint(codes).astype(np.int16), len(values)
-    low, high = self._layout.frames
-    num_frames = rng.beta(*_FRAMES_BETA, size=count) * (high - low) + low
-    num_frames = np.rint(num_frames).astype(np.int64)
-    noise_starts = rng.integers(_NOISE_FRAMES, size=count)
+  def _contents(self, rng: np.random.Generator, values: np.ndarray):
+    """For each video, its features' bytes and the second when it starts."""
+    lowest, scale = utils.DEQUANTIZE_OFFSET, utils.DEQUANTIZE_SCALE
+    count = len(values)
+    if not self._layout.frames:
+      # What codes 0 and 255 stand for; real values never leave this span.
+      values = np.clip(values, lowest, 255 * scale + lowest).astype("<f4")
+      for features in zip(*self._encode(values), strict=True):
+        yield features, 0.0
+      return
+    codes = np.rint((values - lowest) / scale).astype(np.int16)
+    least, most = self._layout.frames
+    # Of 120 to 300, the mean is then the data set's 225.
+    num_frames = rng.beta(2.1, 1.5, size=count) * (most - least) + least
+    starts = rng.integers(_NOISE_FRAMES, size=count)
+    ends = starts + np.rint(num_frames).astype(np.int64)
     times = 10.0 * rng.integers(60, size=count)
-    for i in range(count):
-      window = slice(noise_starts[i], noise_starts[i] + num_frames[i])
-      frames = np.clip(self._frame_noise[window] + codes[i], 0, 255)
-      yield (
-        self._encode(frames.astype(np.uint8)),
-        (times[i], times[i] + num_frames[i]),
-      )
+    for code, start, end, time in zip(codes, starts, ends, times, strict=True):
+      frames = np.clip(self._frame_noise[start:end] + code, 0, 255)
+      yield self._encode(frames.astype(np.uint8)), time
 
   def _encode(self, rows: np.ndarray) -> list[np.ndarray]:
     """Of each feature [T, bytes] uint8: the rows, [T, D], behind its header.
@@ -475,7 +398,7 @@ class _Sampler:
     """
     encoded = []
     for columns, header in zip(self._columns, self._headers, strict=True):
-      headers = np.broadcast_to(header, (len(rows), len(header)))
+      headers = np.repeat(header, len(rows), axis=0)
       payload = rows[:, columns].view(np.uint8)
       encoded.append(np.concatenate([headers, payload], axis=1))
     return encoded
@@ -483,14 +406,15 @@ class _Sampler:
   def _record(self, video_id: bytes, labels: np.ndarray, contents) -> bytes:
     """A serialised tf.SequenceExample, or tf.Example at video level."""
     # Without feature lists, its bytes are those of an Example.
-    record, (features, times) = tf.train.SequenceExample(), contents
+    record, (features, start_time) = tf.train.SequenceExample(), contents
     context, layout = record.context.feature, self._layout
     context[layout.id_key].bytes_list.value.append(video_id)
     if self._config.labels:
       context["labels"].int64_list.value.extend(labels.tolist())
     if layout.has_times:
-      for name, time in zip(("start", "end"), times, strict=True):
-        context[f"{name}_time_seconds"].float_list.value.append(time)
+      context["start_time_seconds"].float_list.value.append(start_time)
+      end_time = start_time + len(features[0])
+      context["end_time_seconds"].float_list.value.append(end_time)
     lists = record.feature_lists.feature_list if layout.frames else context
     for name, encoded in zip(self._names, features, strict=True):
       lists[name].MergeFromString(encoded.tobytes())
@@ -498,14 +422,15 @@ class _Sampler:
 
 
 def _header(size: int, is_video_level: bool) -> np.ndarray:
-  """Bytes that precede a video's `size` floats, or each frame, as encoded."""
+  """[1, bytes]: what precedes a video's `size` floats, or each frame."""
   if is_video_level:
     values = tf.train.FloatList(value=[0.0] * size)
-    encoded = tf.train.Feature(float_list=values).SerializeToString()
-    return np.frombuffer(encoded[: -4 * size], np.uint8)
-  frame = tf.train.Feature(bytes_list=tf.train.BytesList(value=[bytes(size)]))
-  encoded = tf.train.FeatureList(feature=[frame]).SerializeToString()
-  return np.frombuffer(encoded[:-size], np.uint8)
+    message, num_bytes = tf.train.Feature(float_list=values), 4 * size
+  else:
+    frame = tf.train.Feature(bytes_list=tf.train.BytesList(value=[bytes(size)]))
+    message, num_bytes = tf.train.FeatureList(feature=[frame]), size
+  encoded = message.SerializeToString()
+  return np.frombuffer(encoded[:-num_bytes], np.uint8)[np.newaxis]
 
 
 _VOCABULARY_HEADER = (
@@ -524,23 +449,21 @@ def write_vocabulary(
   As in the real file, rows are not in the order of Index, some classes have
   no name, and fields may hold commas, quotes and line breaks.
 
-  Args:
-    path: the CSV file.
-    num_classes: rows.
-    seed: of the names and the rows' order.
-    overwrite: replace an existing file.
-
   Raises:
     UserError: the file exists already or cannot be written.
   """
-  _check_may_write(path, overwrite)
+  if tf.io.gfile.exists(path) and not overwrite:
+    raise UserError(
+      f"--vocabulary_file={path!r} exists already; --overwrite replaces it."
+    )
   rng = _generator(seed, "vocabulary")
   # Class 0 goes last, so the order is never Index's.
   order = [*(rng.permutation(num_classes - 1) + 1), 0]
   # About one class in 69 has no name, as in v2's vocabulary.
   num_unnamed = num_classes // 69 or min(1, num_classes - 1)
   unnamed = set(rng.choice(num_classes, num_unnamed, replace=False))
-  numbers = rng.permutation(num_classes)
+  # In base 16 at least three digits, each a syllable of a name of its own.
+  numbers = rng.permutation(num_classes) + len(_SYLLABLES) ** 2
   counts = np.ceil(1e7 * _label_shares(num_classes)).astype(int)
   text = io.StringIO()
   text.write(_VOCABULARY_HEADER)
@@ -549,7 +472,13 @@ def write_vocabulary(
     name = url = description = ""
     vertical = _VERTICALS[index % len(_VERTICALS)]
     if index not in unnamed:
-      name = _made_up_name(index, numbers[index], vertical)
+      number = numbers[index]
+      while number:
+        number, digit = divmod(number, len(_SYLLABLES))
+        name += _SYLLABLES[digit]
+      kind = vertical.strip("()")
+      endings = {3: f", {kind}", 7: f" ({kind})"}
+      name = name.capitalize() + endings.get(index % 10, "")
       url = f"https://example.org/wiki/{name.replace(' ', '_')}"
       description = f'{name} is made up.\nNothing is called "{name}".'
     row = [index, counts[index], f"/m/0{index:05x}", name, url, vertical]
@@ -558,35 +487,14 @@ def write_vocabulary(
     file.write(text.getvalue().encode())
 
 
-def _check_may_write(path: str, overwrite: bool):
-  if tf.io.gfile.exists(path) and not overwrite:
-    raise UserError(
-      f"--vocabulary_file={path!r} exists already. Choose another name, or "
-      "replace it with --overwrite."
-    )
-
-
-def _made_up_name(index: int, number: int, vertical: str) -> str:
-  """A name that no other number has."""
-  number += len(_SYLLABLES) ** 2  # At least three syllables.
-  name = ""
-  while number:
-    number, digit = divmod(number, len(_SYLLABLES))
-    name += _SYLLABLES[digit]
-  kind = vertical.strip("()")
-  endings = {3: f", {kind}", 7: f" ({kind})"}
-  return name.capitalize() + endings.get(index % 10, "")
-
-
 def main():
   """Writes what the flags ask for."""
   config = configs.from_flags(SampleConfig)
   write_shards(**dataclasses.asdict(config))
-  pattern = os.path.join(config.output_dir, f"{config.prefix}*.tfrecord")
   print(
     f"Wrote {config.num_videos} {config.dialect} videos of "
-    f"{config.layout.num_classes} classes to {config.total_shards} shard(s): "
-    f"{pattern}",
+    f"{config.layout.num_classes} classes to {config.num_shards} shard(s): "
+    f"{os.path.join(config.output_dir, config.prefix)}*.tfrecord",
     file=sys.stderr if config.vocabulary_file == "-" else sys.stdout,
   )
 
