@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes made-up TFRecord shards that look like YouTube-8M's or AudioSet's.
 
-For trying the suite without downloading anything, for tests and for
-benchmarks. Keys, types, sizes, ids, label frequencies and value ranges are
-those of the real shards; the contents are random, but can be learned: a video
-is the sum of a random direction for each of its classes, and noise. Partitions
-of one seed (train, validate, test) share these directions and no video.
+For tests, for benchmarks, and for trying the suite without a download. Keys,
+types, sizes, ids, label frequencies and value ranges are those of real shards;
+the contents are random, but can be learned: a video is the sum of a random
+direction for each of its classes, and noise. Partitions of one seed (train,
+validate, test) share these directions and no video.
 
   python -m tools.sample_data --output_dir=/tmp/sample --dialect=v2_video
 """
@@ -14,13 +14,14 @@ of one seed (train, validate, test) share these directions and no video.
 import csv
 import dataclasses
 import functools
+import glob
 import io
 import os
 import re
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import program
 from program import UserError
@@ -33,17 +34,11 @@ import config as configs
 import utils
 
 
-@dataclasses.dataclass(frozen=True)
-class Feature:
-  """One feature of a dialect.
+class Feature(NamedTuple):
+  """A feature's key, its size, and standard deviations.
 
-  Attributes:
-    name: its key in the records.
-    size: values per video or per frame.
-    spread: standard deviation of a video's values, about that of real v2
-      shards.
-    frame_spread: standard deviation of frames around their video's mean. With
-      1.0, audio codes spread like AudioSet's; the others are a guess.
+  `spread`: of videos' values, about as in real v2 shards. `frame_spread`: of
+  frames around their video's mean; 1.0 is that of AudioSet, others are a guess.
   """
 
   name: str
@@ -52,19 +47,13 @@ class Feature:
   frame_spread: float
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Dialect:
+class Dialect(NamedTuple):
   """How one release of the data sets writes its records.
 
-  Attributes:
-    num_classes: size of the release's vocabulary.
-    labels_per_video: mean number of labels.
-    features: in the records' order; frame features are one byte a value.
-    id_key: the key of the video's id.
-    id_length: characters of an id.
-    frames: least and most frames of a video, one a second. None: tf.Examples
-      with one float vector per video and feature instead of SequenceExamples.
-    has_times: records say where in its video the clip starts and ends.
+  `labels_per_video` is their mean number. `frames` has the least and most of a
+  video, one a second and one byte a value; None stands for tf.Examples with one
+  float vector per video and feature instead of SequenceExamples. `has_times`:
+  records say where in its video the clip starts and ends.
   """
 
   num_classes: int
@@ -75,56 +64,25 @@ class Dialect:
   frames: tuple[int, int] | None = (120, 300)
   has_times: bool = False
 
-
-_INC3 = Feature("inc3", 1024, spread=0.46, frame_spread=0.6)
-_RGB = Feature("rgb", 1024, spread=0.46, frame_spread=0.6)
-_AUDIO = Feature("audio", 128, spread=0.69, frame_spread=1.0)
-_AUDIO_EMBEDDING = dataclasses.replace(_AUDIO, name="audio_embedding")
-
-_V0 = Dialect(num_classes=4800, labels_per_video=1.8, features=(_INC3,))
-_V1 = Dialect(num_classes=4716, labels_per_video=3.4, features=(_RGB, _AUDIO))
-_V2 = Dialect(
-  num_classes=3862,
-  labels_per_video=3.0,
-  features=(_RGB, _AUDIO),
-  id_key="id",
-  id_length=4,
-)
-_AUDIOSET = Dialect(
-  num_classes=527,
-  labels_per_video=2.4,
-  features=(_AUDIO_EMBEDDING,),
-  frames=(10, 10),
-  has_times=True,
-)
+  def at_video_level(self) -> "Dialect":
+    """The same release with a mean instead of frames."""
+    features = [f._replace(name=f"mean_{f.name}") for f in self.features]
+    return self._replace(features=tuple(features), frames=None)
 
 
-def _video_level(dialect: Dialect) -> Dialect:
-  features = tuple(
-    dataclasses.replace(feature, name=f"mean_{feature.name}")
-    for feature in dialect.features
-  )
-  return dataclasses.replace(dialect, features=features, frames=None)
-
-
-DIALECTS = {
-  "v0_video": _video_level(_V0),
-  "v1_video": _video_level(_V1),
-  "v2_video": _video_level(_V2),
-  "v0_frame": _V0,
-  "v1_frame": _V1,
-  "v2_frame": _V2,
-  "audioset": _AUDIOSET,
+_INC3, _RGB = (Feature(name, 1024, 0.46, 0.6) for name in ("inc3", "rgb"))
+_AUDIO = Feature("audio", 128, 0.69, 1.0)
+_EMBEDDING = _AUDIO._replace(name="audio_embedding")
+_RELEASES = {
+  "v0": Dialect(4800, 1.8, (_INC3,)),
+  "v1": Dialect(4716, 3.4, (_RGB, _AUDIO)),
+  "v2": Dialect(3862, 3.0, (_RGB, _AUDIO), id_key="id", id_length=4),
 }
-
-# What code 0 and code 255 stand for; real values never leave this span.
-_LOWEST = utils.DEQUANTIZE_OFFSET
-_HIGHEST = 255 * utils.DEQUANTIZE_SCALE + utils.DEQUANTIZE_OFFSET
-
-# Share of class number k among all labels, k = 1 for the most frequent:
-# (k + shift) ** exponent. Follows TrainVideoCount in v2's vocabulary.csv.
-_SHARE_SHIFT = 1.5
-_SHARE_EXPONENT = -1.05
+DIALECTS = {
+  **{f"{name}_video": it.at_video_level() for name, it in _RELEASES.items()},
+  **{f"{name}_frame": it for name, it in _RELEASES.items()},
+  "audioset": Dialect(527, 2.4, (_EMBEDDING,), frames=(10, 10), has_times=True),
+}
 
 # As in the real data, labels are incomplete: a class that a video shows is left
 # out with this probability, so no model can reach a perfect score.
@@ -133,17 +91,9 @@ _HIDDEN_SHARE = 0.1
 _LEAST_STRENGTH = 0.3
 # Of the variance of a video's values, about the part its classes explain.
 _CLASSES_VARIANCE = 0.8
-
-# Frame counts are Beta(a, b) over [min_frames, max_frames]: the mean of 120 to
-# 300 is then the data set's 225.
-_FRAMES_BETA = (2.1, 1.5)
 # Frames of noise made once. A video takes a run of them at a random place,
 # which is about fifty times faster than noise of its own.
 _NOISE_FRAMES = 2048
-
-# Where their number is not given.
-_MOST_SHARDS = 4
-
 # Videos made at a time; bounds the memory and stays in the CPU's cache.
 _CHUNK_SIZE = 256
 
@@ -151,267 +101,165 @@ _ID_LETTERS = np.frombuffer(
   b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", np.uint8
 )
 # Four letters tell the videos of a dialect apart, as v2's ids have no more.
-_UNIQUE_LETTERS = 4
-# First and number of the letters with which a partition's ids begin. Each has
-# room for its real size (5.8M, 1.7M and 1.1M videos at most).
-_ID_REGIONS = {"train": (0, 31), "validate": (31, 11), "test": (42, 11)}
-_OTHER_ID_REGION = (53, 9)
+_UNIQUE_POWERS = (62**3, 62**2, 62, 1)
+# First and number of a partition's ids: a range of first letters, with room for
+# its real size (5.8M, 1.7M and 1.1M videos at most).
+_ID_REGIONS = {
+  "train": (0, 31 * 62**3),
+  "validate": (31 * 62**3, 11 * 62**3),
+  "test": (42 * 62**3, 11 * 62**3),
+}
+_OTHER_ID_REGION = (53 * 62**3, 9 * 62**3)
 # Successive ids are this far apart, so that they look random. A prime that
 # divides no region's size visits every id of the region once.
 _ID_STEP = 1_000_003
 
-
 _output = functools.partial(configs.setting, group="Output")
 _content = functools.partial(configs.setting, group="Content")
 _size = functools.partial(configs.setting, group="Sizes")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _OutputSettings:
-  """What the program can be told beside what the shards hold."""
-
-  output_dir: str = _output(
-    dataclasses.MISSING,
-    "Folder for the shards; local or gs://. Made when it does not exist.",
-    is_path=True,
-  )
-  vocabulary_file: str | None = _output(
-    None,
-    "CSV file for made-up class names, in the format of the data set's "
-    "vocabulary.csv. Without it, none is written.",
-    is_path=True,
-  )
-  overwrite: bool = _output(
-    False, "Replace files of the same names instead of refusing to."
-  )
-
-  def __post_init__(self):
-    configs.check(self)
+_COUNT, _FRAMES = (1, 10_000_000), (0, 10_000_000)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleConfig:
-  """What the shards of one partition hold; equal configs give equal bytes.
-
-  (With the same version of numpy, whose random streams may change.)
+  """One partition; equal values give equal bytes (with one version of numpy).
 
   Raises:
-    UserError: a value is out of range.
+    UserError: a value is of the wrong type or out of range.
   """
 
+  output_dir: str = _output(
+    dataclasses.MISSING, "Folder for the shards; local or gs://.", is_path=True
+  )
+  vocabulary_file: str | None = _output(
+    None, "CSV file for made-up class names, as vocabulary.csv.", is_path=True
+  )
+  overwrite: bool = _output(False, "Replace files of the same names.")
   prefix: str = _output(
     "train",
     "How the shards' names begin, and which partition they are: train, "
     "validate and test of one seed share what is to be learned but no video.",
   )
   num_shards: int | None = _output(
-    None,
-    "Number of files, each with a video at least. 4 when not given, or one for "
-    "each video if there are fewer.",
+    None, "Number of files. When not given 4, but at most one a video.", _COUNT
   )
   dialect: str = _content(
     "v2_video",
-    "Release of the data set and level to imitate: video is one vector a "
-    "video; frame and audioset are one a second.",
+    "Release to imitate; video is one vector a video, the others one a second.",
     choices=DIALECTS,
   )
-  num_videos: int = _content(1000, "Videos in all shards together.")
-  labels: bool = _content(
-    True, "Write the labels. --nolabels imitates the test partition."
-  )
-  seed: int = _content(
-    0, "Seed; the same flags with the same seed give the same bytes."
-  )
+  num_videos: int = _content(1000, "Videos in all shards together.", _COUNT)
+  labels: bool = _content(True, "Write labels; the test partition has none.")
+  seed: int = _content(0, "The same seed gives the same bytes.", (0, 2**62))
   num_classes: int | None = _size(
-    None,
-    "Number of classes; class 0 is the most frequent. The dialect's when not "
-    "given: v0 4800, v1 4716, v2 3862, audioset 527.",
+    None, "Classes, the most frequent first; by default the dialect's.", _COUNT
   )
-  feature_sizes: Sequence[int] | None = _size(
-    None,
-    "Values of each feature, comma-separated, in the dialect's order. The "
-    "dialect's when not given: 1024 (v0), 1024,128 (v1, v2), 128 (audioset).",
+  feature_sizes: tuple[int, ...] | None = _size(
+    None, "Sizes of the features, as 8,4; by default the dialect's.", _COUNT
   )
   min_frames: int | None = _size(
-    None,
-    "Frames (seconds) of the shortest video possible; may be 0. Frame-level "
-    "dialects only; when not given 120, for audioset 10.",
+    None, "Least frames of a video; by default 120, audioset 10.", _FRAMES
   )
   max_frames: int | None = _size(
-    None,
-    "Frames (seconds) of the longest video possible. Frame-level dialects "
-    "only; when not given 300, for audioset 10.",
+    None, "Most frames of a video; by default 300, audioset 10.", _FRAMES
   )
 
   def __post_init__(self):
-    if self.dialect not in DIALECTS:
-      raise UserError(
-        f"dialect: unknown {self.dialect!r}. Available: {', '.join(DIALECTS)}."
-      )
+    sizes = self.feature_sizes and tuple(self.feature_sizes)
+    object.__setattr__(self, "feature_sizes", sizes)
+    configs.check(self)
     if not re.fullmatch(r"[A-Za-z]([\w-]*[A-Za-z_-])?", self.prefix, re.ASCII):
       raise UserError(
-        "prefix must be letters, digits, _ and -, begin with a letter and not "
-        f"end in a digit, after which the shards' numbers come. Received: "
-        f"{self.prefix!r}."
+        f"--prefix={self.prefix!r} should be letters, digits, _ and -, begin "
+        "with a letter and not end in a digit: the shards' numbers come next."
       )
-    for name in ("num_shards", "num_classes", "num_videos"):
-      _check_at_least(name, getattr(self, name), 1)
-    _check_at_least("seed", self.seed, 0)
-    self._check_num_videos()
-    self._check_feature_sizes()
-    self._check_frames()
-
-  def _check_num_videos(self):
-    if self.num_videos < self.total_shards:
+    num_shards = self.num_shards or min(4, self.num_videos)
+    object.__setattr__(self, "num_shards", num_shards)
+    _, num_ids = _ID_REGIONS.get(self.prefix, _OTHER_ID_REGION)
+    if not num_shards <= self.num_videos <= num_ids:
       raise UserError(
-        f"num_videos ({self.num_videos}) is less than num_shards "
-        f"({self.total_shards}): a shard would be empty, and refused as a "
-        "failed download is."
+        f"--num_videos={self.num_videos} should be from {num_shards} (no shard "
+        f"may be empty) to {num_ids:,} (the ids of --prefix={self.prefix})."
       )
-    _, num_ids = _id_region(self.prefix)
-    if self.num_videos > num_ids:
+    names = [feature.name for feature in DIALECTS[self.dialect].features]
+    if len(sizes or names) != len(names):
       raise UserError(
-        f"num_videos must be at most {num_ids} for prefix {self.prefix!r}: "
-        f"there are no more ids. Received: {self.num_videos}."
+        f"--feature_sizes={configs.shown(sizes)} should be "
+        f"{len(names)} size(s), of {', '.join(names)}."
       )
-
-  def _check_feature_sizes(self):
-    if self.feature_sizes is None:
-      return
-    names = [feature.name for feature in self.layout.features]
-    if len(self.feature_sizes) != len(names):
+    are_given = {self.min_frames, self.max_frames} != {None}
+    if are_given and self.layout.frames is None:
       raise UserError(
-        f"feature_sizes must give {len(names)} size(s), for "
-        f"{', '.join(names)}. Received: {list(self.feature_sizes)}."
+        "--min_frames and --max_frames have no meaning for --dialect="
+        f"{self.dialect}, which is video level."
       )
-    for size in self.feature_sizes:
-      _check_at_least("feature_sizes", size, 1)
-
-  def _check_frames(self):
-    for name in ("min_frames", "max_frames"):
-      if getattr(self, name) is not None and self.layout.frames is None:
-        raise UserError(
-          f"{name} has no meaning for dialect {self.dialect!r}, which is "
-          "video level. Leave it out, or choose a frame-level dialect."
-        )
-      _check_at_least(name, getattr(self, name), 0)
-    low, high = self.frame_range
+    low, high = self.layout.frames or (0, 0)
     if low > high:
-      raise UserError(f"min_frames ({low}) is more than max_frames ({high}).")
+      raise UserError(f"--min_frames={low} is more than --max_frames={high}.")
 
   @property
   def layout(self) -> Dialect:
-    """The dialect's row of `DIALECTS`."""
-    return DIALECTS[self.dialect]
-
-  @property
-  def total_shards(self) -> int:
-    """The number of shards, also when it was not given."""
-    return self.num_shards or min(_MOST_SHARDS, self.num_videos)
-
-  @property
-  def total_classes(self) -> int:
-    """The number of classes, also when it is the dialect's."""
-    return self.num_classes or self.layout.num_classes
-
-  @property
-  def features(self) -> tuple[Feature, ...]:
-    """The features, with the sizes they have in the shards."""
-    features = self.layout.features
-    sizes = self.feature_sizes or [feature.size for feature in features]
-    return tuple(map(_resized, features, sizes))
-
-  @property
-  def frame_range(self) -> tuple[int, int]:
-    """Least and most frames of a video; (0, 0) at video level."""
-    low, high = self.layout.frames or (0, 0)
-    if self.min_frames is not None:
-      low, high = self.min_frames, max(high, self.min_frames)
-    if self.max_frames is not None:
-      high = self.max_frames
-      low = low if self.min_frames is not None else min(low, high)
-    return low, high
-
-
-def _resized(feature: Feature, size: int) -> Feature:
-  return dataclasses.replace(feature, size=size)
-
-
-def _check_at_least(name: str, value: int | None, lowest: int):
-  if value is not None and value < lowest:
-    raise UserError(f"{name} must be at least {lowest}. Received: {value}.")
+    """The dialect, with the sizes that were given in place of its own."""
+    dialect = DIALECTS[self.dialect]
+    sizes = self.feature_sizes or [feature.size for feature in dialect.features]
+    pairs = zip(dialect.features, sizes, strict=True)
+    frames, low, high = dialect.frames, self.min_frames, self.max_frames
+    if frames is not None:
+      if low is None:
+        low = frames[0] if high is None else min(frames[0], high)
+      frames = low, max(frames[1], low) if high is None else high
+    return dialect._replace(
+      num_classes=self.num_classes or dialect.num_classes,
+      features=tuple(feature._replace(size=size) for feature, size in pairs),
+      frames=frames,
+    )
 
 
 def write_shards(
-  output_dir: str,
-  dialect: str = SampleConfig.dialect,
-  *,
-  overwrite: bool = False,
-  show_progress: bool = False,
-  **options: Any,
+  output_dir: str, dialect: str = SampleConfig.dialect, **options
 ) -> list[str]:
   """Writes the shards of one partition: `train0000.tfrecord` and so on.
 
-  Args:
-    output_dir: a folder, made when it does not exist.
-    dialect: a key of `DIALECTS`.
-    overwrite: replace shards of the same names.
-    show_progress: show a progress bar if standard error is a terminal.
-    **options: the other fields of `SampleConfig`, with its defaults.
+  `options` are the other fields of `SampleConfig`, with its defaults.
 
   Returns:
     The shards' paths, in order.
 
   Raises:
-    UserError: a value is out of range, a shard exists already, or the folder
-      has other shards of this prefix, which a pattern such as
-      `train*.tfrecord` would mix with the new ones.
-    TypeError: `SampleConfig` has no such field.
+    UserError: a value is out of range, a file exists already, or the folder has
+      other shards of this prefix, which `train*.tfrecord` would match, too.
   """
-  config = SampleConfig(dialect=dialect, **options)
   output_dir = os.fspath(output_dir)
-  digits = max(4, len(str(config.total_shards - 1)))
-  names = [
-    f"{config.prefix}{shard:0{digits}d}.tfrecord"
-    for shard in range(config.total_shards)
-  ]
-  _check_no_other_shards(output_dir, config, names, overwrite)
-  utils.make_folder(output_dir, "output_dir")
+  config = SampleConfig(output_dir=output_dir, dialect=dialect, **options)
+  start = os.path.join(config.output_dir, config.prefix)
+  paths = [f"{start}{i:04d}.tfrecord" for i in range(config.num_shards)]
+  existing = tf.io.gfile.glob(f"{glob.escape(start)}[0-9]*.tfrecord")
+  others, remedy = set(map(os.path.basename, existing)), "use --overwrite"
+  if config.overwrite:
+    others -= set(map(os.path.basename, paths))
+    remedy = "remove the old shards"
+  if others:
+    raise UserError(
+      f"--output_dir={config.output_dir!r} has {min(others)!r} already. Choose "
+      f"another folder or --prefix, or {remedy}."
+    )
+  utils.make_folder(config.output_dir, "output_dir")
+  if config.vocabulary_file:
+    write_vocabulary(
+      config.vocabulary_file,
+      config.layout.num_classes,
+      seed=config.seed,
+      overwrite=config.overwrite,
+    )
   sampler = _Sampler(config)
-  paths = [os.path.join(output_dir, name) for name in names]
-  with tqdm(
-    total=config.num_videos,
-    unit=" videos",
-    disable=None if show_progress else True,  # None: only under a terminal.
-  ) as progress:
+  # A bar under a terminal.
+  with tqdm(total=config.num_videos, unit=" videos", disable=None) as progress:
     for shard, path in enumerate(paths):
       with utils.replacing(path, tf.io.TFRecordWriter) as writer:
         for record in sampler.shard_records(shard):
           writer.write(record)
           progress.update()
   return paths
-
-
-def _check_no_other_shards(
-  output_dir: str, config: SampleConfig, names: list[str], overwrite: bool
-):
-  """Refuses a folder that has shards of the prefix, unless all get replaced."""
-  if not tf.io.gfile.isdir(output_dir):
-    return
-  pattern = re.compile(rf"{re.escape(config.prefix)}\d+\.tfrecord")
-  existing = set(filter(pattern.fullmatch, tf.io.gfile.listdir(output_dir)))
-  others = sorted(existing.difference(names))
-  if existing and not overwrite:
-    raise UserError(
-      f"output_dir: {output_dir!r} has {min(existing)!r} already. Choose "
-      "another folder or --prefix, or replace shards with --overwrite."
-    )
-  if others:
-    raise UserError(
-      f"output_dir: {output_dir!r} has {len(others)} other shard(s) of prefix "
-      f"{config.prefix!r}, such as {others[0]!r}, which would mix with the "
-      "new ones. Remove them, or choose another folder or --prefix."
-    )
 
 
 def _generator(seed: int, *purpose: str | int) -> np.random.Generator:
@@ -423,110 +271,80 @@ def _generator(seed: int, *purpose: str | int) -> np.random.Generator:
 
 def _label_shares(num_classes: int) -> np.ndarray:
   """[num_classes] float64: each class's share of all labels, falling."""
-  rank = np.arange(1, num_classes + 1)
-  shares = (rank + _SHARE_SHIFT) ** _SHARE_EXPONENT
+  # Follows TrainVideoCount in v2's vocabulary.csv.
+  shares = (np.arange(1, num_classes + 1) + 1.5) ** -1.05
   return shares / shares.sum()
 
 
-def _id_region(prefix: str) -> tuple[int, int]:
-  """First and number of the unique parts of a partition's ids."""
-  first_letter, num_letters = _ID_REGIONS.get(prefix, _OTHER_ID_REGION)
-  below = len(_ID_LETTERS) ** (_UNIQUE_LETTERS - 1)
-  return first_letter * below, num_letters * below
-
-
 class _Sampler:
-  """Makes the records of shards from what all videos of one seed share.
-
-  Of C classes, and D values of all features together, that is:
-    cumulative_shares: [C] float64, of the classes among all labels.
-    prototypes: [C, D] float32, what a class adds to a video's values.
-    noise_spread: [D] float32, standard deviation of a video's own noise.
-    frame_noise: [_NOISE_FRAMES + max_frames, D] int16, in codes; without rows
-      at video level.
-  """
+  """Makes shards' records; C are their classes, D all features' values."""
 
   def __init__(self, config: SampleConfig):
-    self._config, features = config, config.features
-    self._cumulative_shares = np.cumsum(_label_shares(config.total_classes))
-    self._prototypes = np.concatenate([*map(self._class_values, features)], 1)
-    self._frame_noise = np.concatenate([*map(self._noise_of, features)], 1)
-    sizes = [feature.size for feature in features]
-    spreads = np.array([feature.spread for feature in features])
-    noise_spreads = np.sqrt(1 - _CLASSES_VARIANCE) * spreads
-    self._noise_spread = np.repeat(noise_spreads, sizes).astype(np.float32)
-    ends = np.cumsum(sizes)
-    columns = map(slice, ends - sizes, ends)
-    self._columns = list(zip(features, columns, strict=True))
-
-  def _class_values(self, feature: Feature) -> np.ndarray:
-    """[C, feature.size] float32: the prototypes' part for one feature."""
-    # The mean of a feature has its frames' prototypes.
-    name = feature.name.removeprefix("mean_")
-    rng = _generator(self._config.seed, "prototypes", name)
-    shape = (self._config.total_classes, feature.size)
+    self._config, self._layout = config, config.layout
+    self._names, sizes, *spreads = zip(*self._layout.features, strict=True)
+    spreads, frame_spreads = map(np.array, spreads)
+    shares = _label_shares(self._layout.num_classes)
+    self._class_starts = np.cumsum(shares)[:-1]
     # The classes of a mean video, each times its strength, add up to values of
     # variance _CLASSES_VARIANCE * spread ** 2 (hidden ones left aside).
-    low = _LEAST_STRENGTH
-    mean_square_strength = (1 + low + low**2) / 3
+    mean_square_strength = (1 + _LEAST_STRENGTH + _LEAST_STRENGTH**2) / 3
     variance = _CLASSES_VARIANCE / mean_square_strength
-    labels_per_video = self._config.layout.labels_per_video
-    scale = feature.spread * np.sqrt(variance / labels_per_video)
-    return rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)
+    scales = spreads * np.sqrt(variance / self._layout.labels_per_video)
+    # [C, D], what a class adds to a video's values.
+    self._prototypes = self._normal("prototypes", len(shares), scales)
+    noise_spreads = np.sqrt(1 - _CLASSES_VARIANCE) * spreads
+    self._noise_spread = np.repeat(noise_spreads, sizes).astype(np.float32)
+    frames = self._layout.frames
+    num_frames = _NOISE_FRAMES + frames[1] if frames else 0
+    scales = frame_spreads / utils.DEQUANTIZE_SCALE
+    noise = self._normal("frame noise", num_frames, scales)
+    self._frame_noise = np.rint(noise).astype(np.int16)
+    ends = np.cumsum(sizes)
+    self._columns = list(map(slice, ends - sizes, ends))
+    self._headers = [_header(size, frames is None) for size in sizes]
 
-  def _noise_of(self, feature: Feature) -> np.ndarray:
-    """[_NOISE_FRAMES + max_frames, feature.size] int16, in codes."""
-    num_frames = 0
-    if self._config.layout.frames is not None:
-      num_frames = _NOISE_FRAMES + self._config.frame_range[1]
-    rng = _generator(self._config.seed, "frame noise", feature.name)
-    noise = rng.standard_normal((num_frames, feature.size), dtype=np.float32)
-    scale = np.float32(feature.frame_spread / utils.DEQUANTIZE_SCALE)
-    return np.rint(noise * scale).astype(np.int16)
+  def _normal(self, purpose: str, num_rows: int, scales) -> np.ndarray:
+    """[num_rows, D] float32, with a standard deviation for each feature."""
+    parts = []
+    for feature, scale in zip(self._layout.features, scales, strict=True):
+      # The mean of a feature has its frames' prototypes.
+      name = feature.name.removeprefix("mean_")
+      rng = _generator(self._config.seed, purpose, name)
+      values = rng.standard_normal((num_rows, feature.size), dtype=np.float32)
+      parts.append(values * np.float32(scale))
+    return np.concatenate(parts, axis=1)
 
   def shard_records(self, shard: int) -> Iterator[bytes]:
     """One shard's serialised records."""
     config = self._config
     rng = _generator(config.seed, "videos", config.prefix, shard)
-    first = config.num_videos * shard // config.total_shards
-    end = config.num_videos * (shard + 1) // config.total_shards
+    first = config.num_videos * shard // config.num_shards
+    end = config.num_videos * (shard + 1) // config.num_shards
     for start in range(first, end, _CHUNK_SIZE):
       videos = np.arange(start, min(start + _CHUNK_SIZE, end))
       ids = self._make_ids(rng, videos)
       labels, values = self._draw_videos(rng, len(videos))
-      if config.layout.frames is None:
-        yield from self._video_records(ids, labels, values)
-      else:
-        yield from self._frame_records(rng, ids, labels, values)
+      yield from map(self._record, ids, labels, self._contents(rng, values))
 
   def _make_ids(self, rng: np.random.Generator, videos: np.ndarray):
-    """Ids of the partition's videos with these numbers.
-
-    Distinct within a partition and among train, validate and test. Partitions
-    of other prefixes may share ids with each other, not with these three.
-    """
-    config = self._config
-    first, num_ids = _id_region(config.prefix)
+    """Ids of videos; only two partitions of other prefixes may share some."""
+    config, base = self._config, len(_ID_LETTERS)
+    first, num_ids = _ID_REGIONS.get(config.prefix, _OTHER_ID_REGION)
     offset = zlib.crc32(f"{config.seed} {config.prefix}".encode())
     unique = first + (offset + videos.astype(np.int64) * _ID_STEP) % num_ids
-    base = len(_ID_LETTERS)
-    powers = base ** np.arange(_UNIQUE_LETTERS - 1, -1, -1)
-    digits = unique[:, np.newaxis] // powers % base
-    num_free = config.layout.id_length - _UNIQUE_LETTERS
+    digits = unique[:, np.newaxis] // _UNIQUE_POWERS % base
+    num_free = self._layout.id_length - len(_UNIQUE_POWERS)
     free = rng.integers(base, size=(len(videos), num_free))
     letters = _ID_LETTERS[np.concatenate([digits, free], axis=1)]
     return [row.tobytes() for row in letters]
 
-  def _draw_videos(
-    self, rng: np.random.Generator, count: int
-  ) -> tuple[list[np.ndarray], np.ndarray]:
+  def _draw_videos(self, rng: np.random.Generator, count: int):
     """Labels of `count` videos, each sorted, and values [count, D] float32."""
     owners, classes = self._draw_classes(rng, count)
     starts = np.searchsorted(owners, np.arange(count))
     strength = rng.uniform(_LEAST_STRENGTH, 1, size=(len(classes), 1))
-    values = np.add.reduceat(
-      self._prototypes[classes] * strength.astype(np.float32), starts, axis=0
-    )
+    shown = self._prototypes[classes] * strength.astype(np.float32)
+    values = np.add.reduceat(shown, starts, axis=0)
     noise = rng.standard_normal(values.shape, dtype=np.float32)
     is_label = rng.random(len(classes)) >= _HIDDEN_SHARE
     is_label[starts] = True  # Every video has a label.
@@ -534,13 +352,11 @@ class _Sampler:
     labels = np.split(classes[is_label], ends_of_labels[:-1])
     return labels, values + noise * self._noise_spread
 
-  def _draw_classes(
-    self, rng: np.random.Generator, count: int
-  ) -> tuple[np.ndarray, np.ndarray]:
+  def _draw_classes(self, rng: np.random.Generator, count: int):
     """Pairs of a video, below `count`, and a class that it shows, sorted."""
-    num_classes = self._config.total_classes
+    num_classes = self._layout.num_classes
     # All but a video's first class may be hidden; so many remain as labels.
-    more_labels = self._config.layout.labels_per_video - 1
+    more_labels = self._layout.labels_per_video - 1
     num_shown = 1 + rng.poisson(more_labels / (1 - _HIDDEN_SHARE), size=count)
     num_shown = np.minimum(num_shown, num_classes)
     # A pair in one number, so that one sort finds repeated draws.
@@ -548,89 +364,73 @@ class _Sampler:
     while len(pairs) < num_shown.sum():
       missing = num_shown - np.bincount(pairs // num_classes, minlength=count)
       owners = np.repeat(np.arange(count), missing)
-      drawn = np.searchsorted(
-        self._cumulative_shares[:-1], rng.random(len(owners)), side="right"
-      )
+      random = rng.random(len(owners))
+      drawn = np.searchsorted(self._class_starts, random, side="right")
       pairs = np.unique(np.concatenate([pairs, owners * num_classes + drawn]))
     return np.divmod(pairs, num_classes)
 
-  def _fill_features(self, features: tf.train.Features, video_id, labels):
-    """Adds what the records of all dialects have."""
-    feature = features.feature
-    feature[self._config.layout.id_key].bytes_list.value.append(video_id)
+  def _contents(self, rng: np.random.Generator, values: np.ndarray):
+    """For each video, its features' bytes and the second when it starts."""
+    lowest, scale = utils.DEQUANTIZE_OFFSET, utils.DEQUANTIZE_SCALE
+    count = len(values)
+    if not self._layout.frames:
+      # What codes 0 and 255 stand for; real values never leave this span.
+      values = np.clip(values, lowest, 255 * scale + lowest).astype("<f4")
+      for features in zip(*self._encode(values), strict=True):
+        yield features, 0.0
+      return
+    codes = np.rint((values - lowest) / scale).astype(np.int16)
+    least, most = self._layout.frames
+    # Of 120 to 300, the mean is then the data set's 225.
+    num_frames = rng.beta(2.1, 1.5, size=count) * (most - least) + least
+    starts = rng.integers(_NOISE_FRAMES, size=count)
+    ends = starts + np.rint(num_frames).astype(np.int64)
+    times = 10.0 * rng.integers(60, size=count)
+    for code, start, end, time in zip(codes, starts, ends, times, strict=True):
+      frames = np.clip(self._frame_noise[start:end] + code, 0, 255)
+      yield self._encode(frames.astype(np.uint8)), time
+
+  def _encode(self, rows: np.ndarray) -> list[np.ndarray]:
+    """Of each feature [T, bytes] uint8: the rows, [T, D], behind its header.
+
+    Assigning each value or frame to a message takes about ten times as long as
+    merging bytes that are encoded already.
+    """
+    encoded = []
+    for columns, header in zip(self._columns, self._headers, strict=True):
+      headers = np.repeat(header, len(rows), axis=0)
+      payload = rows[:, columns].view(np.uint8)
+      encoded.append(np.concatenate([headers, payload], axis=1))
+    return encoded
+
+  def _record(self, video_id: bytes, labels: np.ndarray, contents) -> bytes:
+    """A serialised tf.SequenceExample, or tf.Example at video level."""
+    # Without feature lists, its bytes are those of an Example.
+    record, (features, start_time) = tf.train.SequenceExample(), contents
+    context, layout = record.context.feature, self._layout
+    context[layout.id_key].bytes_list.value.append(video_id)
     if self._config.labels:
-      feature["labels"].int64_list.value.extend(labels.tolist())
-
-  def _video_records(self, ids, labels, values: np.ndarray) -> Iterator[bytes]:
-    """Serialised tf.Examples."""
-    values = np.clip(values, _LOWEST, _HIGHEST).astype("<f4")
-    for video_id, video_labels, row in zip(ids, labels, values, strict=True):
-      example = tf.train.Example()
-      self._fill_features(example.features, video_id, video_labels)
-      for feature, columns in self._columns:
-        example.features.feature[feature.name].MergeFromString(
-          _floats_header(feature.size) + row[columns].tobytes()
-        )
-      yield example.SerializeToString(deterministic=True)
-
-  def _frame_records(
-    self, rng: np.random.Generator, ids, labels, values: np.ndarray
-  ) -> Iterator[bytes]:
-    """Serialised tf.SequenceExamples."""
-    codes = (values - utils.DEQUANTIZE_OFFSET) / utils.DEQUANTIZE_SCALE
-    codes = np.rint(codes).astype(np.int16)
-    low, high = self._config.frame_range
-    num_frames = rng.beta(*_FRAMES_BETA, size=len(ids)) * (high - low) + low
-    num_frames = np.rint(num_frames).astype(np.int64)
-    noise_starts = rng.integers(_NOISE_FRAMES, size=len(ids))
-    times = 10.0 * rng.integers(60, size=len(ids))
-    for i, video_id in enumerate(ids):
-      example = tf.train.SequenceExample()
-      self._fill_features(example.context, video_id, labels[i])
-      if self._config.layout.has_times:
-        context = example.context.feature
-        end_time = times[i] + num_frames[i]
-        context["start_time_seconds"].float_list.value.append(times[i])
-        context["end_time_seconds"].float_list.value.append(end_time)
-      window = slice(noise_starts[i], noise_starts[i] + num_frames[i])
-      frames = self._frame_noise[window] + codes[i]
-      np.clip(frames, 0, 255, out=frames)
-      for feature, columns in self._columns:
-        example.feature_lists.feature_list[feature.name].MergeFromString(
-          _encoded_frames(frames[:, columns])
-        )
-      yield example.SerializeToString(deterministic=True)
+      context["labels"].int64_list.value.extend(labels.tolist())
+    if layout.has_times:
+      context["start_time_seconds"].float_list.value.append(start_time)
+      end_time = start_time + len(features[0])
+      context["end_time_seconds"].float_list.value.append(end_time)
+    lists = record.feature_lists.feature_list if layout.frames else context
+    for name, encoded in zip(self._names, features, strict=True):
+      lists[name].MergeFromString(encoded.tobytes())
+    return record.SerializeToString(deterministic=True)
 
 
-# Assigning each value or frame to a message costs about ten times as much as
-# merging bytes that are encoded already. The only bytes beside the payload
-# come from encoding a payload of zeros once.
-
-
-@functools.lru_cache
-def _floats_header(size: int) -> bytes:
-  """What precedes `size` float32 values in an encoded tf.train.Feature."""
-  values = tf.train.FloatList(value=[0.0] * size)
-  encoded = tf.train.Feature(float_list=values).SerializeToString()
-  return encoded[: -4 * size]
-
-
-@functools.lru_cache
-def _frame_header(size: int) -> bytes:
-  """What precedes each frame of `size` bytes in an encoded FeatureList."""
-  frame = tf.train.Feature(bytes_list=tf.train.BytesList(value=[bytes(size)]))
-  encoded = tf.train.FeatureList(feature=[frame]).SerializeToString()
-  return encoded[:-size]
-
-
-def _encoded_frames(frames: np.ndarray) -> bytes:
-  """Frames, [T, size] integers from 0 to 255, as an encoded FeatureList."""
-  num_frames, size = frames.shape
-  header = np.frombuffer(_frame_header(size), np.uint8)
-  encoded = np.empty((num_frames, len(header) + size), np.uint8)
-  encoded[:, : len(header)] = header
-  encoded[:, len(header) :] = frames
-  return encoded.tobytes()
+def _header(size: int, is_video_level: bool) -> np.ndarray:
+  """[1, bytes]: what precedes a video's `size` floats, or each frame."""
+  if is_video_level:
+    values = tf.train.FloatList(value=[0.0] * size)
+    message, num_bytes = tf.train.Feature(float_list=values), 4 * size
+  else:
+    frame = tf.train.Feature(bytes_list=tf.train.BytesList(value=[bytes(size)]))
+    message, num_bytes = tf.train.FeatureList(feature=[frame]), size
+  encoded = message.SerializeToString()
+  return np.frombuffer(encoded[:-num_bytes], np.uint8)[np.newaxis]
 
 
 _VOCABULARY_HEADER = (
@@ -638,12 +438,7 @@ _VOCABULARY_HEADER = (
   "Vertical3,WikiDescription\n"
 )
 _VERTICALS = ("Games", "Music", "Sports", "Travel", "Food & Drink", "(Unknown)")
-_SYLLABLES = (
-  *("ba", "de", "fi", "go", "hu", "ka", "le", "mi"),
-  *("no", "pu", "ra", "se", "ti", "vo", "zu", "la"),
-)
-# About one class in this many has no name, as in v2's vocabulary.
-_CLASSES_PER_UNNAMED = 69
+_SYLLABLES = "ba de fi go hu ka le mi no pu ra se ti vo zu la".split()
 
 
 def write_vocabulary(
@@ -654,114 +449,59 @@ def write_vocabulary(
   As in the real file, rows are not in the order of Index, some classes have
   no name, and fields may hold commas, quotes and line breaks.
 
-  Args:
-    path: the CSV file.
-    num_classes: rows.
-    seed: of the names and the rows' order.
-    overwrite: replace an existing file.
-
   Raises:
     UserError: the file exists already or cannot be written.
   """
-  _check_at_least("num_classes", num_classes, 1)
-  _check_may_write(path, overwrite)
+  if tf.io.gfile.exists(path) and not overwrite:
+    raise UserError(
+      f"--vocabulary_file={path!r} exists already; --overwrite replaces it."
+    )
   rng = _generator(seed, "vocabulary")
   # Class 0 goes last, so the order is never Index's.
   order = [*(rng.permutation(num_classes - 1) + 1), 0]
-  num_unnamed = num_classes // _CLASSES_PER_UNNAMED or min(1, num_classes - 1)
+  # About one class in 69 has no name, as in v2's vocabulary.
+  num_unnamed = num_classes // 69 or min(1, num_classes - 1)
   unnamed = set(rng.choice(num_classes, num_unnamed, replace=False))
-  numbers = rng.permutation(num_classes)
+  # In base 16 at least three digits, each a syllable of a name of its own.
+  numbers = rng.permutation(num_classes) + len(_SYLLABLES) ** 2
+  counts = np.ceil(1e7 * _label_shares(num_classes)).astype(int)
   text = io.StringIO()
   text.write(_VOCABULARY_HEADER)
   writer = csv.writer(text, lineterminator="\n")
-  counts = np.ceil(1e7 * _label_shares(num_classes)).astype(int)
   for index in order:
-    name = "" if index in unnamed else _made_up_name(index, numbers[index])
-    writer.writerow(_vocabulary_row(index, counts[index], name))
+    name = url = description = ""
+    vertical = _VERTICALS[index % len(_VERTICALS)]
+    if index not in unnamed:
+      number = numbers[index]
+      while number:
+        number, digit = divmod(number, len(_SYLLABLES))
+        name += _SYLLABLES[digit]
+      kind = vertical.strip("()")
+      endings = {3: f", {kind}", 7: f" ({kind})"}
+      name = name.capitalize() + endings.get(index % 10, "")
+      url = f"https://example.org/wiki/{name.replace(' ', '_')}"
+      description = f'{name} is made up.\nNothing is called "{name}".'
+    row = [index, counts[index], f"/m/0{index:05x}", name, url, vertical]
+    writer.writerow([*row, "", "", description])
   with utils.replacing(path, follows_links=True) as file:
     file.write(text.getvalue().encode())
 
 
-def _check_may_write(path: str, overwrite: bool):
-  if tf.io.gfile.exists(path) and not overwrite:
-    raise UserError(
-      f"vocabulary_file: {path!r} exists already. Choose another name, or "
-      "replace it with --overwrite."
-    )
-
-
-def _made_up_name(index: int, number: int) -> str:
-  """A name that no other number has."""
-  number += len(_SYLLABLES) ** 2  # At least three syllables.
-  name = ""
-  while number:
-    number, digit = divmod(number, len(_SYLLABLES))
-    name += _SYLLABLES[digit]
-  kind = _VERTICALS[index % len(_VERTICALS)].strip("()")
-  endings = {3: f", {kind}", 7: f" ({kind})"}
-  return name.capitalize() + endings.get(index % 10, "")
-
-
-def _vocabulary_row(index: int, count: int, name: str) -> list[Any]:
-  url = description = ""
-  if name:
-    url = f"https://example.org/wiki/{name.replace(' ', '_')}"
-    description = f'{name} is made up.\nNothing is called "{name}".'
-  vertical = _VERTICALS[index % len(_VERTICALS)]
-  graph_id = f"/m/0{index:05x}"
-  return [index, count, graph_id, name, url, vertical, "", "", description]
-
-
-def define_flags():
-  """Defines the program's flags, those of `SampleConfig` and its own."""
-  configs.define_flags(_OutputSettings)
-  configs.define_flags(SampleConfig)
-
-
-def _parse_sizes(text: str) -> list[int]:
-  try:
-    return [int(part) for part in text.split(",") if text]
-  except ValueError as error:
-    raise UserError(
-      "feature_sizes must be whole numbers separated by commas. Received: "
-      f"{text!r}."
-    ) from error
-
-
 def main():
   """Writes what the flags ask for."""
-  values = configs.from_flags(_OutputSettings)
-  options = configs.given_values(SampleConfig)
-  if "feature_sizes" in options:
-    options["feature_sizes"] = _parse_sizes(options["feature_sizes"])
-  config = SampleConfig(**options)
-  if values.vocabulary_file:
-    _check_may_write(values.vocabulary_file, values.overwrite)
-  write_shards(
-    values.output_dir,
-    overwrite=values.overwrite,
-    show_progress=True,
-    **options,
-  )
-  if values.vocabulary_file:
-    write_vocabulary(
-      values.vocabulary_file,
-      config.total_classes,
-      seed=config.seed,
-      overwrite=values.overwrite,
-    )
-  pattern = os.path.join(values.output_dir, f"{config.prefix}*.tfrecord")
+  config = configs.from_flags(SampleConfig)
+  write_shards(**dataclasses.asdict(config))
   print(
     f"Wrote {config.num_videos} {config.dialect} videos of "
-    f"{config.total_classes} classes to {config.total_shards} shard(s): "
-    f"{pattern}",
-    file=sys.stderr if values.vocabulary_file == "-" else sys.stdout,
+    f"{config.layout.num_classes} classes to {config.num_shards} shard(s): "
+    f"{os.path.join(config.output_dir, config.prefix)}*.tfrecord",
+    file=sys.stderr if config.vocabulary_file == "-" else sys.stdout,
   )
 
 
 def run():
   """Starts the program."""
-  program.run(main, define_flags)
+  program.run(main, functools.partial(configs.define_flags, SampleConfig))
 
 
 if __name__ == "__main__":
