@@ -378,9 +378,9 @@ class TestProblems:
     good = write(tmp_path / "a.tfrecord", video())
     gone = str(tmp_path / "gone.tfrecord")
     report = check([good, gone])
-    ((cause, index),) = report.counts
+    ((cause, index),) = report.problems
     assert (cause, index) == ("missing shard", 1)
-    assert gone in report.findings[cause][0].detail
+    assert gone in report.listed[cause][0][2]
     assert report.num_records == 1
 
   def test_one_byte_of_a_large_shard(self, tmp_path):
@@ -393,9 +393,9 @@ class TestProblems:
       position = number * size + rng.integers(8, size)  # Behind the length.
       pathlib.Path(path).write_bytes(flip(whole, position))
       report = check([path])
-      assert report.counts == {("damaged record", 0): 1}
-      ((finding,),) = report.findings.values()
-      assert finding.place == number
+      assert report.problems == {("damaged record", 0): 1}
+      ((finding,),) = report.listed.values()
+      assert finding[0] == number
       assert (report.num_records, report.num_lost_bytes) == (1999, size)
 
   @pytest.mark.parametrize("bad", [{0}, {999}, {255, 256}, {1, 40, 300, 301}])
@@ -405,10 +405,10 @@ class TestProblems:
       video(b"%d" % n, labels=[9] if n in bad else [n % 5]) for n in range(1000)
     ]
     report = check([write(tmp_path / "a.tfrecord", *records)])
-    assert report.counts == {("label out of range", 0): len(bad)}
-    places = [item.place for item in report.findings["label out of range"]]
+    assert report.problems == {("label out of range", 0): len(bad)}
+    places = [place for place, _, _ in report.listed["label out of range"]]
     assert places == sorted(bad)
-    sound = np.sort(np.concatenate(report.places))
+    _, sound = np.concatenate(report.videos, axis=1)
     assert sound.tolist() == sorted(set(range(1000)) - bad)
 
   def test_all_records_are_bad(self, tmp_path, monkeypatch):
@@ -418,14 +418,14 @@ class TestProblems:
       for n in range(2)
     ]
     report = check(shards)
-    assert report.counts.total() == 100
-    ((cause, findings),) = report.findings.items()
-    assert [item.place for item in findings] == list(range(30))
+    assert report.problems.total() == 100
+    ((cause, findings),) = report.listed.items()
+    assert [place for place, _, _ in findings] == list(range(30))
     total = verify_shards.Report()
     for index, shard in enumerate(shards):
       total.add(check([shard], first_index=index))
-    assert total.counts == report.counts
-    assert total.findings == report.findings
+    assert total.problems == report.problems
+    assert total.listed == report.listed
 
   def test_reader_with_a_mind_of_its_own(self, tmp_path, monkeypatch):
     # What `parse` refuses is a problem, whatever `describe_problem` thinks.
@@ -435,26 +435,22 @@ class TestProblems:
     records = [video(b"%d" % n) for n in range(100)]
     records[70] = video(mean_rgb=[1.0])
     report = check([write(tmp_path / "a.tfrecord", *records)])
-    assert report.counts == {("refused by the reader", 0): 1}
-    ((finding,),) = report.findings.values()
-    assert finding.place == 70
+    assert report.problems == {("refused by the reader", 0): 1}
+    ((finding,),) = report.listed.values()
+    assert finding[0] == 70
 
   def test_long_names_are_cut(self, tmp_path):
     long = "x" * 10_000
     record = video(mean_rgb=None, **{long: [1.0]})
     report = check([write(tmp_path / "a.tfrecord", video(), record)])
-    assert len(report.findings["missing feature"][0].detail) == 500
-
-
-def make_checker(shards) -> verify_shards.ShardChecker:
-  schema = readers.detect_schema(shards, skip_bad=True)
-  reader = verify_shards.build_reader(schema, NUM_CLASSES)
-  return verify_shards.ShardChecker(reader, schema)
+    assert len(report.listed["missing feature"][0][2]) == 500
 
 
 def check(shards, first_index=0) -> verify_shards.Report:
   """What is found in shards, in this process."""
-  return make_checker(shards).check(dict(enumerate(shards, start=first_index)))
+  settings = verify_shards.VerifySettings(num_classes=NUM_CLASSES, labels=True)
+  checker = verify_shards.make_checker(shards, settings)
+  return checker.check(dict(enumerate(shards, start=first_index)))
 
 
 class TestLayout:
@@ -708,17 +704,13 @@ class TestTotals:
     second = write(tmp_path / "2.tfrecord", bad)
     _, _, output, _ = verify(first, second)
     assert output.split("\n\n", 1)[1].splitlines() == [
-      "problem                 records   shards",
-      "------------------  -----------  -------",
-      "label out of range            2        2",
-      *textwrapped(
-        f"{first!r}, record 1 (video 'b'): its label 9 is outside [0, 5); "
-        "check --num_classes"
-      ),
-      "no id                         1        1",
-      *textwrapped(
-        f"{first!r}, record 2: its 'id' is not one string, or empty"
-      ),
+      "problem                        records   shards",
+      "-------------------------  -----------  -------",
+      "label out of range                   2        2",
+      f"  {first!r}, record 1 (video 'b'): its label 9 is outside [0, 5); "
+      "check --num_classes",
+      "no id                                1        1",
+      f"  {first!r}, record 2: its 'id' is not one string, or empty",
       "",
       "3 problems in 2 of 2 shards.",
     ]
@@ -728,10 +720,6 @@ class TestTotals:
     _, _, output, _ = verify(write(tmp_path / "1.tfrecord", video(), record))
     assert "\\x1b[2J" in output
     assert all(line.isprintable() for line in output.splitlines())
-
-
-def textwrapped(text: str) -> list[str]:
-  return verify_shards._wrapped(text, "  ", 2)
 
 
 class TestArguments:

@@ -22,15 +22,16 @@ import functools
 import importlib
 import json
 import multiprocessing
+import operator
 import os
 import signal
 import sys
-import textwrap
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, NamedTuple
+from typing import Any
 
 import program
 from program import UserError
@@ -55,11 +56,9 @@ SHARD = 2**32
 # Shards whose first records are looked at for labels.
 _LABEL_SHARDS = 16
 
-# Largest block of records; larger ones are not decoded faster. The labels of a
-# block are one array of all classes.
-_BLOCK_RECORDS = 256
-_BLOCK_BYTES = 8 * 2**20
-_BLOCK_LABELS = 2**22
+# Largest block of records, with their labels as an array of all classes; larger
+# ones are not decoded faster.
+_BLOCK_RECORDS, _BLOCK_BYTES = 256, 8 * 2**20
 _NUM_HASHES = 2**63 - 1
 # Shown characters of an id or a detail, which are as long as a record likes.
 _MOST_CHARACTERS = 500
@@ -70,8 +69,11 @@ _MOST_WORKERS = 16
 # Small shards are checked together: what one costs beside its records adds up.
 _GROUP_BYTES, _GROUP_SHARDS = 2**24, 256
 _SHOW_EVERY_SECS = 2.0
-_COLUMNS, _NAME_COLUMNS = 100, 25
 _SHOWN_DIALECTS = 8
+
+# How a record is laid out: "frame" or "video", the key of the video's id, and
+# name and size of each feature.
+Dialect = tuple[str, str, tuple[tuple[str, int], ...]]
 
 _data = functools.partial(config.setting, group="Data")
 
@@ -116,37 +118,15 @@ class VerifySettings:
     config.check(self)
 
 
-class Dialect(NamedTuple):
-  """How a record is laid out.
-
-  Attributes:
-    level: "frame" or "video".
-    id_key: the key of the video's id.
-    features: name and size of each feature.
-  """
-
-  level: str
-  id_key: str
-  features: tuple[tuple[str, int], ...]
-
-  @classmethod
-  def of(cls, schema: readers.Schema) -> "Dialect":
-    """The dialect of a record with this schema."""
-    level = "frame" if schema.frame_features else "video"
-    features = zip(schema.feature_names, schema.feature_sizes, strict=True)
-    return cls(level, schema.id_key, tuple(features))
+def dialect_of(schema: readers.Schema) -> Dialect:
+  """The dialect of a record with this schema."""
+  level = "frame" if schema.frame_features else "video"
+  features = zip(schema.feature_names, schema.feature_sizes, strict=True)
+  return level, schema.id_key, tuple(features)
 
 
-class Finding(NamedTuple):
-  """A problem and the place of the record that has it."""
-
-  place: int
-  video_id: str | None
-  detail: str
-
-
-def _counter_field():
-  return dataclasses.field(default_factory=collections.Counter)
+def _field(kind):
+  return dataclasses.field(default_factory=kind)
 
 
 @dataclasses.dataclass
@@ -158,89 +138,68 @@ class Report:
     num_records: number of records that can be read.
     num_bytes: size of the files.
     num_lost_bytes: bytes of them that are of no use.
-    counts: (cause, shard) -> number of problems.
-    findings: cause -> problems, no more than `MAX_LISTED`.
+    problems: (cause, shard) -> number of problems.
+    listed: cause -> (place, video id, detail) of `MAX_LISTED` of them at most.
     dialects: (dialect, shard) -> number of records.
-    places: arrays [N] int64, places of the records of sound videos.
-    id_hashes: arrays [N] int64, hashes of their ids: ids would take gigabytes.
+    videos: arrays [2, N] int64 of sound videos in the order of their places:
+      hashes of their ids, which would take gigabytes, and the places.
     num_frames: number of frames -> sound videos that have so many.
     num_labels: number of labels -> sound videos that have so many.
-    labels: all labels that a sound video has.
-    start: time when it was begun; the processes of a machine have one clock.
-    end: time when it was done.
+    labels: [num_classes], sound videos that have each label.
+    times: when checking began and ended; the processes of a machine have one
+      clock.
   """
 
   num_shards: int = 0
   num_records: int = 0
   num_bytes: int = 0
   num_lost_bytes: int = 0
-  counts: collections.Counter[tuple[str, int]] = _counter_field()
-  findings: dict[str, list[Finding]] = dataclasses.field(default_factory=dict)
-  dialects: collections.Counter[tuple[Dialect, int]] = _counter_field()
-  places: list[np.ndarray] = dataclasses.field(default_factory=list)
-  id_hashes: list[np.ndarray] = dataclasses.field(default_factory=list)
-  num_frames: collections.Counter[int] = _counter_field()
-  num_labels: collections.Counter[int] = _counter_field()
-  labels: set[int] = dataclasses.field(default_factory=set)
-  start: float = float("inf")
-  end: float = 0.0
+  problems: Counter[tuple[str, int]] = _field(Counter)
+  listed: dict[str, list[tuple[int, str | None, str]]] = _field(dict)
+  dialects: Counter[tuple[Dialect, int]] = _field(Counter)
+  videos: list[np.ndarray] = _field(list)
+  num_frames: Counter[int] = _field(Counter)
+  num_labels: Counter[int] = _field(Counter)
+  labels: np.ndarray | int = 0
+  times: list[float] = _field(list)
 
-  @property
-  def num_videos(self) -> int:
-    """Number of the sound videos."""
-    return sum(map(len, self.places))
-
-  def add_problem(self, place: int, video_id: str | None, problem: Problem):
-    """Counts a problem, and lists it unless there are many of its kind."""
-    self.counts[problem.cause, place // SHARD] += 1
-    findings = self.findings.setdefault(problem.cause, [])
-    if len(findings) < MAX_LISTED:
+  def add_problem(self, place: int, data: bytes, problem: Problem):
+    """Counts a record's problem, and lists it unless there are many such."""
+    self.problems[problem.cause, place // SHARD] += 1
+    listed = self.listed.setdefault(problem.cause, [])
+    if len(listed) < MAX_LISTED:
+      video_id = find_video_id(data, *ID_KEYS)
       shown_id = video_id and video_id[:_MOST_CHARACTERS]
-      detail = problem.detail[:_MOST_CHARACTERS]
-      findings.append(Finding(place, shown_id, detail))
+      listed.append((place, shown_id, problem.detail[:_MOST_CHARACTERS]))
 
   def add(self, other: "Report"):
     """Adds the report of other shards, which come later."""
-    self.num_shards += other.num_shards
-    self.num_records += other.num_records
-    self.num_bytes += other.num_bytes
-    self.num_lost_bytes += other.num_lost_bytes
-    for cause, others in other.findings.items():
-      findings = self.findings.setdefault(cause, [])
-      findings += others[: MAX_LISTED - len(findings)]
-    for name in ("counts", "dialects", "num_frames", "num_labels", "labels"):
-      getattr(self, name).update(getattr(other, name))
-    self.places += other.places
-    self.id_hashes += other.id_hashes
-    self.start = min(self.start, other.start)
-    self.end = max(self.end, other.end)
+    for name, more in vars(other).items():
+      mine = getattr(self, name)
+      if name == "listed":
+        for cause, others in more.items():
+          mine[cause] = (mine.get(cause, []) + others)[:MAX_LISTED]
+      elif isinstance(mine, Counter):
+        mine.update(more)
+      else:
+        setattr(self, name, operator.iadd(mine, more))
 
 
+@dataclasses.dataclass(frozen=True)
 class ShardChecker:
   """Checks shards as a reader does; can be sent to other processes.
 
-  Args:
-    reader: the reader; None where the layout is not known.
-    schema: the layout; None likewise.
+  Attributes:
+    schema: the layout; None where no record shows it.
+    reader: the reader for it; None likewise.
+    num_classes: number of classes.
     with_labels: whether every record needs labels; else they are not looked at.
   """
 
-  def __init__(
-    self,
-    reader: readers.BaseReader | None,
-    schema: readers.Schema | None,
-    with_labels: bool = True,
-  ):
-    self._reader = reader
-    self._with_labels = with_labels
-    own_key = (schema.id_key,) if schema else ()
-    self._id_keys = tuple(dict.fromkeys((*own_key, *ID_KEYS)))
-    self._dialect = Dialect.of(schema) if schema else None
-    self._feature_names = schema.feature_names if schema else None
-    self._block_records = _BLOCK_RECORDS
-    if reader:
-      most = max(1, _BLOCK_LABELS // reader.num_classes)
-      self._block_records = min(_BLOCK_RECORDS, most)
+  schema: readers.Schema | None
+  reader: readers.BaseReader | None
+  num_classes: int
+  with_labels: bool
 
   def check(self, shards: Mapping[int, str]) -> Report:
     """Checks shards.
@@ -248,252 +207,124 @@ class ShardChecker:
     Args:
       shards: index -> path.
     """
-    report = Report(num_shards=len(shards), start=time.monotonic())
+    report = Report(num_shards=len(shards), times=[time.monotonic()])
     for block in self._read_blocks(shards, report):
       self._check_block(block, report)
-    for findings in report.findings.values():
-      findings.sort(key=lambda finding: finding.place)
-    report.end = time.monotonic()
+    report.times.append(time.monotonic())
     return report
 
   def _read_blocks(self, shards, report: Report) -> Iterator[list]:
     """Yields lists of (place, record), from one shard or more."""
-    block, block_bytes = [], 0
+    block, num_bytes = [], 0
     for index, shard in shards.items():
       items = shard_files.read_shard(shard)
       for place, item in enumerate(items, start=index * SHARD):
         if isinstance(item, shard_files.Fault):
-          self._add_fault(place, item, report)
+          report.num_bytes += item.lost_bytes
+          report.num_lost_bytes += item.lost_bytes
+          problem = Problem(item.cause, item.detail)
+          report.add_problem(place, item.remains, problem)
           continue
         report.num_records += 1
         report.num_bytes += len(item) + shard_files.FRAMING_BYTES
         block.append((place, item))
-        block_bytes += len(item)
-        if len(block) == self._block_records or block_bytes > _BLOCK_BYTES:
+        num_bytes += len(item) + 4 * self.num_classes
+        if len(block) == _BLOCK_RECORDS or num_bytes > _BLOCK_BYTES:
           yield block
-          block, block_bytes = [], 0
+          block, num_bytes = [], 0
     if block:
       yield block
 
-  def _add_fault(self, place, fault: shard_files.Fault, report: Report):
-    report.num_bytes += fault.lost_bytes
-    report.num_lost_bytes += fault.lost_bytes
-    video_id = self._find_video_id(fault.remains)
-    report.add_problem(place, video_id, Problem(fault.cause, fault.detail))
-
-  def _find_video_id(self, data: bytes) -> str | None:
-    return find_video_id(data, *self._id_keys)
-
   def _check_block(self, block, report: Report):
     """Checks a list of (place, record)."""
-    if not self._reader:
-      for place, record in block:
-        problem = _describe_unknown_layout(record)
-        report.add_problem(place, self._find_video_id(record), problem)
-      return
-    records = [record for _, record in block]
-    batch, is_bad = self._reader.decode(records, self._with_labels)
+    is_bad = np.ones(len(block), bool)
+    if self.reader:
+      records = [record for _, record in block]
+      batch, is_bad = self.reader.decode(records, self.with_labels)
     for row in np.flatnonzero(is_bad):
-      self._add_bad(*block[row], report)
-    places = np.array([place for place, _ in block])[~is_bad]
-    sound = {
-      key: batch[key][~is_bad] for key in ("video_ids", "num_frames", "labels")
-    }
-    self._add_sound(places, sound, report)
+      place, record = block[row]
+      report.add_problem(place, record, self._describe(record))
+      schema = self._find_schema(record)
+      if schema and all(schema.feature_sizes):
+        report.dialects[dialect_of(schema), place // SHARD] += 1
+    if not is_bad.all():
+      # Most blocks are sound as a whole: no need to copy them.
+      is_sound = ~is_bad if is_bad.any() else slice(None)
+      places = np.array([place for place, _ in block])[is_sound]
+      self._add_sound(places, batch, is_sound, report)
 
-  def _add_bad(self, place, record, report):
-    problem = self._reader.describe_problem(record, self._with_labels)
-    video_id = self._find_video_id(record)
-    report.add_problem(place, video_id, problem or readers.REFUSED)
-    schema = self._find_schema(record)
-    if schema and all(schema.feature_sizes):
-      report.dialects[Dialect.of(schema), place // SHARD] += 1
+  def _add_sound(self, places, batch, is_sound, report: Report):
+    dialect = dialect_of(self.schema)
+    for index, count in Counter((places // SHARD).tolist()).items():
+      report.dialects[dialect, index] += count
+    video_ids = batch["video_ids"][is_sound].tolist()
+    hashes = tf.strings.to_hash_bucket_fast(video_ids, _NUM_HASHES).numpy()
+    report.videos.append(np.stack([hashes, places]))
+    report.num_frames.update(batch["num_frames"][is_sound].tolist())
+    if self.with_labels:
+      labels = batch["labels"][is_sound]
+      report.num_labels.update(labels.sum(axis=1).astype(int).tolist())
+      report.labels += labels.sum(axis=0).astype(int)
+
+  def _describe(self, record: bytes) -> Problem:
+    if self.reader:
+      problem = self.reader.describe_problem(record, self.with_labels)
+      return problem or readers.REFUSED
+    try:
+      readers.schema_of(record, "", 0)
+    except readers.LayoutError as error:
+      return Problem("unknown layout", error.detail)
+    detail = "no video has frames, which would show a frame's size"
+    return Problem("unknown layout", detail)
 
   def _find_schema(self, record: bytes) -> readers.Schema | None:
-    for asked in (self._feature_names, None):
+    names = self.schema.feature_names if self.schema else None
+    for asked in (names, None):
       with contextlib.suppress(UserError):
         return readers.schema_of(record, "", 0, asked)
     return None
 
-  def _add_sound(self, places, batch, report):
-    report.places.append(places)
-    report.id_hashes.append(
-      tf.strings.to_hash_bucket_fast(
-        batch["video_ids"].tolist(), _NUM_HASHES
-      ).numpy()
-    )
-    report.num_frames.update(batch["num_frames"].tolist())
-    for index, count in collections.Counter(places // SHARD).items():
-      report.dialects[self._dialect, int(index)] += count
-    if self._with_labels:
-      labels = batch["labels"]
-      report.num_labels.update(labels.sum(axis=1).astype(int).tolist())
-      report.labels.update(np.flatnonzero(labels.any(axis=0)).tolist())
 
+def make_checker(
+  shards: Sequence[str], settings: VerifySettings
+) -> ShardChecker:
+  """Finds out how shards are laid out, and whether they need labels.
 
-def _describe_unknown_layout(record: bytes) -> Problem:
-  """What is wrong with a record of shards of which none shows its layout."""
-  try:
-    readers.schema_of(record, "", 0)
-  except readers.LayoutError as error:
-    detail = error.detail
-  else:
-    detail = "no video has frames, which would show a frame's size"
-  return Problem("unknown layout", detail)
-
-
-class Results:
-  """The results for people and programs, from what was found in all shards.
-
-  Args:
-    report: what was found.
-    shards: paths of the shards, by their indices.
-    num_classes: number of classes.
-    with_labels: whether every record needs labels.
-    schema: the layout, or None.
+  Raises:
+    UserError: they do not have the features asked for.
   """
-
-  def __init__(
-    self,
-    report: Report,
-    shards: Sequence[str],
-    num_classes: int,
-    with_labels: bool,
-    schema: readers.Schema | None,
-  ):
-    self._report = report
-    self._shards = shards
-    self._num_classes = num_classes
-    self._schema = schema
-    self._with_labels = with_labels
-    # Cause -> shard -> number of problems.
-    self._counts: dict[str, dict[int, int]] = {}
-    for (cause, shard), count in report.counts.items():
-      self._counts.setdefault(cause, {})[shard] = count
-
-  def to_dict(self) -> dict[str, Any]:
-    """What --output_json holds; the same for the same shards."""
-    causes = [
-      {
-        "cause": cause,
-        "num_records": sum(counts.values()),
-        "num_shards": len(counts),
-        "listed": [self._listed(item) for item in self._report.findings[cause]],
-      }
-      for cause, counts in self._counts.items()
-    ]
-    causes.sort(key=lambda cause: (-cause["num_records"], cause["cause"]))
-    return {
-      "num_problems": sum(cause["num_records"] for cause in causes),
-      "num_shards_with_problems": len(set().union(*self._counts.values())),
-      "num_classes": self._num_classes,
-      "labels_needed": self._with_labels,
-      "max_listed": MAX_LISTED,
-      "totals": self._totals(),
-      "dialects": self._dialects(),
-      "problems": causes,
-    }
-
-  def _listed(self, finding: Finding) -> dict[str, Any]:
-    return {
-      **self._place(finding.place),
-      "video_id": finding.video_id,
-      "detail": finding.detail,
-    }
-
-  def _place(self, place: int) -> dict[str, Any]:
-    index, number = divmod(place, SHARD)
-    return {"shard": self._shards[index], "record": number}
-
-  def _dialects(self) -> list[dict[str, Any]]:
-    expected = Dialect.of(self._schema) if self._schema else None
-    shards: dict[Dialect, dict[int, int]] = {}
-    for (dialect, shard), count in self._report.dialects.items():
-      shards.setdefault(dialect, {})[shard] = count
-
-    def order(item):
-      dialect, counts = item
-      return dialect != expected, -sum(counts.values()), dialect
-
-    return [
-      {
-        "is_expected": dialect == expected,
-        "level": dialect.level,
-        "id_key": dialect.id_key,
-        "features": dict(dialect.features),
-        "num_records": sum(counts.values()),
-        "num_shards": len(counts),
-        "first_shard": self._shards[min(counts)],
-      }
-      for dialect, counts in sorted(shards.items(), key=order)
-    ]
-
-  def _totals(self) -> dict[str, Any]:
-    report, num_videos = self._report, self._report.num_videos
-    num_without_labels = (
-      report.num_labels[0] if self._with_labels else num_videos
+  schema, reader = _detect(shards), None
+  if schema:
+    if settings.feature_names:
+      schema = readers.detect_schema(
+        shards, settings.feature_names, skip_bad=True
+      )
+    run_config = config.ExperimentConfig(
+      num_classes=settings.num_classes,
+      feature_names=schema.feature_names,
+      feature_sizes=schema.feature_sizes,
+      frame_features=schema.frame_features,
+      max_frames=1,  # All frames are checked; but none need be copied.
     )
-    return {
-      "num_shards": report.num_shards,
-      "num_bytes": report.num_bytes,
-      "num_unreadable_bytes": report.num_lost_bytes,
-      "num_records": report.num_records,
-      "num_videos": num_videos,
-      "num_videos_without_labels": num_without_labels,
-      "labels_per_video": _spread(report.num_labels),
-      "labels": {
-        "min": min(report.labels, default=None),
-        "max": max(report.labels, default=None),
-        "num_different": len(report.labels),
-      },
-      "frames": self._frame_totals(),
-      "repeated_ids": self._find_repeated_ids(),
-    }
-
-  def _frame_totals(self) -> dict[str, Any] | None:
-    if not self._schema or not self._schema.frame_features:
-      return None
-    most = self._schema.max_frames
-    longer = (n for count, n in self._report.num_frames.items() if count > most)
-    return {
-      "per_video": _spread(self._report.num_frames),
-      "num_videos_without": self._report.num_frames[0],
-      "max_frames": most,
-      "num_longer_videos": sum(longer),
-    }
-
-  def _find_repeated_ids(self) -> dict[str, Any]:
-    """Videos with the id of an earlier one; the first such one and that one."""
-    if not self._report.num_videos:
-      return {"num_videos": 0, "first": None}
-    hashes = np.concatenate(self._report.id_hashes)
-    places = np.concatenate(self._report.places)
-    order = np.lexsort((places, hashes))
-    hashes, places = hashes[order], places[order]
-    repeated = 1 + np.flatnonzero(hashes[1:] == hashes[:-1])
-    if not repeated.size:
-      return {"num_videos": 0, "first": None}
-    first = repeated[np.argmin(places[repeated])]
-    pair = [self._place(int(places[index])) for index in (first, first - 1)]
-    return {"num_videos": repeated.size, "first": pair}
+    reader = experiment.build_reader(run_config, schema)
+  with_labels = settings.labels
+  if with_labels is None:
+    labelled = _detect(shards[:_LABEL_SHARDS], need_labels=True)
+    with_labels = labelled is not None and labelled.has_labels
+  return ShardChecker(schema, reader, settings.num_classes, with_labels)
 
 
-def _spread(counts: Mapping[int, int]) -> dict[str, float] | None:
-  """Least, mean and most of numbers that come with counts."""
-  if not counts:
-    return None
-  total = sum(number * count for number, count in counts.items())
-  return {
-    "min": min(counts),
-    "mean": total / sum(counts.values()),
-    "max": max(counts),
-  }
+def _detect(shards, **options) -> readers.Schema | None:
+  """The layout of shards; None if no record shows it."""
+  with contextlib.suppress(UserError):
+    return readers.detect_schema(shards, skip_bad=True, **options)
+  return None
 
 
 def check_shards(
   checker: ShardChecker, shards: Sequence[str], num_workers: int = 1
-) -> Iterator[Report]:
-  """Checks shards, several at the same time; yields reports in their order.
+) -> Report:
+  """Checks shards, several at the same time, and shows how far it has come.
 
   Args:
     checker: checks them.
@@ -503,23 +334,51 @@ def check_shards(
   Raises:
     UserError: a process was killed.
   """
-  groups = group_shards(shards)
-  if num_workers == 1:
-    yield from map(checker.check, groups)
-    return
+  total, last_shown = Report(), time.monotonic()
+  groups, count = group_shards(shards), len(shards)
+  with contextlib.ExitStack() as stack:
+    display = stack.enter_context(program.ProgressDisplay("shard", count))
+    try:
+      reports = map(checker.check, groups)
+      if num_workers > 1:
+        reports = stack.enter_context(
+          _in_processes(checker.check, groups, num_workers)
+        )
+      for report in reports:
+        total.add(report)
+        done, num_videos = total.num_shards, total.num_records
+        if done == count or time.monotonic() - last_shown > _SHOW_EVERY_SECS:
+          last_shown = time.monotonic()
+          line = f"shard {done} of {count} | {num_videos} videos"
+          display.show(done, line, videos=num_videos)
+    except BrokenProcessPool as error:
+      raise UserError(
+        f"A worker process was killed while {shards[total.num_shards]!r}, or a "
+        "shard after it, was checked. If the memory does not suffice, try a "
+        "lower --num_workers."
+      ) from error
+  return total
+
+
+@contextlib.contextmanager
+def _in_processes(
+  function: Callable, items: Iterable, num_workers: int
+) -> Iterator[Iterator]:
+  """Gives a function's results in order; its processes end with the context."""
   # Processes, since half of the work is Python's. Not forked from this one:
   # TensorFlow's threads do not survive that.
   executor = concurrent.futures.ProcessPoolExecutor(
     num_workers,
     multiprocessing.get_context("spawn"),
     initializer=_start_worker,
-    initargs=(checker,),
   )
+  # A terminal sends Ctrl-C to all processes, and this one ends the others: they
+  # inherit that the signal is held back.
+  previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
   try:
-    futures = _submit(executor, groups)
-    for group in groups:
-      # Taken out, so that what it holds is freed.
-      yield _result(futures.popleft(), group)
+    results = executor.map(function, items)
+    signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+    yield results
   finally:
     # An end that was asked for must not wait for shards that are being read.
     for child in multiprocessing.active_children():
@@ -527,50 +386,15 @@ def check_shards(
     executor.shutdown(cancel_futures=True)
 
 
-def _submit(executor, groups) -> collections.deque[concurrent.futures.Future]:
-  # A terminal sends Ctrl-C to all processes, and this one ends the others: they
-  # inherit that the signal is held back.
-  previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-  try:
-    return collections.deque(
-      executor.submit(_check_in_worker, group) for group in groups
-    )
-  finally:
-    signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+def _start_worker():
+  def end_with_parent():
+    multiprocessing.parent_process().join()  # Whatever ends it.
+    os._exit(program.EXIT_FAILURE)
 
-
-def _result(future: concurrent.futures.Future, group) -> Report:
-  try:
-    return future.result()
-  except BrokenProcessPool as error:
-    raise UserError(
-      f"A worker process was killed while {min(group.values())!r}, or a shard "
-      "after it, was checked. If the memory does not suffice, try a lower "
-      "--num_workers."
-    ) from error
-
-
-# In a worker, what it checks with.
-_worker_checker: ShardChecker | None = None
-
-
-def _start_worker(checker: ShardChecker):
-  global _worker_checker
-  threading.Thread(target=_end_with_parent, daemon=True).start()
+  threading.Thread(target=end_with_parent, daemon=True).start()
   # There are as many workers as processors.
   tf.config.threading.set_inter_op_parallelism_threads(1)
   tf.config.threading.set_intra_op_parallelism_threads(1)
-  _worker_checker = checker
-
-
-def _end_with_parent():
-  """Ends this process when its parent has ended, whatever ended that."""
-  multiprocessing.parent_process().join()
-  os._exit(program.EXIT_FAILURE)
-
-
-def _check_in_worker(group: dict[int, str]) -> Report:
-  return _worker_checker.check(group)
 
 
 def group_shards(shards: Sequence[str]) -> list[dict[int, str]]:
@@ -591,175 +415,172 @@ def choose_num_workers(shards: Sequence[str]) -> int:
   return min(devices.available_cpus(), _MOST_WORKERS, worth)
 
 
-def find_shards(arguments: Sequence[str]) -> list[str]:
-  """The files that arguments name, sorted, each once.
+def summarize(
+  report: Report, checker: ShardChecker, shards: Sequence[str]
+) -> dict[str, Any]:
+  """What --output_json holds; the same for the same shards."""
+  problems = [
+    {
+      "cause": cause,
+      "num_records": sum(counts.values()),
+      "num_shards": len(counts),
+      "listed": [
+        {**_name(place, shards), "video_id": video_id, "detail": detail}
+        for place, video_id, detail in report.listed[cause]
+      ],
+    }
+    for cause, counts in _by_shard(report.problems).items()
+  ]
+  expected = dialect_of(checker.schema) if checker.schema else None
+  dialects = [
+    {
+      "is_expected": dialect == expected,
+      "level": dialect[0],
+      "id_key": dialect[1],
+      "features": dict(dialect[2]),
+      "num_records": sum(counts.values()),
+      "num_shards": len(counts),
+      "first_shard": shards[min(counts)],
+    }
+    for dialect, counts in sorted(_by_shard(report.dialects).items())
+  ]
+  return {
+    "num_problems": report.problems.total(),
+    "num_shards_with_problems": len({shard for _, shard in report.problems}),
+    "num_classes": checker.num_classes,
+    "labels_needed": checker.with_labels,
+    "max_listed": MAX_LISTED,
+    "totals": _totals(report, checker, shards),
+    "dialects": sorted(
+      dialects, key=lambda row: (not row["is_expected"], -row["num_records"])
+    ),
+    "problems": sorted(
+      problems, key=lambda row: (-row["num_records"], row["cause"])
+    ),
+  }
 
-  Args:
-    arguments: files, and comma-separated lists of globs.
 
-  Raises:
-    UserError: nothing is there.
-  """
-  shards = set()
-  for argument in arguments:
-    # A shell has expanded a pattern: what is a file's name is no pattern.
-    if argument and utils.exists(argument) and not tf.io.gfile.isdir(argument):
-      shards.add(argument)
-    else:
-      shards.update(utils.list_shards(argument, None))
-  return sorted(shards)
+def _by_shard(counts: Counter[tuple[Any, int]]) -> dict[Any, dict[int, int]]:
+  """(key, shard) -> count, as key -> shard -> count."""
+  by_shard = collections.defaultdict(dict)
+  for (key, shard), count in counts.items():
+    by_shard[key][shard] = count
+  return by_shard
 
 
-def find_schema(
-  shards: Sequence[str], names: Sequence[str]
-) -> readers.Schema | None:
-  """How the shards are laid out; None if no record shows it.
-
-  Raises:
-    UserError: a record shows it, but does not have the features asked for.
-  """
-  try:
-    schema = readers.detect_schema(shards, skip_bad=True)
-  except UserError:
-    return None
-  if names:
-    schema = readers.detect_schema(shards, names, skip_bad=True)
-  return schema
+def _name(place: int, shards: Sequence[str]) -> dict[str, Any]:
+  index, number = divmod(int(place), SHARD)
+  return {"shard": shards[index], "record": number}
 
 
-def find_labels(shards: Sequence[str]) -> bool:
-  """Whether one of the first records of some shards has labels."""
-  try:
-    return readers.detect_schema(
-      shards[:_LABEL_SHARDS], skip_bad=True, need_labels=True
-    ).has_labels
-  except UserError:
-    return False
-
-
-def build_reader(
-  schema: readers.Schema | None, num_classes: int
-) -> readers.BaseReader | None:
-  """The reader for shards of this layout."""
-  if schema is None:
-    return None
-  run_config = config.ExperimentConfig(
-    num_classes=num_classes,
-    feature_names=schema.feature_names,
-    feature_sizes=schema.feature_sizes,
-    frame_features=schema.frame_features,
-    # All frames are checked; but none need be copied.
-    max_frames=1,
+def _totals(report, checker, shards) -> dict[str, Any]:
+  hashes, places = np.concatenate(
+    [np.empty((2, 0), np.int64), *report.videos], axis=1
   )
-  return experiment.build_reader(run_config, schema)
+  num_videos = len(places)
+  labels = np.flatnonzero(report.labels).tolist()
+  frames = None
+  if checker.schema and checker.schema.frame_features:
+    most, num_frames = checker.schema.max_frames, report.num_frames
+    frames = {
+      "per_video": _spread(num_frames),
+      "num_videos_without": num_frames[0],
+      "max_frames": most,
+      "num_longer_videos": sum(num_frames[n] for n in num_frames if n > most),
+    }
+  return {
+    "num_shards": report.num_shards,
+    "num_bytes": report.num_bytes,
+    "num_unreadable_bytes": report.num_lost_bytes,
+    "num_records": report.num_records,
+    "num_videos": num_videos,
+    "num_videos_without_labels": (
+      report.num_labels[0] if checker.with_labels else num_videos
+    ),
+    "labels_per_video": _spread(report.num_labels),
+    "labels": {
+      "min": min(labels, default=None),
+      "max": max(labels, default=None),
+      "num_different": len(labels),
+    },
+    "frames": frames,
+    "repeated_ids": _find_repeated(hashes, places, shards),
+  }
 
 
-def define_flags():
-  """Defines the program's flags."""
-  config.define_flags(VerifySettings)
+def _find_repeated(hashes, places, shards) -> dict[str, Any]:
+  """Videos with the id of an earlier one; the first such one and that one."""
+  is_repeated = np.ones(len(hashes), bool)
+  is_repeated[np.unique(hashes, return_index=True)[1]] = False
+  if not is_repeated.any():
+    return {"num_videos": 0, "first": None}
+  later = np.argmax(is_repeated)
+  earlier = np.argmax(hashes == hashes[later])
+  pair = [_name(places[index], shards) for index in (later, earlier)]
+  return {"num_videos": int(is_repeated.sum()), "first": pair}
 
 
-def main(arguments: Sequence[str]) -> int:
-  """Checks the shards that the arguments name; returns the exit code."""
-  settings = config.from_flags(VerifySettings)
-  began = time.monotonic()
-  shards = find_shards(arguments)
-  if settings.output_json in shards:
-    raise UserError(
-      f"--output_json={settings.output_json!r} is one of the shards to check. "
-      "Name another file."
-    )
-  with contextlib.ExitStack() as stack:
-    output = None
-    if settings.output_json:  # An error shows now, not at the end.
-      output = stack.enter_context(
-        utils.replacing(settings.output_json, follows_links=True)
-      )
-    schema = find_schema(shards, settings.feature_names)
-    reader = build_reader(schema, settings.num_classes)
-    with_labels = settings.labels
-    if with_labels is None:
-      with_labels = find_labels(shards)
-    checker = ShardChecker(reader, schema, with_labels)
-    num_workers = settings.num_workers or choose_num_workers(shards)
-    reports = check_shards(checker, shards, num_workers)
-    stack.enter_context(contextlib.closing(reports))
-    report = _add_all(reports, len(shards))
-    results = Results(
-      report, shards, settings.num_classes, with_labels, schema
-    ).to_dict()
-    # Standard output is for the JSON alone where that goes there.
-    is_stdout = settings.output_json == "-"
-    print(format_results(results), file=sys.stderr if is_stdout else sys.stdout)
-    if output:
-      output.write((json.dumps(results, indent=2) + "\n").encode())
-  seconds = report.end - report.start
-  logging.info(
-    "Checked %d videos, %.1f MB, in %.2f s (%.1f videos/s); %.1f s to start.",
-    report.num_records,
-    report.num_bytes / 1e6,
-    seconds,
-    report.num_records / seconds,
-    report.start - began,
-  )
-  return program.EXIT_FAILURE if results["num_problems"] else 0
-
-
-def _add_all(reports: Iterator[Report], num_shards: int) -> Report:
-  """Adds reports up, and shows how far they have come."""
-  total = Report()
-  last_shown = time.monotonic()
-  with program.ProgressDisplay("shard", num_shards) as display:
-    for report in reports:
-      total.add(report)
-      now = time.monotonic()
-      is_last = total.num_shards == num_shards
-      if is_last or now - last_shown > _SHOW_EVERY_SECS:
-        last_shown = now
-        count = total.num_records
-        line = f"shard {total.num_shards} of {num_shards} | {count} videos"
-        display.show(total.num_shards, line, videos=count)
-  return total
+def _spread(counts: Mapping[int, int]) -> dict[str, float] | None:
+  """Least, mean and most of numbers that come with counts."""
+  if not counts:
+    return None
+  total = sum(number * count for number, count in counts.items())
+  mean = total / sum(counts.values())
+  return {"min": min(counts), "mean": mean, "max": max(counts)}
 
 
 def format_results(results: Mapping[str, Any]) -> str:
   """The results as text for a terminal."""
-  lines = []
-  for name, value in _total_rows(results):
-    lines += _wrapped(value, f"{name:<{_NAME_COLUMNS}}  ", _NAME_COLUMNS + 2)
-  lines.append("")
-  num_shards = results["totals"]["num_shards"]
-  if not results["problems"]:
-    return "\n".join([*lines, f"No problem in {_number(num_shards, 'shard')}."])
-  lines += [*_format_problems(results["problems"]), ""]
-  lines.append(
-    f"{_number(results['num_problems'], 'problem')} in "
-    f"{results['num_shards_with_problems']:,} of "
-    f"{_number(num_shards, 'shard')}."
+  # Names come from the records, and may hold what a terminal obeys.
+  return "\n".join(
+    "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    for line in _lines(results)
   )
-  return "\n".join(lines)
+
+
+def _lines(results: Mapping[str, Any]) -> Iterator[str]:
+  for name, value in _total_rows(results):
+    yield f"{name:<25}  {value}"
+  yield ""
+  shards = _number(results["totals"]["num_shards"], "shard")
+  if not results["problems"]:
+    yield f"No problem in {shards}."
+    return
+  row = "{:<25}  {:>11}  {:>7}".format
+  yield row("problem", "records", "shards")
+  yield row("-" * 25, "-" * 11, "-" * 7)
+  for problem in results["problems"]:
+    counts = (f"{problem[key]:,}" for key in ("num_records", "num_shards"))
+    yield row(problem["cause"], *counts)
+    first = problem["listed"][0]
+    place = bad_records.place(
+      first["shard"], first["record"], first["video_id"]
+    )
+    yield f"  {place}: {first['detail']}"
+  problems = _number(results["num_problems"], "problem")
+  yield ""
+  yield f"{problems} in {results['num_shards_with_problems']:,} of {shards}."
 
 
 def _total_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
   """(name, value) of what is shown of the totals."""
-  totals = results["totals"]
+  totals, dialects = results["totals"], results["dialects"]
+  labels, frames = totals["labels"], totals["frames"]
   yield "shards", f"{totals['num_shards']:,}"
   unreadable = f"{totals['num_unreadable_bytes']:,} cannot be read"
   yield "bytes", f"{totals['num_bytes']:,}, of which {unreadable}"
-  for dialect in results["dialects"][:_SHOWN_DIALECTS]:
+  for dialect in dialects[:_SHOWN_DIALECTS]:
     name = "layout" if dialect["is_expected"] else "another layout"
     yield name, _format_dialect(dialect, totals["num_shards"])
-  if len(results["dialects"]) > _SHOWN_DIALECTS:
-    yield "more layouts", f"{len(results['dialects']) - _SHOWN_DIALECTS:,}"
+  if len(dialects) > _SHOWN_DIALECTS:
+    yield "more layouts", f"{len(dialects) - _SHOWN_DIALECTS:,}"
   yield "videos without problem", f"{totals['num_videos']:,}"
   yield "  of them without labels", f"{totals['num_videos_without_labels']:,}"
   yield "  with the id of another", _format_repeated(totals["repeated_ids"])
   yield "labels per video", _format_spread(totals["labels_per_video"])
-  labels = totals["labels"]
   if labels["num_different"]:
     count = f"{labels['num_different']:,} of {results['num_classes']:,} classes"
     yield "labels", f"{labels['min']} to {labels['max']}, {count}"
-  frames = totals["frames"]
   if frames:
     yield "frames per video", _format_spread(frames["per_video"])
     yield "  videos without frames", f"{frames['num_videos_without']:,}"
@@ -774,17 +595,14 @@ def _number(count: int, unit: str) -> str:
 def _format_repeated(repeated: Mapping[str, Any]) -> str:
   if not repeated["first"]:
     return "0"
-  later, earlier = (
-    bad_records.place(place["shard"], place["record"])
-    for place in repeated["first"]
-  )
+  later, earlier = (bad_records.place(*p.values()) for p in repeated["first"])
   return f"{repeated['num_videos']:,}; first {later}, as {earlier}"
 
 
 def _format_spread(spread: Mapping[str, float] | None) -> str:
   if spread is None:
     return "-"
-  return f"{spread['min']} to {spread['max']}, {spread['mean']:.2f} on average"
+  return "{min} to {max}, {mean:.2f} on average".format_map(spread)
 
 
 def _format_dialect(dialect: Mapping[str, Any], num_shards: int) -> str:
@@ -798,33 +616,44 @@ def _format_dialect(dialect: Mapping[str, Any], num_shards: int) -> str:
   )
 
 
-def _format_problems(problems: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-  """A table of causes, each with its first record below it."""
-  width = max(len("problem"), *(len(row["cause"]) for row in problems))
-  yield f"{'problem':<{width}}  {'records':>11}  {'shards':>7}"
-  yield f"{'-' * width}  {'-' * 11}  {'-' * 7}"
-  for row in problems:
-    counts = f"{row['num_records']:>11,}  {row['num_shards']:>7,}"
-    yield f"{row['cause']:<{width}}  {counts}"
-    first = row["listed"][0]
-    place = bad_records.place(
-      first["shard"], first["record"], first["video_id"]
+def define_flags():
+  """Defines the program's flags."""
+  config.define_flags(VerifySettings)
+
+
+def main(arguments: Sequence[str]) -> int:
+  """Checks the shards that the arguments name; returns the exit code."""
+  settings = config.from_flags(VerifySettings)
+  began, path = time.monotonic(), settings.output_json
+  # A shell may have expanded a pattern; or it is one, or several with commas.
+  shards = sorted({s for a in arguments for s in utils.list_shards(a, None)})
+  if path in shards:
+    raise UserError(
+      f"--output_json={path!r} is one of the shards to check. Name another "
+      "file."
     )
-    yield from _wrapped(f"{place}: {first['detail']}", "  ", 2)
-
-
-def _wrapped(text: str, indent: str, num_spaces: int) -> list[str]:
-  """A text in lines; paths are not broken, so that they can be copied."""
-  # Names come from the records, and may hold what a terminal obeys.
-  shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-  return textwrap.wrap(
-    shown,
-    _COLUMNS,
-    initial_indent=indent,
-    subsequent_indent=" " * num_spaces,
-    break_long_words=False,
-    break_on_hyphens=False,
+  with contextlib.ExitStack() as stack:
+    if path:  # An error shows now, not at the end.
+      output = stack.enter_context(utils.replacing(path, follows_links=True))
+    checker = make_checker(shards, settings)
+    num_workers = settings.num_workers or choose_num_workers(shards)
+    report = check_shards(checker, shards, num_workers)
+    results = summarize(report, checker, shards)
+    # Standard output is for the JSON alone where that goes there.
+    stream = sys.stderr if path == "-" else sys.stdout
+    print(format_results(results), file=stream)
+    if path:
+      output.write((json.dumps(results, indent=2) + "\n").encode())
+  start, end = min(report.times), max(report.times)
+  logging.info(
+    "Checked %d videos, %.1f MB, in %.2f s (%.1f videos/s); %.1f s to start.",
+    report.num_records,
+    report.num_bytes / 1e6,
+    end - start,
+    report.num_records / (end - start),
+    start - began,
   )
+  return program.EXIT_FAILURE if results["num_problems"] else 0
 
 
 def run():
