@@ -26,6 +26,7 @@ from program import UserError
 
 from absl import flags
 
+import records
 import train_dir as train_dirs
 import utils
 
@@ -177,6 +178,13 @@ class ExperimentConfig:
     "given.",
     (1, _MAX_SIZE),
   )
+  feature_kinds: tuple[str, ...] = _found(
+    (),
+    "Kinds of the features: vector (floats of the whole video), codes (8-bit, "
+    "for each frame), or floats (for each frame). Found from the data when not "
+    "given.",
+    choices=records.KINDS,
+  )
   frame_features: bool = _found(
     False,
     "Whether the shards hold frame-level features. Found from the data when "
@@ -256,6 +264,11 @@ class ExperimentConfig:
         f"({','.join(self.feature_names)}), --feature_sizes has "
         f"{len(self.feature_sizes)} sizes; give one size for each name."
       )
+    if len(self.feature_kinds) not in (0, len(self.feature_names)):
+      raise UserError(
+        f"--feature_kinds={shown(self.feature_kinds)} should have one kind for "
+        f"each of --feature_names={shown(self.feature_names)}."
+      )
     if len(set(self.feature_names)) < len(self.feature_names):
       raise UserError(
         f"--feature_names={','.join(self.feature_names)} names a feature twice."
@@ -268,6 +281,15 @@ class ExperimentConfig:
         f"{_MAX_WEIGHTS:,}. One of them must be wrong."
       )
 
+  @property
+  def forms(self) -> dict[str, records.Form]:
+    """The form of each feature by its name."""
+    # Of a configuration from before there were kinds.
+    usual = records.CODES if self.frame_features else records.VECTOR
+    kinds = self.feature_kinds or [usual] * len(self.feature_names)
+    forms = map(records.Form, kinds, self.feature_sizes)
+    return dict(zip(self.feature_names, forms, strict=True))
+
   def to_json(self) -> str:
     """The configuration as text."""
     return json.dumps(dataclasses.asdict(self))
@@ -276,7 +298,7 @@ class ExperimentConfig:
   def from_json(cls, text: str) -> "ExperimentConfig":
     """The configuration of which `to_json` gave the text."""
     values = json.loads(text)
-    for name in ("feature_names", "feature_sizes"):
+    for name in ("feature_names", "feature_sizes", "feature_kinds"):
       if isinstance(values.get(name), list):
         values[name] = tuple(values[name])
     return cls(**values)
@@ -516,7 +538,7 @@ def _define_flag(flag_values, field: dataclasses.Field, default, note=""):
   kind, _ = _types_of(field)
   details = field.metadata
   define, options = _DEFINERS.get(kind, flags.DEFINE_string), {}
-  if details["choices"]:
+  if details["choices"] and kind is not tuple:
     define, options = flags.DEFINE_enum, {"enum_values": details["choices"]}
   elif details["within"] and kind is not tuple:
     lowest, highest = details["within"]

@@ -148,9 +148,16 @@ def resolve_config(
     config = dataclasses.replace(saved, **{"max_steps": None, **given})
     check_schema(config, schema)
     return config
+  if "feature_sizes" not in given and not all(schema.feature_sizes):
+    raise UserError(
+      f"No video that was looked at has frames, the first of them in "
+      f"{schema.shard!r}; what a frame holds cannot be told. Give "
+      "--feature_sizes."
+    )
   found = {
     "feature_names": schema.feature_names,
     "feature_sizes": schema.feature_sizes,
+    "feature_kinds": schema.feature_kinds,
     "frame_features": schema.frame_features,
     "max_frames": schema.max_frames,
   }
@@ -193,13 +200,19 @@ def check_schema(config: ExperimentConfig, schema: readers.Schema):
       f"the model reads {_level(config.frame_features)} ones "
       f"(--frame_features={config.frame_features})."
     )
-  found = dict(zip(schema.feature_names, schema.feature_sizes, strict=True))
-  asked = zip(config.feature_names, config.feature_sizes, strict=True)
-  for name, size in asked:
-    if found.get(name) != size:
+  for name, form in config.forms.items():
+    found = schema.forms.get(name)
+    if found and not found.size:
+      continue  # Its videos have no frames, which would show its form.
+    if found is None or found.size != form.size:
       raise UserError(
-        f"Feature {name!r} should have size {size} (--feature_sizes), but in "
-        f"{schema.shard!r} it has size {found.get(name)}."
+        f"Feature {name!r} should have size {form.size} (--feature_sizes), but "
+        f"in {schema.shard!r} it has size {found and found.size}."
+      )
+    if found.kind != form.kind:
+      raise UserError(
+        f"Feature {name!r} should be of kind {form.kind} (--feature_kinds), "
+        f"but in {schema.shard!r} it is of kind {found.kind}."
       )
 
 
@@ -208,16 +221,14 @@ def _level(frame_features: bool) -> str:
 
 
 def build_reader(
-  config: ExperimentConfig,
-  schema: readers.Schema,
-  num_readers: int | None = None,
+  config: ExperimentConfig, num_readers: int | None = None
 ) -> readers.BaseReader:
-  """The reader for shards laid out as `schema` says."""
+  """The reader for shards that `check_schema` accepts."""
   arguments: dict[str, Any] = {
     "num_classes": config.num_classes,
     "feature_sizes": config.feature_sizes,
     "feature_names": config.feature_names,
-    "id_key": schema.id_key,
+    "feature_kinds": config.feature_kinds,
     "num_readers": num_readers,
   }
   if config.frame_features:
@@ -258,7 +269,7 @@ def open_batches(
   if is_divided:
     check_same_shards(run.workers, shards, flag_name)
     part = sources.Part(run.workers.index, run.workers.count)
-  reader = build_reader(config, schema, run.settings.num_readers)
+  reader = build_reader(config, run.settings.num_readers)
   return reader.evaluation_batches(
     shards, batch_size, with_labels, run.left_out, part
   )
@@ -294,6 +305,7 @@ def look_at_shards(
   feature_names: Sequence[str] | None,
   run: Run,
   need_labels: bool = True,
+  frame_features: bool | None = None,
 ) -> readers.Schema:
   """How shards are laid out; tells `run.left_out` what there is to read.
 
@@ -302,7 +314,7 @@ def look_at_shards(
   """
   left_out = run.left_out
   schema = readers.detect_schema(
-    shards, feature_names, left_out is not None, need_labels
+    shards, feature_names, left_out is not None, need_labels, frame_features
   )
   if left_out:
     left_out.expect(shards, schema.record_bytes)
@@ -314,7 +326,8 @@ def check_labels(schema: readers.Schema, flag_name: str):
   if not schema.has_labels:
     raise UserError(
       f"--{flag_name}: {schema.shard!r} has no labels; test shards are only "
-      "for inference.py."
+      "for inference.py. Labels are the numbers of a video's classes, under "
+      f"'labels' (int64_list); here is {', '.join(sorted(schema.keys))}."
     )
 
 
@@ -370,8 +383,7 @@ def build_model(
     try:
       return models.build_model(
         model_class,
-        dict(zip(config.feature_names, config.feature_sizes, strict=True)),
-        config.frame_features,
+        config.forms,
         config.num_classes,
         config.model_kwargs,
         jit_compile,

@@ -24,6 +24,7 @@ from model_layers import (
   compiled,
   logistic_layer,
 )
+from records import VECTOR, Form
 
 
 class BaseModel:
@@ -35,7 +36,8 @@ class BaseModel:
     normalize_input: whether each vector is divided by its L2 norm. Without it,
       codes of frames are still turned into the numbers they stand for.
     takes_features: whether `model_input` is a dict, feature name to tensor,
-      instead of the features' concatenation.
+      instead of the features' concatenation. Such a model may have vectors of
+      whole videos beside the features of frames.
   """
 
   frame_features: bool | None = None
@@ -116,8 +118,7 @@ class FrameLevelLogisticModel(BaseModel):
 
 def build_model(
   model_class: type[BaseModel],
-  feature_sizes: Mapping[str, int],
-  frame_features: bool,
+  forms: Mapping[str, Form],
   num_classes: int,
   model_kwargs: Mapping[str, Any],
   jit_compile: bool = True,
@@ -126,9 +127,7 @@ def build_model(
 
   Args:
     model_class: what makes the outputs.
-    feature_sizes: size of each feature by its name, in their order.
-    frame_features: whether features are [batch, T, size] uint8 codes, for any
-      T, instead of [batch, size] float32.
+    forms: the form of each feature by its name, in their order.
     num_classes: number of classes.
     model_kwargs: arguments of the constructor and of `create_model`.
     jit_compile: whether layers may be compiled with XLA.
@@ -139,24 +138,17 @@ def build_model(
   Raises:
     UserError: the outputs are not what `BaseModel` says.
   """
-  shape, dtype = ((None,), "uint8") if frame_features else ((), "float32")
   features = {
     # Keras refuses some names that features have, "RGB/mean" for instance.
-    name: keras.Input((*shape, size), dtype=dtype, name=f"feature_{number}")
-    for number, (name, size) in enumerate(feature_sizes.items())
+    name: keras.Input(
+      form.shape(None, None)[1:],
+      dtype=form.dtype.name,
+      name=f"feature_{number}",
+    )
+    for number, (name, form) in enumerate(forms.items())
   }
   num_frames = keras.Input((), dtype="int32", name="num_frames")
-  model_input = NormalizedInput(
-    utils.DEQUANTIZE_SCALE,
-    utils.DEQUANTIZE_OFFSET,
-    normalize=model_class.normalize_input,
-    concatenate=not model_class.takes_features,
-    name="input",
-  )(list(features.values()), num_frames)
-  if frame_features:
-    model_input = compiled(model_input)
-  if model_class.takes_features:
-    model_input = dict(zip(features, model_input, strict=True))
+  model_input = _model_input(model_class, features, num_frames)
 
   in_constructor = inspect.signature(model_class).parameters
   first = {k: v for k, v in model_kwargs.items() if k in in_constructor}
@@ -165,6 +157,7 @@ def build_model(
     model_input, num_classes, num_frames=num_frames, **others
   )
   name = model_class.__name__
+  frame_features = any(form.kind != VECTOR for form in forms.values())
   _check_outputs(name, outputs, num_classes, frame_features)
   inputs = {"features": features, "num_frames": num_frames}
   model = keras.Model(inputs, _completed(outputs), name=name)
@@ -172,6 +165,39 @@ def build_model(
     if isinstance(layer, Compiled):
       layer.jit_compile = jit_compile
   return model
+
+
+def _model_input(model_class, features, num_frames):
+  """What `create_model` is called with: a tensor, or a dict of them."""
+  takes_features = model_class.takes_features
+  # Frames are normalised together, and vectors beside them are.
+  of_rank = {2: {}, 3: {}}
+  for name, feature in features.items():
+    of_rank[len(feature.shape)][name] = feature
+  if all(of_rank.values()) and not takes_features:
+    raise UserError(
+      f"--model={model_class.__name__} takes one tensor, but there are vectors "
+      f"({', '.join(of_rank[2])}) beside frames ({', '.join(of_rank[3])}). "
+      "Name features of one kind in --feature_names, or choose a model that "
+      "takes each feature by its name (takes_features)."
+    )
+  parts = {}
+  for rank, some in of_rank.items():
+    if not some:
+      continue
+    tensors = NormalizedInput(
+      utils.DEQUANTIZE_SCALE,
+      utils.DEQUANTIZE_OFFSET,
+      normalize=model_class.normalize_input,
+      concatenate=not takes_features,
+      name="input" if rank == 3 or len(some) == len(features) else "vectors",
+    )(list(some.values()), num_frames)
+    if rank == 3:
+      tensors = compiled(tensors)
+    if not takes_features:
+      return tensors
+    parts |= zip(some, tensors, strict=True)
+  return {name: parts[name] for name in features}
 
 
 def _check_outputs(name: str, outputs, num_classes: int, frame_features: bool):

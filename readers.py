@@ -6,8 +6,8 @@ Every batch, of every reader, is a dict with these keys (B rows, C classes,
 T = max_frames):
 
   video_ids   [B] string
-  features    {feature name: [B, D] float32} at video level,
-              {feature name: [B, T, D] uint8 codes} at frame level
+  features    {feature name: [B, D] float32, of the whole video; or
+              [B, T, D] uint8 codes, or float32, of its frames}
   num_frames  [B] int32, each video's own frames, at most T (1 at video level)
   labels      [B, C] float32 in {0, 1}
   weights     [B] float32, 0 for the rows that only pad a data set's last batch;
@@ -35,13 +35,17 @@ import shard_files
 import utils
 from bad_records import BadRecords
 from records import (
+  CODES,
   FRAME_FEATURES,
   ID_KEYS,
-  LABELS_KEY,
+  LABELS_KEYS,
+  VECTOR,
   VIDEO_FEATURES,
   Decoder,
+  Form,
   Problem,
   Schema,
+  first_key,
   parse,
   schema_of,
 )
@@ -92,6 +96,7 @@ def detect_schema(
   feature_names: Sequence[str] | None = None,
   skip_bad: bool = False,
   need_labels: bool = False,
+  frame_features: bool | None = None,
 ) -> Schema:
   """Looks at the first records and finds out how they are laid out.
 
@@ -105,34 +110,36 @@ def detect_schema(
     skip_bad: whether to pass over what cannot be read, too.
     need_labels: whether a record without labels is then such a one, as long as
       there is another.
+    frame_features: as in `records.schema_of`.
+
+  Returns:
+    How they are laid out; where no video has frames, with sizes of 0.
 
   Raises:
     UserError: no record, not TFRecord files, not YouTube-8M records, or
       records without the features asked for.
   """
-  problem = unlabelled = None
+  problem = second_best = None
   for shard in shards:
     items = shard_files.read_shard(shard)
     for number, item in enumerate(itertools.islice(items, _SCHEMA_RECORDS)):
       try:
         if isinstance(item, shard_files.Fault):
-          raise fault_error(shard, item, ID_KEYS)
-        schema = schema_of(item, shard, number, feature_names)
+          raise fault_error(shard, item)
+        schema = schema_of(item, shard, number, feature_names, frame_features)
       except UserError as error:
         problem = problem or error
         if not skip_bad:
           raise
         continue
-      if all(schema.feature_sizes):
-        if schema.has_labels or not (skip_bad and need_labels):
-          return schema
-        unlabelled = unlabelled or schema
-  if unlabelled:
-    return unlabelled
-  raise problem or UserError(
-    f"The videos of {len(shards)} shard(s), the first of which is "
-    f"{shards[0]!r}, have no frames; what a frame holds cannot be told."
-  )
+      has_sizes = all(schema.feature_sizes)
+      if has_sizes and (schema.has_labels or not (skip_bad and need_labels)):
+        return schema
+      if has_sizes or not second_best:
+        second_best = schema
+  if second_best:
+    return second_best
+  raise problem or UserError(f"{shards[0]!r} has no record.")
 
 
 def first_labels(shard: str) -> list[int]:
@@ -140,9 +147,11 @@ def first_labels(shard: str) -> list[int]:
   labels, num_bytes = [], 0
   items = shard_files.read_shard(shard)
   for item in itertools.islice(items, _LABEL_RECORDS):
-    parsed = None if isinstance(item, shard_files.Fault) else parse(item)
-    if parsed and LABELS_KEY in parsed[0]:
-      labels += parsed[0][LABELS_KEY].int64_list.value
+    context, _ = (
+      parse(item) or ({}, {}) if isinstance(item, bytes) else ({}, {})
+    )
+    if key := first_key(LABELS_KEYS, context):
+      labels += context[key].int64_list.value
       num_bytes += len(item)
     if num_bytes > _LABEL_BYTES:
       break
@@ -156,20 +165,23 @@ class BaseReader:
     num_classes: number of classes; labels are in [0, num_classes).
     feature_sizes: size of each feature.
     feature_names: the features, in the order in which they are concatenated.
-    id_key: the key of the video's id, "id" or "video_id".
     num_readers: shards read at the same time, at most 16; None chooses from
       the machine. The order of the records does not depend on it.
+    feature_kinds: kind of each feature (`records.KINDS`); None where all are of
+      the reader's usual kind.
+    max_frames: longer videos are cut to this many frames, shorter ones padded.
   """
 
-  max_frames = 1
+  usual_kind = VECTOR
 
   def __init__(
     self,
     num_classes: int = 3862,
     feature_sizes: Sequence[int] = (1024,),
     feature_names: Sequence[str] = ("mean_inc3",),
-    id_key: str = "id",
     num_readers: int | None = None,
+    feature_kinds: Sequence[str] | None = None,
+    max_frames: int = 1,
   ):
     if len(feature_names) != len(feature_sizes):
       raise UserError(
@@ -177,23 +189,27 @@ class BaseReader:
         f"{len(feature_sizes)} feature sizes "
         f"({','.join(map(str, feature_sizes))}); give one size for each name."
       )
-    if named := {id_key, LABELS_KEY} & {*feature_names}:
+    if named := {*ID_KEYS, *LABELS_KEYS} & {*feature_names}:
       raise UserError(
         f"--feature_names: {named.pop()!r} is no feature; the datasets' are "
         f"{', '.join((*FRAME_FEATURES, *VIDEO_FEATURES))}."
       )
+    kinds = feature_kinds or [self.usual_kind] * len(feature_names)
     self.num_classes = num_classes
+    self.max_frames = max_frames
     self.feature_sizes = dict(zip(feature_names, feature_sizes, strict=True))
-    self.id_key = id_key
+    self._forms = dict(
+      zip(feature_names, map(Form, kinds, feature_sizes), strict=True)
+    )
     self._num_readers = num_readers
-    self._decoder = Decoder(id_key, num_classes)
+    self._decoder = Decoder(num_classes)
 
   @property
   def feature_spec(self) -> dict[str, tf.TensorSpec]:
     """Name -> shape and type of a feature, of K records."""
     return {
-      name: tf.TensorSpec([None, size], tf.float32)
-      for name, size in self.feature_sizes.items()
+      name: tf.TensorSpec(form.shape(None, self.max_frames), form.dtype)
+      for name, form in self._forms.items()
     }
 
   def decode(self, records: Sequence[bytes], with_labels: bool = True):
@@ -315,7 +331,7 @@ class BaseReader:
     def describe(record):
       return self.describe_problem(record, with_labels) or REFUSED
 
-    arguments = (shards, (self.id_key,), describe)
+    arguments = (shards, describe)
     if left_out is None:
       return StoppingSource(*arguments)
     return SkippingSource(*arguments, left_out=left_out)
@@ -416,7 +432,10 @@ class BaseReader:
 
   def _most_bytes(self) -> int:
     """Bytes of the features of the longest video that is not cut."""
-    return 4 * sum(self.feature_sizes.values())
+    return sum(
+      form.num_bytes * (1 if form.kind == VECTOR else self.max_frames)
+      for form in self._forms.values()
+    )
 
 
 class YT8MAggregatedFeatureReader(BaseReader):
@@ -424,41 +443,23 @@ class YT8MAggregatedFeatureReader(BaseReader):
 
   def __init__(self, *args, **kwargs):
     super().__init__(*args, **kwargs)
-    self._decoder = Decoder(self.id_key, self.num_classes, self.feature_sizes)
+    self._decoder = Decoder(self.num_classes, self._forms, self.max_frames)
 
 
-class YT8MFrameFeatureReader(BaseReader):
+class YT8MFrameFeatureReader(YT8MAggregatedFeatureReader):
   """Reads frame-level records: a tf.SequenceExample with bytes per frame.
 
+  A feature of another kind may stand beside the frames.
+
   Args:
-    max_frames: longer videos are cut to this many frames, shorter ones padded.
-    **kwargs: as `BaseReader`.
+    max_frames: as in `BaseReader`.
+    **kwargs: as in `BaseReader`.
   """
 
-  def __init__(
-    self,
-    num_classes: int = 3862,
-    feature_sizes: Sequence[int] = (1024,),
-    feature_names: Sequence[str] = ("inc3",),
-    max_frames: int = utils.MAX_FRAMES,
-    **kwargs,
-  ):
-    super().__init__(num_classes, feature_sizes, feature_names, **kwargs)
-    self.max_frames = max_frames
-    self._decoder = Decoder(
-      self.id_key, num_classes, {}, self.feature_sizes, max_frames
-    )
+  usual_kind = CODES
 
-  @property
-  def feature_spec(self):
-    """See `BaseReader.feature_spec`."""
-    return {
-      name: tf.TensorSpec([None, self.max_frames, size], tf.uint8)
-      for name, size in self.feature_sizes.items()
-    }
-
-  def _most_bytes(self):
-    return self.max_frames * sum(self.feature_sizes.values())
+  def __init__(self, *args, max_frames: int = utils.MAX_FRAMES, **kwargs):
+    super().__init__(*args, max_frames=max_frames, **kwargs)
 
 
 def _options() -> tf.data.Options:

@@ -36,11 +36,20 @@ from google.protobuf.message import DecodeError
 
 import utils
 
-LABELS_KEY = "labels"
-ID_KEYS = ("id", "video_id")
+# The keys that labels and ids have, here and in MediaPipe's records. Of several
+# that a record has, the first counts.
+LABELS_KEYS = ("labels", "clip/label/index")
+ID_KEYS = ("id", "video_id", "clip/data_path")
 # Features in the order in which they are concatenated; whichever a record has.
-FRAME_FEATURES = ("inc3", "rgb", "audio", "audio_embedding")
+FRAME_FEATURES = (
+  *("inc3", "rgb", "audio", "audio_embedding"),
+  *("RGB/feature/floats", "AUDIO/feature/floats"),  # MediaPipe's.
+)
 VIDEO_FEATURES = ("mean_inc3", "mean_rgb", "mean_audio")
+# Kinds of features: numbers of the whole video; a string of 8-bit codes for
+# each frame; numbers for each frame.
+VECTOR, CODES, FLOATS = "vector", "codes", "floats"
+KINDS = (VECTOR, CODES, FLOATS)
 
 # A field's tag: its number, and that a length comes next.
 _FIELD_1, _FIELD_2, _FIELD_3 = 0x0A, 0x12, 0x1A
@@ -63,10 +72,8 @@ _MOST_ENTRIES = 32
 _RUN_BYTES = 2**17
 # TensorFlow takes over an array without a copy if it has this alignment.
 _ALIGNMENT = 64
-
 # AudioSet clips are 10 s; padding them to 300 frames would waste 97%.
 _SHORT_CLIP_FEATURE, _SHORT_CLIP_FRAMES = "audio_embedding", 10
-_NO_EXAMPLE = "it is neither a tf.Example nor a tf.SequenceExample"
 
 
 class Problem(NamedTuple):
@@ -81,51 +88,70 @@ class Problem(NamedTuple):
   detail: str
 
 
-NO_EXAMPLE = Problem("no example", _NO_EXAMPLE)
-NO_LABELS = Problem("no labels", f"it has no {LABELS_KEY!r}")
+NO_EXAMPLE = Problem(
+  "no example", "it is neither a tf.Example nor a tf.SequenceExample"
+)
+
+
+class Form(NamedTuple):
+  """The form that a feature has in a record.
+
+  Attributes:
+    kind: `VECTOR`, `CODES` or `FLOATS`.
+    size: numbers of the vector, or of each frame.
+  """
+
+  kind: str
+  size: int
+
+  @property
+  def dtype(self) -> np.dtype:
+    """The type of the numbers, as they are stored."""
+    return np.dtype(np.uint8 if self.kind == CODES else "<f4")
+
+  @property
+  def num_bytes(self) -> int:
+    """Bytes of the vector, or of a frame."""
+    return self.size * self.dtype.itemsize
+
+  def shape(self, num_records: int | None, max_frames: int) -> tuple:
+    """The shape of the feature of some records."""
+    frames = () if self.kind == VECTOR else (max_frames,)
+    return (num_records, *frames, self.size)
 
 
 class Decoder:
   """Decodes a data set's records, and says what is wrong with one.
 
-  Each feature has a kind: float features are [D] float32, frame features are
-  [max_frames, D] uint8 codes.
-
   Args:
-    id_key: the key of the video's id.
     num_classes: labels are in [0, num_classes).
-    float_sizes: key -> number of values, of the float features to be read.
-    frame_sizes: key -> bytes of a frame, of the frame features to be read.
+    forms: key -> form, of the features to be read.
     max_frames: longer videos are cut to this many frames.
   """
 
   def __init__(
     self,
-    id_key: str,
     num_classes: int,
-    float_sizes: Mapping[str, int] | None = None,
-    frame_sizes: Mapping[str, int] | None = None,
+    forms: Mapping[str, Form] | None = None,
     max_frames: int = 1,
   ):
-    self.id_key = id_key
     self._num_classes = num_classes
-    self._float_sizes = dict(float_sizes or {})
-    self._frame_sizes = dict(frame_sizes or {})
     self._max_frames = max_frames
-    self._wrappings = {
-      key: _wrapping(size) for key, size in self._frame_sizes.items()
-    }
+    forms = forms or {}
+    self._vectors = {k: f for k, f in forms.items() if f.kind == VECTOR}
+    self._frames = {k: f for k, f in forms.items() if f.kind != VECTOR}
+    self._wrappings = {key: _wrapping(f) for key, f in self._frames.items()}
     self._features = _Entries(
       _Entry.of_feature(key, kind)
       for key, kind in {
-        id_key: "bytes_list",
-        LABELS_KEY: "int64_list",
-        **dict.fromkeys(self._float_sizes, "float_list"),
+        **dict.fromkeys(ID_KEYS, "bytes_list"),
+        **dict.fromkeys(LABELS_KEYS, "int64_list"),
+        **dict.fromkeys(self._vectors, "float_list"),
       }.items()
     )
     self._lists = _Entries(
-      _Entry.of_list(key, len(self._wrappings[key]) + size)
-      for key, size in self._frame_sizes.items()
+      _Entry.of_list(key, len(self._wrappings[key]) + form.num_bytes)
+      for key, form in self._frames.items()
     )
 
   def decode(
@@ -139,57 +165,56 @@ class Decoder:
         they have are left out.
 
     Returns:
-      A dict of "video_ids", [K] bytes; "features", a dict of [K, D] float32 or
-      [K, max_frames, D] uint8, zero after a video's last frame; "num_frames",
-      [K] int32, of the whole video, 1 without frame features; "labels",
-      [K, num_classes] float32. And [K] bool, True for the bad records, whose
-      rows mean nothing.
+      A dict of "video_ids", [K] bytes; "features", a dict of [K, D] float32, or
+      [K, max_frames, D] uint8 or float32, zero after a video's last frame;
+      "num_frames", [K] int32, of the whole video, 1 without frame features;
+      "labels", [K, num_classes] float32. And [K] bool, True for the bad
+      records, whose rows mean nothing.
     """
     is_bad = np.zeros(len(records), bool)
     labels = _aligned_zeros((len(records), self._num_classes), np.float32)
-    layout = _find_layout(records, has_lists=bool(self._frame_sizes))
+    layout = _find_layout(records)
     context = self._features.find(records, layout.contexts, layout.is_usual)
     self._copy_labels(records, context, with_labels, labels, is_bad)
-    ids = context.strings(records, self.id_key)
-    floats = self._copy_floats(records, context, is_bad)
+    ids = context.first_of(ID_KEYS).strings(records)
+    vectors = self._copy_vectors(records, context, is_bad)
     for row in np.flatnonzero(~context.is_usual):
       data = records[row]
       if layout.is_usual[row]:
         data = data[: layout.contexts.stops[row]]
-      values = {name: array[row] for name, array in floats.items()}
+      values = {name: array[row] for name, array in vectors.items()}
       ids[row], is_bad[row] = self._parse_context(
         data, with_labels, labels[row], values
       )
-    for values in floats.values():
+    for values in vectors.values():
       is_bad |= ~np.isfinite(values).all(axis=1)
     is_bad |= ids == b""
     frames, num_frames = self._decode_frames(records, layout, is_bad)
     batch = {
       "video_ids": ids,
-      "features": {**floats, **frames},
+      "features": {**vectors, **frames},
       "num_frames": num_frames,
       "labels": labels,
     }
     return batch, is_bad
 
-  def _copy_floats(self, records, context, is_bad) -> dict[str, np.ndarray]:
-    """Copies the float features of records of the usual form."""
-    floats = {}
-    for key, size in self._float_sizes.items():
+  def _copy_vectors(self, records, context, is_bad) -> dict[str, np.ndarray]:
+    """Copies the vectors of records of the usual form."""
+    vectors = {}
+    for key, form in self._vectors.items():
       spans = context.spans[key]
-      is_right = context.is_usual & (spans.sizes == 4 * size)
+      is_right = context.is_usual & (spans.sizes == form.num_bytes)
       is_bad |= context.is_usual & ~is_right
-      array = _aligned_zeros((len(records), size), np.float32)
+      array = _aligned_zeros((len(records), form.size), np.float32)
       for run in _runs(np.flatnonzero(is_right), spans.sizes):
-        array[run] = np.frombuffer(
-          spans.read(records, run), np.dtype("<f4")
-        ).reshape(-1, size)
-      floats[key] = array
-    return floats
+        data = np.frombuffer(spans.read(records, run), form.dtype)
+        array[run] = data.reshape(-1, form.size)
+      vectors[key] = array
+    return vectors
 
   def _copy_labels(self, records, context, with_labels, labels, is_bad):
     """Sets the labels of records of the usual form."""
-    spans = context.spans[LABELS_KEY]
+    spans = context.first_of(LABELS_KEYS)
     rows = np.flatnonzero(context.is_usual & (spans.sizes > 0))
     found, values, is_sound = _read_varints(
       spans.read(records, rows), spans.sizes[rows]
@@ -201,9 +226,10 @@ class Decoder:
     labels[rows[found[is_inside]], values[is_inside]] = 1
     labels[~context.is_usual] = 0
     is_bad[rows[found[~is_inside]]] = True
+    is_bad[rows[_are_n_hot(found, values, len(rows))]] = True
     is_bad |= context.is_usual & (spans.starts < 0)
 
-  def _parse_context(self, data, with_labels, labels, floats):
+  def _parse_context(self, data, with_labels, labels, vectors):
     """Fills a row with protobuf; returns the id, and whether it is bad."""
     parsed = parse(data)
     if parsed is None:
@@ -214,40 +240,43 @@ class Decoder:
       for key, feature in context.items()
       if (kind := feature.WhichOneof("kind")) in ("bytes_list", "float_list")
     )
-    if self._describe_floats(context, {}):
+    if self._describe_vectors(context, {}):
       return b"", True
     if with_labels:
       if self._describe_labels(context):
         return b"", True
-      labels[list(context[LABELS_KEY].int64_list.value)] = 1
-    for key, values in floats.items():
+      key = first_key(LABELS_KEYS, context)
+      labels[list(context[key].int64_list.value)] = 1
+    for key, values in vectors.items():
       values[:] = context[key].float_list.value
-    return only_bytes(context.get(self.id_key)), False
+    return only_bytes(context.get(first_key(ID_KEYS, context))), False
 
   def _decode_frames(self, records, layout, is_bad):
     """Decodes the frame features; returns them, and the numbers of frames."""
-    if not self._frame_sizes:
+    if not self._frames:
       return {}, np.ones(len(records), np.int32)
     lists = self._lists.find(records, layout.lists, layout.is_usual)
     arrays, counts = {}, {}
-    for key, size in self._frame_sizes.items():
-      shape = (len(records), self._max_frames, size)
-      arrays[key] = _aligned_zeros(shape, np.uint8)
+    for key, form in self._frames.items():
+      shape = form.shape(len(records), self._max_frames)
+      arrays[key] = _aligned_zeros(shape, form.dtype)
       spans, wrapping = lists.spans[key], self._wrappings[key]
       is_bad |= lists.is_usual & (spans.starts < 0)
-      counts[key] = spans.sizes // (len(wrapping) + size)
+      counts[key] = spans.sizes // (len(wrapping) + form.num_bytes)
       rows = np.flatnonzero(lists.is_usual & ~is_bad)
       for run in _runs(rows, spans.sizes):
         data = spans.read(records, run)
-        copied = _copy_frames(
-          data, run, counts[key][run], wrapping, arrays[key]
+        lists.is_usual[run] &= _copy_frames(
+          data, run, counts[key][run], wrapping, arrays[key].view(np.uint8)
         )
-        lists.is_usual[run] &= copied
     for row in np.flatnonzero(~lists.is_usual & ~is_bad):
       is_bad[row] = not self._parse_frames(records[row], row, arrays, counts)
     first, *others = counts.values()
     for other in others:
       is_bad |= first != other
+    for key, form in self._frames.items():
+      if form.kind == FLOATS:
+        is_bad |= ~np.isfinite(arrays[key]).all(axis=(1, 2))
     return arrays, np.where(is_bad, 0, first).astype(np.int32)
 
   def _parse_frames(self, record, row, arrays, counts) -> bool:
@@ -256,14 +285,14 @@ class Decoder:
     self._lists.learn(_Entry.of_list(key, 1) for key in lists)
     if self._describe_frames(context, lists):
       return False
-    for key, size in self._frame_sizes.items():
-      frames = [only_bytes(frame) for frame in lists[key].feature]
+    for key, form in self._frames.items():
+      frames = [_frame_bytes(frame, form) for frame in lists[key].feature]
       counts[key][row] = len(frames)
       arrays[key][row] = 0
       frames = frames[: self._max_frames]
       arrays[key][row, : len(frames)] = np.frombuffer(
-        b"".join(frames), np.uint8
-      ).reshape(-1, size)
+        b"".join(frames), form.dtype
+      ).reshape(-1, form.size)
     return True
 
   def describe(self, record: bytes, with_labels: bool = True) -> Problem | None:
@@ -272,24 +301,35 @@ class Decoder:
     if parsed is None:
       return NO_EXAMPLE
     context, lists = parsed
-    if self.id_key not in context:
+    key = first_key(ID_KEYS, context)
+    if key is None:
       have = listing([*context, *lists])
-      return Problem("no id", f"it has no {self.id_key!r}; it has {have}")
-    if not only_bytes(context[self.id_key]):
-      return Problem(
-        "no id", f"its {self.id_key!r} is not one string, or empty"
-      )
-    problem = self._describe_floats(context, lists)
+      return Problem("no id", f"{_NO_ID}; it has {have}")
+    if not only_bytes(context[key]):
+      return Problem("no id", f"its {key!r} is not one string, or empty")
+    problem = self._describe_vectors(context, lists)
     problem = problem or self._describe_frames(context, lists)
     return problem or (self._describe_labels(context) if with_labels else None)
 
   def _describe_labels(self, context) -> Problem | None:
-    if LABELS_KEY not in context:
-      return NO_LABELS
-    labels = context[LABELS_KEY]
-    if labels.WhichOneof("kind") not in (None, "int64_list"):
-      return Problem("labels no integers", "its labels are not integers")
-    for label in labels.int64_list.value:
+    key = first_key(LABELS_KEYS, context)
+    if key is None:
+      return Problem("no labels", "it has no 'labels'")
+    kind = context[key].WhichOneof("kind")
+    if kind not in (None, "int64_list"):
+      return Problem(
+        "labels no integers",
+        f"its {key!r} are of type {kind}; the numbers of its classes are "
+        "expected, such as [0, 7] (int64_list)",
+      )
+    labels = context[key].int64_list.value
+    if _are_n_hot(np.zeros(len(labels), int), np.array(labels, int), 1).any():
+      return Problem(
+        "labels N-hot",
+        f"its {key!r} are {len(labels)} zeros and ones; the numbers of its "
+        "classes are expected, such as [0, 7]",
+      )
+    for label in labels:
       if not 0 <= label < self._num_classes:
         return Problem(
           "label out of range",
@@ -298,28 +338,26 @@ class Decoder:
         )
     return None
 
-  def _describe_floats(self, context, lists) -> Problem | None:
-    for name, size in self._float_sizes.items():
+  def _describe_vectors(self, context, lists) -> Problem | None:
+    for name, form in self._vectors.items():
       if name not in context:
         have = listing([*context, *lists])
         return Problem(
           "missing feature", f"it has no feature {name!r}; it has {have}"
         )
       values = context[name].float_list.value
-      if len(values) != size:
+      if len(values) != form.size:
         return Problem(
           "wrong feature size",
-          f"its {name!r} has {len(values)} floats, {size} were expected",
+          f"its {name!r} has {len(values)} floats, {form.size} were expected",
         )
       if not np.isfinite(values).all():
-        return Problem(
-          "feature not finite", f"its {name!r} has values that are not finite"
-        )
+        return _not_finite(name)
     return None
 
   def _describe_frames(self, context, lists) -> Problem | None:
     lengths = {}
-    for name, size in self._frame_sizes.items():
+    for name, form in self._frames.items():
       if name not in lists:
         have = listing([*context, *lists])
         return Problem(
@@ -327,17 +365,16 @@ class Decoder:
         )
       lengths[name] = len(lists[name].feature)
       for number, frame in enumerate(lists[name].feature):
-        if len(frame.bytes_list.value) != 1:
-          return Problem(
-            "wrong frame", f"frame {number} of its {name!r} is not one string"
-          )
-        num_bytes = len(only_bytes(frame))
-        if num_bytes != size:
-          return Problem(
-            "wrong feature size",
-            f"frame {number} of its {name!r} has {num_bytes} bytes, {size} "
-            "were expected",
-          )
+        problem = _describe_frame(
+          f"frame {number} of its {name!r}", frame, form
+        )
+        if problem:
+          return problem
+      if form.kind == FLOATS and not all(
+        np.isfinite(frame.float_list.value).all()
+        for frame in lists[name].feature[: self._max_frames]
+      ):
+        return _not_finite(name)
     if len(set(lengths.values())) > 1:
       counts = ", ".join(f"{n} of {name}" for name, n in lengths.items())
       return Problem(
@@ -345,6 +382,45 @@ class Decoder:
         f"its features differ in their number of frames: {counts}",
       )
     return None
+
+
+def _describe_frame(which: str, frame, form: Form) -> Problem | None:
+  if form.kind == FLOATS:
+    size, unit = len(frame.float_list.value), "floats"
+  elif len(frame.bytes_list.value) != 1:
+    return Problem("wrong frame", f"{which} is not one string")
+  else:
+    size, unit = len(only_bytes(frame)), "bytes"
+  if size == form.size:
+    return None
+  return Problem(
+    "wrong feature size",
+    f"{which} has {size} {unit}, {form.size} were expected",
+  )
+
+
+def _not_finite(name: str) -> Problem:
+  return Problem(
+    "feature not finite", f"its {name!r} has values that are not finite"
+  )
+
+
+def _are_n_hot(rows: np.ndarray, labels: np.ndarray, num_rows: int):
+  """[num_rows] bool: whether a row's labels are an N-hot vector.
+
+  Such a vector has nothing but zeros and ones, where the numbers of classes are
+  expected, each once.
+
+  Args:
+    rows: [N] int64, the row of each label.
+    labels: [N] int64.
+    num_rows: number of rows.
+  """
+  is_bit = (labels == 0) | (labels == 1)
+  bits, others = (
+    np.bincount(rows[which], minlength=num_rows) for which in (is_bit, ~is_bit)
+  )
+  return (others == 0) & (bits > 2)
 
 
 # With protobuf
@@ -367,15 +443,26 @@ def only_bytes(feature: tf.train.Feature | None) -> bytes:
   return values[0] if len(values) == 1 else b""
 
 
+def _frame_bytes(frame: tf.train.Feature, form: Form) -> bytes:
+  if form.kind == CODES:
+    return only_bytes(frame)
+  return np.array(frame.float_list.value, form.dtype).tobytes()
+
+
+def first_key(keys: Iterable[str], context) -> str | None:
+  """The first of some keys that a context has."""
+  return next((key for key in keys if key in context), None)
+
+
 def listing(names: Iterable[str]) -> str:
   """Names as messages list them."""
   return ", ".join(sorted(names)) or "nothing"
 
 
-def find_video_id(data: bytes, *id_keys: str) -> str | None:
+def find_video_id(data: bytes) -> str | None:
   """The id in a serialized record, damaged ones included; None if not found."""
   context, _ = parse(data) or ({}, {})
-  for id_key in id_keys:
+  for id_key in ID_KEYS:
     video_id = only_bytes(context.get(id_key))
     if not video_id:
       # As it is serialized: the key, then three lengths, the id's own last.
@@ -391,6 +478,9 @@ def find_video_id(data: bytes, *id_keys: str) -> str | None:
 # How records are laid out
 
 
+_NO_ID = "it has neither 'id' nor 'video_id'"
+
+
 def place(shard: str, number: int, video_id: str | None = None) -> str:
   """How messages name a record."""
   video = f" (video {video_id!r})" if video_id else ""
@@ -399,16 +489,49 @@ def place(shard: str, number: int, video_id: str | None = None) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Schema:
-  """How a shard's records are laid out, as its first record shows it."""
+  """How a shard's records are laid out, as one of them shows it.
+
+  Attributes:
+    shard: the record's.
+    keys: keys of its context.
+    id_key: the key of its id.
+    forms: name -> form, of the features to be read; of a feature without
+      frames the size is 0, since it does not show.
+    max_frames: the number of frames to read of a video.
+    record_bytes: the record's size.
+  """
 
   shard: str
-  frame_features: bool
+  keys: tuple[str, ...]
   id_key: str
-  feature_names: tuple[str, ...]
-  feature_sizes: tuple[int, ...]
+  forms: dict[str, Form]
   max_frames: int
-  has_labels: bool
   record_bytes: int
+
+  @property
+  def feature_names(self) -> tuple[str, ...]:
+    """Names of the features to be read."""
+    return tuple(self.forms)
+
+  @property
+  def feature_sizes(self) -> tuple[int, ...]:
+    """Their sizes."""
+    return tuple(form.size for form in self.forms.values())
+
+  @property
+  def feature_kinds(self) -> tuple[str, ...]:
+    """Their kinds."""
+    return tuple(form.kind for form in self.forms.values())
+
+  @property
+  def frame_features(self) -> bool:
+    """Whether a feature has frames."""
+    return any(form.kind != VECTOR for form in self.forms.values())
+
+  @property
+  def has_labels(self) -> bool:
+    """Whether the record has labels."""
+    return first_key(LABELS_KEYS, self.keys) is not None
 
 
 class LayoutError(UserError):
@@ -428,6 +551,7 @@ def schema_of(
   shard: str,
   number: int,
   asked: Sequence[str] | None = None,
+  frame_features: bool | None = None,
 ) -> Schema:
   """How a record is laid out.
 
@@ -436,9 +560,8 @@ def schema_of(
     shard: its shard, for messages.
     number: its number there, for messages.
     asked: the features to read; None takes those of the dataset that it has.
-
-  Returns:
-    Its schema; a feature without frames has size 0.
+    frame_features: whether to take them from the frames; None does so where
+      there are some.
 
   Raises:
     LayoutError: it is no YouTube-8M record.
@@ -447,79 +570,85 @@ def schema_of(
   parsed = parse(record)
   if parsed is None:
     raise LayoutError(place(shard, number), NO_EXAMPLE.detail)
-  context, frame_lists = parsed
-  id_key = next((key for key in ID_KEYS if key in context), None)
+  context, lists = parsed
+  id_key = first_key(ID_KEYS, context)
   if id_key is None:
-    raise LayoutError(
-      place(shard, number),
-      "it has neither 'id' nor 'video_id'; it has "
-      f"{listing([*context, *frame_lists])}",
-    )
-  where = place(shard, number, find_video_id(record, id_key))
-  sizes = _float_sizes(context, {*ID_KEYS, LABELS_KEY})
-  names = _choose_features(
-    frame_lists or sizes, asked, bool(frame_lists), shard
-  )
-  if not names:  # With frames there would be one.
-    raise LayoutError(where, "it has no video-level feature")
-  for name in names if frame_lists else ():
-    sizes[name] = _frame_size(name, frame_lists[name], where)
+    have = listing([*context, *lists])
+    raise LayoutError(place(shard, number), f"{_NO_ID}; it has {have}")
+  where = place(shard, number, find_video_id(record))
+  forms = _vector_forms(context)
+  is_frame_level = bool(lists) and frame_features is not False
+  if is_frame_level:
+    forms |= _frame_forms(lists, asked, where)
+  names = _choose_features(forms, lists if is_frame_level else (), asked, shard)
+  if not names:
+    level = "frame-level" if is_frame_level else "video-level"
+    raise LayoutError(where, f"it has no {level} feature")
   return Schema(
     shard=shard,
-    frame_features=bool(frame_lists),
+    keys=tuple(context),
     id_key=id_key,
-    feature_names=names,
-    feature_sizes=tuple(sizes[name] for name in names),
-    max_frames=_default_max_frames(names, frame_lists),
-    has_labels=LABELS_KEY in context,
+    forms={name: forms[name] for name in names},
+    max_frames=_default_max_frames(names, lists if is_frame_level else {}),
     record_bytes=len(record),
   )
 
 
-def _choose_features(sizes, asked, frame_level: bool, shard: str):
-  level = "frame" if frame_level else "video"
+def _choose_features(forms, lists, asked, shard: str) -> tuple[str, ...]:
   if asked:
-    missing = [name for name in asked if name not in sizes]
+    missing = [name for name in asked if name not in forms]
     if missing:
+      level = "frame" if lists else "video"
       raise UserError(
         f"The model reads feature {missing[0]!r} (--feature_names), but "
-        f"{shard!r} has the {level}-level features {listing(sizes)}."
+        f"{shard!r} has the {level}-level features {listing(forms)}."
       )
     return tuple(asked)
-  known = FRAME_FEATURES if frame_level else VIDEO_FEATURES
-  return tuple(name for name in known if name in sizes) or tuple(sorted(sizes))
+  known = FRAME_FEATURES if lists else VIDEO_FEATURES
+  own = sorted(name for name in forms if not lists or name in lists)
+  return tuple(name for name in known if name in own) or tuple(own)
 
 
-def _default_max_frames(names, frame_lists) -> int:
-  if not frame_lists:
+def _default_max_frames(names, lists) -> int:
+  lengths = [len(lists[name].feature) for name in names if name in lists]
+  if not lengths:
     return 1
-  longest = max(len(frame_lists[name].feature) for name in names)
-  is_short_clip = (
-    tuple(names) == (_SHORT_CLIP_FEATURE,) and longest <= _SHORT_CLIP_FRAMES
-  )
-  return _SHORT_CLIP_FRAMES if is_short_clip else utils.MAX_FRAMES
+  is_short_clip = tuple(names) == (_SHORT_CLIP_FEATURE,)
+  if is_short_clip and max(lengths) <= _SHORT_CLIP_FRAMES:
+    return _SHORT_CLIP_FRAMES
+  return utils.MAX_FRAMES
 
 
-def _frame_size(name: str, frames, where: str) -> int:
-  """Bytes of a feature's first frame; 0 where there is none."""
-  if not frames.feature:
-    return 0
-  kind = frames.feature[0].WhichOneof("kind")
-  if kind != "bytes_list":
-    raise LayoutError(
-      where,
-      f"frames of {name!r} are of type {kind}; one byte string of 8-bit codes "
-      "for each frame is expected (bytes_list)",
-    )
-  return len(only_bytes(frames.feature[0]))
-
-
-def _float_sizes(context, without: set[str]) -> dict[str, int]:
+def _vector_forms(context) -> dict[str, Form]:
   return {
-    name: len(feature.float_list.value)
+    name: Form(VECTOR, len(feature.float_list.value))
     for name, feature in context.items()
-    if feature.WhichOneof("kind") == "float_list" and name not in without
+    if feature.WhichOneof("kind") == "float_list"
+    and name not in (*ID_KEYS, *LABELS_KEYS)
   }
+
+
+def _frame_forms(lists, asked, where: str) -> dict[str, Form]:
+  """The forms of frame features: those asked for, or all that can be read.
+
+  Raises:
+    LayoutError: one that is to be read has frames of another type.
+  """
+  forms = {}
+  for name, frames in lists.items():
+    kind = frames.feature[0].WhichOneof("kind") if frames.feature else None
+    if kind == "float_list":
+      forms[name] = Form(FLOATS, len(frames.feature[0].float_list.value))
+    elif kind in ("bytes_list", None):
+      first = only_bytes(frames.feature[0]) if frames.feature else b""
+      forms[name] = Form(CODES, len(first))
+    elif name in (asked or FRAME_FEATURES):
+      raise LayoutError(
+        where,
+        f"frames of {name!r} are of type {kind}; one byte string of 8-bit "
+        "codes (bytes_list), or floats (float_list), are expected for each",
+      )
+  return forms
 
 
 # With numpy
@@ -548,6 +677,17 @@ class _Spans(NamedTuple):
       memoryview(records[row])[start:stop] for row, start, stop in places
     ]
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+  def strings(self, records: Sequence[bytes]) -> np.ndarray:
+    """[K] object, the pieces as bytes; b"" where there are none."""
+    values = np.empty(len(records), object)
+    values[:] = [
+      record[max(start, 0) : max(stop, 0)]
+      for record, start, stop in zip(
+        records, self.starts.tolist(), self.stops.tolist(), strict=True
+      )
+    ]
+    return values
 
 
 class _Layout(NamedTuple):
@@ -606,15 +746,16 @@ class _Found(NamedTuple):
   spans: dict[str, _Spans]
   is_usual: np.ndarray
 
-  def strings(self, records: Sequence[bytes], key: str) -> np.ndarray:
-    """[K] object, the values as bytes; b"" where there are none."""
-    starts, stops = (places.tolist() for places in self.spans[key])
-    values = np.empty(len(records), object)
-    values[:] = [
-      record[max(start, 0) : max(stop, 0)]
-      for record, start, stop in zip(records, starts, stops, strict=True)
-    ]
-    return values
+  def first_of(self, keys: Iterable[str]) -> _Spans:
+    """The places of the first of some keys that each record has."""
+    first, *others = (self.spans[key] for key in keys)
+    for other in others:
+      is_missing = first.starts < 0
+      first = _Spans(
+        np.where(is_missing, other.starts, first.starts),
+        np.where(is_missing, other.stops, first.stops),
+      )
+    return first
 
 
 class _Entries:
@@ -700,13 +841,8 @@ def _match(
   return np.where(is_usual, numbers, -1), begins, ends
 
 
-def _find_layout(records: Sequence[bytes], has_lists: bool) -> _Layout:
-  """Finds the two fields of records.
-
-  Args:
-    records: K serialized records.
-    has_lists: whether the lists may hold anything.
-  """
+def _find_layout(records: Sequence[bytes]) -> _Layout:
+  """Finds the two fields of K records."""
   sizes = np.fromiter(map(len, records), np.int64, len(records))
   rows, zeros = np.arange(len(records)), np.zeros(len(records), np.int64)
   windows = _windows(records, rows, zeros)
@@ -718,8 +854,6 @@ def _find_layout(records: Sequence[bytes], has_lists: bool) -> _Layout:
   list_starts = np.where(ends, sizes, stops + list_starts)
   list_stops = np.where(ends, sizes, stops + list_stops)
   is_usual &= ends | ((tags == _FIELD_2) & (list_stops == sizes))
-  if not has_lists:
-    is_usual &= list_starts == list_stops
   return _Layout(
     _Spans(starts, stops), _Spans(list_starts, list_stops), is_usual
   )
@@ -858,11 +992,16 @@ def _copy_frames(
   return is_right
 
 
-def _wrapping(size: int) -> bytes:
-  """The bytes before each frame of this size, as protobuf writes them."""
-  frame = tf.train.BytesList(value=[bytes(size)])
-  frames = tf.train.FeatureList(feature=[tf.train.Feature(bytes_list=frame)])
-  return frames.SerializeToString().removesuffix(bytes(size))
+def _wrapping(form: Form) -> bytes:
+  """The bytes before each frame of this form, as protobuf writes them."""
+  data = bytes(form.num_bytes)
+  if form.kind == CODES:
+    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
+  else:
+    floats = tf.train.FloatList(value=np.zeros(form.size))
+    feature = tf.train.Feature(float_list=floats)
+  frames = tf.train.FeatureList(feature=[feature])
+  return frames.SerializeToString().removesuffix(data)
 
 
 def _aligned_zeros(shape: tuple[int, ...], dtype) -> np.ndarray:

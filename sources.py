@@ -77,18 +77,15 @@ class Source:
 
   Args:
     shards: paths of TFRecord files.
-    id_keys: the keys that the video's id may have.
     describe: says what is wrong with a record.
   """
 
   def __init__(
     self,
     shards: Sequence[str],
-    id_keys: Sequence[str],
     describe: Callable[[bytes], Problem],
   ):
     self.shards = list(shards)
-    self._id_keys = id_keys
     self._describe = describe
     self._failures: list[Exception] = []
 
@@ -133,14 +130,14 @@ class Source:
     for shard in shards:
       for item in shard_files.read_shard(shard):
         if isinstance(item, shard_files.Fault):
-          return fault_error(shard, item, self._id_keys)
+          return fault_error(shard, item)
     return None
 
   def _bad_ones(self, records, locations, is_bad) -> Iterator[tuple]:
     """Yields shard, number, problem and video id of bad records."""
     for row in np.flatnonzero(is_bad):
       index, number = divmod(int(locations[row]), _SHARD)
-      video_id = find_video_id(records[row], *self._id_keys)
+      video_id = find_video_id(records[row])
       yield self.shards[index], number, self._describe(records[row]), video_id
 
 
@@ -252,7 +249,7 @@ class SkippingSource(Source):
     numbers, records, num_bytes = [], [], 0
     for number, item in enumerate(shard_files.read_shard(shard)):
       if isinstance(item, shard_files.Fault):
-        video_id = find_video_id(item.remains, *self._id_keys)
+        video_id = find_video_id(item.remains)
         self._left_out.leave_out_fault(shard, item, video_id)
         continue
       numbers.append(number)
@@ -360,11 +357,9 @@ class Passes:
     )
 
 
-def fault_error(
-  shard: str, fault: shard_files.Fault, id_keys: Sequence[str]
-) -> UserError:
+def fault_error(shard: str, fault: shard_files.Fault) -> UserError:
   """The error with which a program stops at a fault."""
-  video_id = find_video_id(fault.remains, *id_keys)
+  video_id = find_video_id(fault.remains)
   where = place(shard, fault.number, video_id)
   return UserError(
     f"{where}: {fault.detail}. Shards are uncompressed TFRecord files; fetch "

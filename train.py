@@ -130,7 +130,7 @@ def train(
   ):
     run_config, schema = agree_on_config(given, run, shards)
     state = build_train_state(run_config, workers, settings.jit_compile)
-    passes = open_passes(run_config, run, shards, schema)
+    passes = open_passes(run_config, run, shards, schema.record_bytes)
     books = monitoring.NoBooks()
     if workers.is_chief:
       total_steps = estimate_steps(run_config, shards, schema.record_bytes)
@@ -183,7 +183,9 @@ def prepare_config(
   if not run.settings.start_new_model and train_dir.can_resume(folder):
     saved = ExperimentConfig.load(folder)
   names = given.get("feature_names", saved.feature_names if saved else None)
-  schema = experiment.look_at_shards(shards, names, run)
+  schema = experiment.look_at_shards(
+    shards, names, run, frame_features=given.get("frame_features")
+  )
   experiment.check_labels(schema, "train_data_pattern")
   run_config = experiment.resolve_config(given, saved, schema)
   if not saved and "num_classes" not in given:
@@ -198,16 +200,16 @@ def open_passes(
   run_config: ExperimentConfig,
   run: experiment.Run,
   shards: Sequence[str],
-  schema: readers.Schema,
+  record_bytes: int,
 ) -> sources.Passes:
   """This worker's part of each pass over the shards."""
   workers = run.workers
-  reader = experiment.build_reader(run_config, schema, run.settings.num_readers)
+  reader = experiment.build_reader(run_config, run.settings.num_readers)
   return reader.training_passes(
     shards,
     workers.part_of(run_config.batch_size),
     run_config.seed,
-    schema.record_bytes,
+    record_bytes,
     left_out=run.left_out,
     part=sources.Part(workers.index, workers.count),
   )

@@ -24,7 +24,7 @@ LEVELS = {
   "utils": 1,
   "devices": 1,
   "mean_average_precision_calculator": 1,
-  "models": 2,
+  "models": 3,
   "records": 2,
   "shard_files": 2,
   "checkpoints": 3,

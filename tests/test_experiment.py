@@ -18,24 +18,25 @@ import losses
 import models
 import readers
 from config import ExperimentConfig
+from records import CODES, VECTOR, Form
 
 SCHEMA = readers.Schema(
   shard="data/train0.tfrecord",
-  frame_features=False,
+  keys=("video_id", "labels", "mean_rgb", "mean_audio"),
   id_key="video_id",
-  feature_names=("mean_rgb", "mean_audio"),
-  feature_sizes=(3, 2),
+  forms={"mean_rgb": Form(VECTOR, 3), "mean_audio": Form(VECTOR, 2)},
   max_frames=1,
-  has_labels=True,
   record_bytes=100,
 )
 FRAME_SCHEMA = dataclasses.replace(
-  SCHEMA,
-  frame_features=True,
-  feature_names=("audio_embedding",),
-  feature_sizes=(4,),
-  max_frames=10,
+  SCHEMA, forms={"audio_embedding": Form(CODES, 4)}, max_frames=10
 )
+
+
+def with_vectors(**sizes) -> readers.Schema:
+  forms = {name: Form(VECTOR, size) for name, size in sizes.items()}
+  return dataclasses.replace(SCHEMA, forms=forms)
+
 
 VIDEO = ExperimentConfig(
   num_classes=4, feature_names=("mean_rgb", "mean_audio"), feature_sizes=(3, 2)
@@ -82,6 +83,7 @@ def test_data_goes_over_defaults():
   assert config == ExperimentConfig(
     feature_names=("audio_embedding",),
     feature_sizes=(4,),
+    feature_kinds=("codes",),
     frame_features=True,
     max_frames=10,
   )
@@ -93,6 +95,7 @@ def test_what_is_typed_goes_over_data_and_defaults():
   assert config == ExperimentConfig(
     feature_names=("audio_embedding",),
     feature_sizes=(4,),
+    feature_kinds=("codes",),
     frame_features=True,
     **given,
   )
@@ -182,18 +185,14 @@ def test_flags_that_contradict_the_data():
 def test_shards_of_another_kind_than_the_train_dirs():
   with pytest.raises(UserError, match="holds frame-level features, but the mo"):
     experiment.check_schema(VIDEO, FRAME_SCHEMA)
-  other = dataclasses.replace(SCHEMA, feature_sizes=(3, 128))
+  other = with_vectors(mean_rgb=3, mean_audio=128)
   with pytest.raises(UserError, match="'mean_audio' .* 2 .* it has size 128"):
     experiment.check_schema(VIDEO, other)
-  missing = dataclasses.replace(
-    SCHEMA, feature_names=("mean_rgb",), feature_sizes=(3,)
-  )
+  missing = with_vectors(mean_rgb=3)
   with pytest.raises(UserError, match="'mean_audio' .* it has size None"):
     experiment.check_schema(VIDEO, missing)
   # The order does not matter: features are found by their names.
-  swapped = dataclasses.replace(
-    SCHEMA, feature_names=("mean_audio", "mean_rgb"), feature_sizes=(2, 3)
-  )
+  swapped = with_vectors(mean_audio=2, mean_rgb=3)
   experiment.check_schema(VIDEO, swapped)
 
 
@@ -242,12 +241,11 @@ def test_classes_that_no_label_comes_near(
 
 
 def test_readers_are_those_of_the_level():
-  reader = experiment.build_reader(VIDEO, SCHEMA, num_readers=3)
+  reader = experiment.build_reader(VIDEO, num_readers=3)
   assert type(reader) is readers.YT8MAggregatedFeatureReader
   assert reader.num_classes == 4
-  assert reader.id_key == "video_id"
   assert reader.feature_sizes == {"mean_rgb": 3, "mean_audio": 2}
-  reader = experiment.build_reader(FRAME, FRAME_SCHEMA)
+  reader = experiment.build_reader(FRAME)
   assert type(reader) is readers.YT8MFrameFeatureReader
   assert reader.max_frames == 6
   # The model's order and sizes, however the shards have them.

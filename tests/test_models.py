@@ -12,6 +12,7 @@ import tensorflow as tf
 import model_layers
 import models
 import utils
+from records import CODES, VECTOR, Form
 
 NUM_CLASSES = 4
 SIZES = (3, 2)
@@ -61,13 +62,12 @@ def random_codes(num_videos=3, max_frames=4, seed=0):
 
 def build(model_class, sizes, frame_features, num_classes, **kwargs):
   """A model as the programs build it, called with parts and num_frames."""
-  feature_sizes = {str(number): size for number, size in enumerate(sizes)}
-  model = models.build_model(
-    model_class, feature_sizes, frame_features, num_classes, kwargs
-  )
+  kind = CODES if frame_features else VECTOR
+  forms = {str(number): Form(kind, size) for number, size in enumerate(sizes)}
+  model = models.build_model(model_class, forms, num_classes, kwargs)
 
   def call(parts, num_frames, **kwargs):
-    features = dict(zip(feature_sizes, parts, strict=True))
+    features = dict(zip(forms, parts, strict=True))
     return model({"features": features, "num_frames": num_frames}, **kwargs)
 
   return model, call
@@ -236,7 +236,7 @@ def test_number_of_frames_is_that_of_the_batch():
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_xla_compiles_input_and_mean_but_no_product(jit_compile):
   model = models.build_model(
-    models.FrameLevelLogisticModel, {"rgb": 3}, True, 4, {}, jit_compile
+    models.FrameLevelLogisticModel, {"rgb": Form(CODES, 3)}, 4, {}, jit_compile
   )
   batch = {
     "features": {"rgb": tf.zeros([2, 5, 3], tf.uint8)},

@@ -40,14 +40,14 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-import bad_records
 import config
 import devices
 import experiment
 import readers
+import records
 import shard_files
 import utils
-from records import ID_KEYS, Problem, find_video_id
+from records import LayoutError, Problem, find_video_id, schema_of
 
 # Problems of each cause that are listed; all are counted.
 MAX_LISTED = 1000
@@ -168,7 +168,7 @@ class Report:
     self.problems[problem.cause, place // SHARD] += 1
     listed = self.listed.setdefault(problem.cause, [])
     if len(listed) < MAX_LISTED:
-      video_id = find_video_id(data, *ID_KEYS)
+      video_id = find_video_id(data)
       shown_id = video_id and video_id[:_MOST_CHARACTERS]
       listed.append((place, shown_id, problem.detail[:_MOST_CHARACTERS]))
 
@@ -271,8 +271,8 @@ class ShardChecker:
       problem = self.reader.describe_problem(record, self.with_labels)
       return problem or readers.REFUSED
     try:
-      readers.schema_of(record, "", 0)
-    except readers.LayoutError as error:
+      schema_of(record, "", 0)
+    except LayoutError as error:
       return Problem("unknown layout", error.detail)
     detail = "no video has frames, which would show a frame's size"
     return Problem("unknown layout", detail)
@@ -281,7 +281,7 @@ class ShardChecker:
     names = self.schema.feature_names if self.schema else None
     for asked in (names, None):
       with contextlib.suppress(UserError):
-        return readers.schema_of(record, "", 0, asked)
+        return schema_of(record, "", 0, asked)
     return None
 
 
@@ -303,10 +303,11 @@ def make_checker(
       num_classes=settings.num_classes,
       feature_names=schema.feature_names,
       feature_sizes=schema.feature_sizes,
+      feature_kinds=schema.feature_kinds,
       frame_features=schema.frame_features,
       max_frames=1,  # All frames are checked; but none need be copied.
     )
-    reader = experiment.build_reader(run_config, schema)
+    reader = experiment.build_reader(run_config)
   with_labels = settings.labels
   if with_labels is None:
     labelled = _detect(shards[:_LABEL_SHARDS], need_labels=True)
@@ -317,7 +318,8 @@ def make_checker(
 def _detect(shards, **options) -> readers.Schema | None:
   """The layout of shards; None if no record shows it."""
   with contextlib.suppress(UserError):
-    return readers.detect_schema(shards, skip_bad=True, **options)
+    schema = readers.detect_schema(shards, skip_bad=True, **options)
+    return schema if all(schema.feature_sizes) else None
   return None
 
 
@@ -553,9 +555,7 @@ def _lines(results: Mapping[str, Any]) -> Iterator[str]:
     counts = (f"{problem[key]:,}" for key in ("num_records", "num_shards"))
     yield row(problem["cause"], *counts)
     first = problem["listed"][0]
-    place = bad_records.place(
-      first["shard"], first["record"], first["video_id"]
-    )
+    place = records.place(first["shard"], first["record"], first["video_id"])
     yield f"  {place}: {first['detail']}"
   problems = _number(results["num_problems"], "problem")
   yield ""
@@ -595,7 +595,7 @@ def _number(count: int, unit: str) -> str:
 def _format_repeated(repeated: Mapping[str, Any]) -> str:
   if not repeated["first"]:
     return "0"
-  later, earlier = (bad_records.place(*p.values()) for p in repeated["first"])
+  later, earlier = (records.place(*p.values()) for p in repeated["first"])
   return f"{repeated['num_videos']:,}; first {later}, as {earlier}"
 
 
