@@ -227,10 +227,13 @@ class _Service:
   def _resource(self, request: Request, key: tuple[str, str]):
     bucket, name = key[0], urllib.parse.quote(key[1], safe="")
     path = f"storage/v1/b/{bucket}/o/{name}"
+    resource = self._objects.resource(key)
+    generation = resource["generation"]
     return {
-      **self._objects.resource(key),
+      **resource,
       "selfLink": f"{request.origin}/{path}",
-      "mediaLink": f"{request.origin}/download/{path}?alt=media",
+      "mediaLink": f"{request.origin}/download/{path}?generation={generation}"
+      "&alt=media",
     }
 
   def _bucket(self, request):
