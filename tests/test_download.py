@@ -5,7 +5,6 @@
 The buckets are those of a stand-in on loopback, see cloud_server.py.
 """
 
-import collections
 import functools
 import http.server
 import io
@@ -14,6 +13,7 @@ import re
 import signal
 import sys
 import threading
+import types
 from fractions import Fraction
 
 from program import UserError
@@ -62,35 +62,30 @@ def server(only_server):
 
 
 @pytest.fixture
-def run(server, fork_program, tmp_path):
-  """`run("--flag=x")` runs download.py, with tmp_path/data as destination."""
+def start(server, start_program, tmp_path, monkeypatch):
+  """`start("--flag=x")` starts download.py, of all shards, to tmp_path/data."""
+  monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.http_url)
 
-  def run(*flags, env=None, **options):
-    return fork_program(
-      "tools.download",
-      f"--destination={tmp_path}/data",
-      *flags,
-      env={"STORAGE_EMULATOR_HOST": server.http_url, **(env or {})},
-      **options,
-    )
-
-  return run
-
-
-@pytest.fixture
-def start(server, start_program, tmp_path):
-  """`start("--flag=x")` as `run`, of all shards, and does not wait."""
-
-  def start(*flags):
+  def start(*flags, env=None):
     return start_program(
       "tools.download",
-      f"--source={SOURCE}",
-      f"--destination={tmp_path}/data",
-      *flags,
-      env={"STORAGE_EMULATOR_HOST": server.http_url},
+      *(f"--source={SOURCE}", f"--destination={tmp_path}/data", *flags),
+      env={"STORAGE_EMULATOR_HOST": server.http_url, **(env or {})},
     )
 
   return start
+
+
+@pytest.fixture
+def run(start):
+  """`run("--flag=x")` runs it to its end."""
+
+  def run(*flags, is_failing=False, env=None):
+    result = start(*flags, env=env).wait()
+    assert result.returncode == is_failing, result.output
+    return result
+
+  return run
 
 
 def files_of(folder) -> dict[str, bytes]:
@@ -105,22 +100,18 @@ def shards(*numbers: int) -> dict[str, bytes]:
 ALL = shards(*range(NUM_FILES))
 
 
-def reads(server) -> list[str]:
-  """Names of what was read, sorted."""
-  return sorted(
-    request.name.rpartition("/")[2]
-    for request in server.requests
-    if request.action == "read"
-  )
-
-
 def is_read(request) -> bool:
   return request.action == "read"
 
 
+def reads(server) -> list[str]:
+  """Names of what was read, sorted."""
+  names = [request.name for request in server.requests if is_read(request)]
+  return sorted(name.rpartition("/")[2] for name in names)
+
+
 def error_of(result) -> str:
   """The one line that a program ended with."""
-  assert result.returncode == 1
   (line,) = re.findall(r"^download.py: error: (.*)$", result.stderr, re.M)
   assert "Traceback" not in result.stderr
   return line
@@ -157,10 +148,7 @@ class TestWhatIsFetched:
     [
       ("video train 2 us", "us.data.yt8m.org/2/video/train/train"),
       ("frame test 2 asia", "asia.data.yt8m.org/2/frame/test/test"),
-      (
-        "video validate 1 eu",
-        "eu.data.yt8m.org/1/video_level/validate/validate",
-      ),
+      ("video test 1 eu", "eu.data.yt8m.org/1/video_level/test/test"),
       ("frame train 0 us", "us.data.yt8m.org/0/frame_level/train/train"),
       ("frame test 3 us", "us.data.yt8m.org/3/frame/test/test"),
     ],
@@ -175,44 +163,18 @@ class TestWhatIsFetched:
     )
     assert download.choose_sources(settings) == [f"gs://{source}*.tfrecord"]
 
-  @pytest.mark.parametrize(
-    ("features", "url"),
-    [
-      (
-        "vocabulary",
-        "https://research.google.com/youtube8m/csv/2/vocabulary.csv",
-      ),
-      (
-        "segment_labels",
-        "https://raw.githubusercontent.com/google/youtube-8m/master/"
-        "segment_label_ids.csv",
-      ),
-    ],
-  )
-  def test_lists_are_looked_for_where_they_are(self, features, url, run):
-    # Nothing answers at this port, so that nothing leaves the machine.
-    proxy = {"HTTPS_PROXY": "http://127.0.0.1:9"}
-    flags = (f"--features={features}", "--retry_secs=0.1")
-    message = error_of(run(*flags, env=proxy, check=False))
-    assert message.startswith(f"{url} cannot be read: ")
-    assert "Check --source and the network" in message
+  def test_lists(self):
+    settings = download.DownloadSettings(features="vocabulary")
+    url = "https://research.google.com/youtube8m/csv/2/vocabulary.csv"
+    assert download.choose_sources(settings) == [url]
 
-  def test_dry_run_of_the_current_folder(self, fork_program, server):
-    env = {"STORAGE_EMULATOR_HOST": server.http_url}
-    result = fork_program(
-      "tools.download",
-      *("--features=video", "--partition=train", "--dry_run"),
-      env=env,
-    )
-    assert "6 files, 615kB, to fetch to '.' (" in result.stderr
+  def test_dry_run(self, run, server, tmp_path):
+    result = run("--dry_run")
+    assert f"6 files, 615kB, to fetch to '{tmp_path}/data' (" in result.stderr
     assert reads(server) == []
-
-  def test_dry_run_makes_no_folder(self, run, tmp_path):
-    run(f"--source={SOURCE}", "--dry_run")
     assert not (tmp_path / "data").exists()
 
-  def test_long_listing(self, server, monkeypatch):
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.http_url)
+  def test_long_listing(self, server, start):
     # The service lists at most 1,000 names at a time.
     for number in range(1100):
       server.objects["many", f"{number:04d}"] = b"x"
@@ -228,22 +190,16 @@ class TestPatterns:
       ("a/?.csv", "a/1.csv a/b.csv"),
       ("a/[!0-9].csv", "a/b.csv"),
       ("*/1.csv", "a/1.csv"),
-      ("a*1.csv", ""),
       ("**/1.csv", "a/1.csv a/b/1.csv"),
       ("a/**", "a/1.csv a/1xcsv a/22.csv a/b.csv a/b/1.csv"),
       ("a/1.csv", "a/1.csv"),
     ],
   )
-  def test_matches(self, pattern, expected, server, monkeypatch):
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.http_url)
+  def test_matches(self, pattern, expected, server, start):
     for other in ("1.csv", "1xcsv", "22.csv", "b.csv", "b/1.csv", ""):
       server.objects["b", f"a/{other}"] = b""
-    if expected:
-      names = [blob.name for blob in found(f"gs://b/{pattern}")]
-      assert names == expected.split()
-    else:
-      with pytest.raises(UserError, match="for 0 files match"):
-        found(f"gs://b/{pattern}")
+    names = [blob.name for blob in found(f"gs://b/{pattern}")]
+    assert names == expected.split()
 
   @pytest.mark.parametrize(
     "source",
@@ -288,16 +244,10 @@ class TestShards:
     with pytest.raises(UserError, match="--shards=.* is neither"):
       download.choose_shards([], text)
 
-  def test_in_the_program(self, run, server, tmp_path):
-    server.objects["b", "only.csv"] = b"1"
-    result = run(f"--source={SOURCE},gs://b/*", "--shards=1/3")
-    assert files_of(tmp_path / "data") == {**shards(0, 3), "only.csv": b"1"}
-    assert f"{SOURCE}: 2 of 6 files, 615kB." in result.stderr
-
 
 class TestAgain:
   def test_fetches_what_is_missing_or_wrong(self, run, server, tmp_path):
-    run(f"--source={SOURCE}")
+    run()
     server.requests.clear()
     data = tmp_path / "data"
     damaged = bytearray(content(1))
@@ -309,7 +259,7 @@ class TestAgain:
     # As long as before.
     server.objects[key(4)] = bytes(len(content(4)))
     before = (data / name(5)).stat().st_mtime_ns
-    result = run(f"--source={SOURCE}")
+    result = run()
     assert reads(server) == [name(1), name(2), name(3), name(4)]
     assert files_of(data) == {
       **ALL,
@@ -330,12 +280,12 @@ class TestObstacles:
     server.fail(lambda request: request.action == "list", times=1, status=503)
     server.fail(is_read, times=3, status=429)
     server.fail(is_read, times=3, status=503)
-    run(f"--source={SOURCE}")
+    run()
     assert files_of(tmp_path / "data") == ALL
 
   def test_cut_connections(self, run, server, tmp_path):
     server.fail(is_read, times=4, cut_after=60_000)
-    run(f"--source={SOURCE}", "--num_workers=1")
+    run("--num_workers=1")
     assert files_of(tmp_path / "data") == ALL
     # It goes on where it was cut. The fourth is cut behind the end.
     ranges = [request.range for request in server.requests if is_read(request)]
@@ -345,8 +295,7 @@ class TestObstacles:
   def test_damage_behind_a_cut(self, run, server, tmp_path):
     server.fail(is_read, times=1, cut_after=60_000)
     server.objects.data[key(0)] = b"x" * len(content(0))
-    flags = (f"--source={SOURCE}", "--num_workers=1")
-    result = run(*flags, check=False)
+    result = run("--num_workers=1", is_failing=True)
     assert "train0000.tfrecord: what arrived does not match" in result.stderr
     assert files_of(tmp_path / "data") == shards(1, 2, 3, 4, 5)
 
@@ -356,14 +305,14 @@ class TestObstacles:
         server.objects[key(1)] = b"new"
       return False
 
-    run(f"--source={SOURCE}", "--shards=3-3")
+    run("--shards=3-3")
     server.requests.clear()
     server.fail(replace)
     server.fail(lambda request: request.name == key(2)[1], status=403)
     # Nobody knows who is right: what is there stays.
     server.objects.resource(key(3))["crc32c"] = "AAAAAA=="
     server.objects.data[key(4)] = content(4)[:-10]
-    result = run(f"--source={SOURCE}", check=False)
+    result = run(is_failing=True)
     assert error_of(result).startswith("Files that could not be fetched: 4, ")
     for number, words in (
       (1, " cannot be read: the server says 404 .*start again"),
@@ -380,43 +329,36 @@ class TestObstacles:
     for number in range(NUM_FILES, 12):
       server.objects[key(number)] = content(number)
     server.fail(is_read, status=503)
-    result = run(f"--source={SOURCE}", "--retry_secs=0.2", check=False)
+    result = run("--retry_secs=0.2", is_failing=True)
     assert error_of(result).startswith("Files that could not be fetched: 12, ")
     assert result.stderr.count("the server says 503 Service Unavailable") == 10
     assert files_of(tmp_path / "data") == {}
 
-  @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+  @pytest.mark.parametrize(
+    "signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
+  )
   def test_signals(self, signum, run, server, start, tmp_path):
     server.bytes_per_second = 400_000
     data = tmp_path / "data"
     program = start("--num_workers=2")
     program.wait_until(lambda: [*data.glob("*.tfrecord")])
+    program.wait_until(lambda: [*data.glob("*.tmp")])
     program.signal(signum)
     result = program.wait()
-    assert result.returncode == 128 + signum
-    assert f"stopped by signal {int(signum)}." in result.stderr
-    assert "Traceback" not in result.stderr
-    there = files_of(data)
-    assert {key: ALL[key] for key in there} == there
+    there = {path.name for path in data.glob("*.tfrecord")}
     assert len(there) < NUM_FILES
-
+    if signum == signal.SIGKILL:
+      assert [*data.glob("*.tmp")]
+    else:
+      assert result.returncode == 128 + signum
+      assert f"stopped by signal {int(signum)}." in result.stderr
+      assert "Traceback" not in result.stderr
+      assert {path.name for path in data.iterdir()} == there
     server.bytes_per_second = None
     server.requests.clear()
-    run(f"--source={SOURCE}")
+    run()
     assert files_of(data) == ALL
-    assert reads(server) == sorted(ALL.keys() - there.keys())
-
-  def test_kill(self, run, server, start, tmp_path):
-    server.bytes_per_second = 400_000
-    data = tmp_path / "data"
-    program = start()
-    program.wait_until(lambda: [*data.glob("*.tmp")])
-    program.signal(signal.SIGKILL)
-    program.wait()
-    assert [*data.glob("*.tmp")]
-    server.bytes_per_second = None
-    run(f"--source={SOURCE}")
-    assert files_of(data) == ALL
+    assert reads(server) == sorted(ALL.keys() - there)
 
   def test_signal_while_the_server_is_silent(self, server, start):
     server.fail(is_read, delay_secs=3600)
@@ -436,15 +378,15 @@ class TestErrors:
       ("--source=,", "Say what to fetch: --features=video --partition=train"),
       ("--source=gs://b/* --partition=test", "--source does not go with"),
       ("--features=vocabulary --shards=5", "--shards='5' is neither"),
-      (f"--source={SOURCE} --shards=6-9", "nothing to fetch, for 6 files"),
+      ("--shards=6-9", "nothing to fetch, for 6 files"),
       (
         "--source=gs://none/x*",
         "gs://none cannot be read: the server says 404",
       ),
       (f"--source=gs://{BUCKET}/2/x*", "nothing to fetch, for 0 files match"),
       ("--destination=gs://b/x", "--destination='gs://b/x': a local folder is"),
-      ("--destination={shard}", "--destination='{shard}' is a file; a folder"),
-      ("--destination={shard}/x", "--destination='{shard}/x' cannot be made"),
+      ("--destination={path}", "--destination='{path}' is a file; a folder"),
+      ("--destination={path}/x", "--destination='{path}/x' cannot be made"),
       (
         f"--source={SOURCE},gs://other/**",
         "have the same name. Fetch them one",
@@ -452,19 +394,19 @@ class TestErrors:
     ],
   )
   def test_wrong_flags(self, flags, expected, run, server, tmp_path):
-    shard = tmp_path / "file"
-    shard.touch()
+    path = tmp_path / "file"
+    path.touch()
     server.objects["other", f"x/{name(1)}"] = b"1"
-    if "--destination" in flags:
-      flags += f" --source={SOURCE}"
-    result = run(*flags.format(shard=shard).split(), check=False)
-    assert expected.format(shard=shard) in error_of(result)
+    if flags.startswith(("--features", "--partition")):
+      flags += " --source="
+    result = run(*flags.format(path=path).split(), is_failing=True)
+    assert expected.format(path=path) in error_of(result)
     assert reads(server) == []
 
   @pytest.mark.parametrize("status", [401, 403])
   def test_bucket_that_is_not_public(self, status, run, server):
     server.fail(status=status)
-    message = error_of(run(f"--source={SOURCE}", check=False))
+    message = error_of(run(is_failing=True))
     assert message.startswith(f"gs://{BUCKET} cannot be read: ")
     assert "give --use_credentials" in message
     assert len(server.requests) == 1
@@ -479,22 +421,20 @@ class TestErrors:
 
   def test_no_credentials(self, run, tmp_path):
     nowhere = {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "none.json")}
-    flags = (f"--source={SOURCE}", "--use_credentials")
-    message = error_of(run(*flags, env=nowhere, check=False))
-    assert message.startswith("--use_credentials: ")
-    assert "gcloud auth application-default login" in message
+    result = run("--use_credentials", env=nowhere, is_failing=True)
+    assert error_of(result).startswith("--use_credentials: ")
+    assert "gcloud auth application-default login" in error_of(result)
 
-  def test_own_credentials(self, server, monkeypatch):
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.http_url)
+  def test_own_credentials(self, server, start, monkeypatch):
     own = google.oauth2.credentials.Credentials("token")
     monkeypatch.setattr("google.auth.default", lambda: (own, None))
     client = download.make_client(True)
     assert len(download.find_blobs(client, SOURCE, None)) == NUM_FILES
     assert all(request.has_credentials for request in server.requests)
 
-  def test_disk_is_too_small(self, server, monkeypatch, tmp_path):
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.http_url)
-    monkeypatch.setattr("shutil.disk_usage", lambda _: DiskUsage(513_000))
+  def test_disk_is_too_small(self, start, monkeypatch, tmp_path):
+    usage = types.SimpleNamespace(free=513_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     # What is there needs no room.
     (tmp_path / name(2)).write_bytes(content(2))
     download.Download(found(), str(tmp_path), 1).show_plan()
@@ -505,13 +445,9 @@ class TestErrors:
 
   def test_what_cannot_be_written_ends_it(self, run, server, tmp_path):
     (tmp_path / "data" / name(0)).mkdir(parents=True)
-    flags = (f"--source={SOURCE}", "--num_workers=1")
-    message = error_of(run(*flags, check=False))
+    message = error_of(run("--num_workers=1", is_failing=True))
     assert f"{name(0)}' cannot be written" in message
     assert len(reads(server)) < NUM_FILES
-
-
-DiskUsage = collections.namedtuple("DiskUsage", "free")
 
 
 class WebHandler(http.server.SimpleHTTPRequestHandler):
@@ -555,7 +491,7 @@ class TestWebServer:
 
   def test_missing(self, web, run, tmp_path):
     url = f"http://127.0.0.1:{web.server_port}/none.csv"
-    message = error_of(run(f"--source={url}", check=False))
+    message = error_of(run(f"--source={url}", is_failing=True))
     assert message.startswith(f"{url} cannot be read: the server says 404 ")
     assert files_of(tmp_path / "data") == {}
 
@@ -565,8 +501,7 @@ class Terminal(io.StringIO):
     return True
 
 
-def test_bar_in_a_terminal(server, monkeypatch, tmp_path):
-  monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.http_url)
+def test_bar_in_a_terminal(start, monkeypatch, tmp_path):
   monkeypatch.setattr("sys.stderr", Terminal())
   assert download.Download(found(), str(tmp_path), 1).run(num_workers=2) == []
   last = sys.stderr.getvalue().split("\r")[-1]
@@ -579,12 +514,11 @@ def test_bar_in_a_terminal(server, monkeypatch, tmp_path):
 def test_log_line_elsewhere(run):
   assert re.search(
     r"100% 615k/615k \[00:\d\d<00:00, +[\d.]+[kM]B/s, 6/6\]",
-    run(f"--source={SOURCE}").stderr,
+    run().stderr,
   )
 
 
-def test_a_bug_in_a_thread_ends_the_program(server, monkeypatch, tmp_path):
-  monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.http_url)
+def test_a_bug_in_a_thread_ends_the_program(start, monkeypatch, tmp_path):
   monkeypatch.setattr("google_crc32c.Checksum", lambda: 1 / 0)
   with pytest.raises(ZeroDivisionError):
     download.Download(found(), str(tmp_path), 1).run(num_workers=2)
