@@ -8,18 +8,14 @@
     tensorflow_environment = server.proxy_environment(tmp_path)
     server.fail(lambda request: request.action == "read", times=3, status=503)
 
-The plain door is for clients whose endpoint can be chosen, as that of
-google-cloud-storage. TensorFlow's own gs:// always asks for
-https://storage.googleapis.com; it may be told to go through a proxy and whose
-certificates to trust, so the other door is a proxy that, instead of passing a
-connection on, answers it by itself.
+The plain door is for clients whose endpoint can be chosen. TensorFlow's own
+gs:// always asks for https://storage.googleapis.com, but through a proxy if it
+is told to: the other door is a proxy that answers by itself.
 
-Behind both is the part of the service that these clients use: the JSON API
+Behind both is the part of the JSON API that these clients use
 (https://cloud.google.com/storage/docs/json_api/v1), and reading by
-`/bucket/name`. No bucket may be called "b" here.
-
-Beside the storage are the jobs of AI Platform Training and the custom jobs of
-Vertex AI. They are kept as they come and never run: that is a test's business.
+`/bucket/name`. No bucket may be called "b" here. Jobs of AI Platform Training
+and Vertex AI are kept as they come and never run: that is a test's business.
 """
 
 import base64
@@ -35,7 +31,8 @@ import ssl
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import google_crc32c
 import trustme
@@ -48,8 +45,6 @@ _REASONS = {
   401: "Anonymous caller does not have storage.objects.get access.",
   403: "The caller does not have storage.objects.get access.",
   404: "The specified key does not exist.",
-  429: "The rate limit for object mutation operations was exceeded.",
-  503: "We encountered an internal error. Please try again.",
 }
 # (methods, path, action): the first that fits. The paths of the JSON API may
 # lack their start, as a client's whose endpoint is a folder.
@@ -59,26 +54,21 @@ _JOBS = (
   r"/v1(?:beta1)?/(?P<name>projects/[^/]+/"
   r"(?:jobs|locations/[^/]+/customJobs)%s)"
 )
-_ROUTES = [
-  (methods.split(), re.compile(path), action)
-  for methods, path, action in (
-    ("POST", _JOBS % "", "create_job"),
-    ("GET", _JOBS % "", "list_jobs"),
-    ("GET", _JOBS % "/[^/]+", "get_job"),
-    (
-      "POST PUT",
-      r"(?:/resumable)?/upload/storage/v1/b/(?P<bucket>[^/]+)/o",
-      "upload",
-    ),
-    ("POST", _OBJECT + r"/(?:rewriteTo|copyTo)/b/[^/]+/o/[^/]+", "copy"),
-    ("GET", _OBJECT, "stat"),
-    ("DELETE", _OBJECT, "delete"),
-    ("GET", _JSON + r"/(?P<bucket>[^/]+)/o/?", "list"),
-    ("GET", _JSON + r"/(?P<bucket>[^/]+)/?", "bucket"),
-    ("POST", _JSON, "create_bucket"),
-    ("GET", r"/(?P<bucket>[^/]+)/(?P<name>.+)", "read"),
-  )
-]
+_UPLOAD = r"(?:/resumable)?/upload/storage/v1/b/(?P<bucket>[^/]+)/o"
+_COPY = r"/(?P<verb>rewriteTo|copyTo)/b/(?P<to_bucket>[^/]+)/o/(?P<to>[^/]+)"
+_ROUTES = (
+  ("POST", _JOBS % "", "create_job"),
+  ("GET", _JOBS % "", "list_jobs"),
+  ("GET", _JOBS % "/[^/]+", "get_job"),
+  ("POST PUT", _UPLOAD, "upload"),
+  ("POST", _OBJECT + _COPY, "copy"),
+  ("GET", _OBJECT, "stat"),
+  ("DELETE", _OBJECT, "delete"),
+  ("GET", _JSON + r"/(?P<bucket>[^/]+)/o/?", "list"),
+  ("GET", _JSON + r"/(?P<bucket>[^/]+)/?", "bucket"),
+  ("POST", _JSON, "create_bucket"),
+  ("GET", r"/(?P<bucket>[^/]+)/(?P<name>.+)", "read"),
+)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -86,18 +76,14 @@ class Request:
   """What a client asked for.
 
   Attributes:
-    action: "list", "stat" (metadata of an object), "read", "upload", "copy",
-      "delete", "bucket" (metadata), "create_bucket", "create_job", "get_job",
-      "list_jobs", or "unknown".
+    action: one of those in `_ROUTES`, or "unknown".
     bucket: the bucket's name, or "".
     name: the object's, or the job's, or "".
     method: for instance "GET".
-    url: as it was sent. Behind the proxy, whole URLs are those of http://.
-    query: the parameters in it.
-    range: the header `Range`, for instance "bytes=0-99"; or None.
-    content_range: the header `Content-Range`; or None.
-    content_type: the header `Content-Type`; or "".
-    has_credentials: whether it had an `Authorization`.
+    path: of its URL.
+    parts: what the path names beside bucket and name.
+    query: the parameters in its URL.
+    headers: by name.
     origin: the server's own URL as the client sees it.
     body: all of it, or the part that came.
     status: of the answer; None if there was none.
@@ -107,15 +93,23 @@ class Request:
   bucket: str
   name: str
   method: str
-  url: str
+  path: str
+  parts: dict[str, str]
   query: dict[str, str]
-  range: str | None
-  content_range: str | None
-  content_type: str
-  has_credentials: bool
+  headers: Mapping[str, str]
   origin: str
   body: bytes
   status: int | None = None
+
+  @property
+  def range(self) -> str | None:
+    """For instance "bytes=0-99"."""
+    return self.headers.get("Range")
+
+  @property
+  def has_credentials(self) -> bool:
+    """Whether it says who asks."""
+    return "Authorization" in self.headers
 
 
 class Objects(collections.UserDict):
@@ -159,21 +153,17 @@ def _crc32c(content: bytes) -> str:
   return base64.b64encode(number.to_bytes(4, "big")).decode()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Answer:
+class _Answer(NamedTuple):
   """What the service says to a request."""
 
   status: int = 200
   body: bytes = b""
-  headers: dict[str, str] = dataclasses.field(default_factory=dict)
+  headers: dict[str, str] = {}
 
-  @classmethod
-  def of_json(cls, value, status: int = 200):
-    return cls(
-      status=status,
-      body=json.dumps(value).encode(),
-      headers={"Content-Type": "application/json; charset=UTF-8"},
-    )
+
+def _json(value, status: int = 200) -> _Answer:
+  headers = {"Content-Type": "application/json; charset=UTF-8"}
+  return _Answer(status, json.dumps(value).encode(), headers)
 
 
 class _RefusalError(Exception):
@@ -184,25 +174,25 @@ class _RefusalError(Exception):
     message = message or _REASONS.get(status, "The request failed.")
     reason = {"message": message, "domain": "global", "reason": "refused"}
     error = {"code": status, "message": message, "errors": [reason]}
-    self.answer = _Answer.of_json({"error": error}, status)
+    self.answer = _json({"error": error}, status)
 
 
 class _Service:
   """Answers requests; knows nothing of connections."""
 
-  def __init__(self, objects: Objects, buckets: set[str]):
-    self._objects = objects
-    self._buckets = buckets
+  def __init__(self):
+    self.objects = Objects()
+    self.buckets: set[str] = set()
+    self.written: list[tuple[str, str]] = []
+    self.jobs: dict[str, dict] = {}
     # Resumable uploads by id: what has come so far, None once it is an object.
     self._uploads: dict[str, bytearray | None] = {}
-    self.written = []
-    self.jobs: dict[str, dict] = {}
 
   def answer(self, request: Request) -> _Answer:
     """Does what a request asks for."""
     try:
       if request.action == "unknown":
-        raise _RefusalError(404, f"Not Found: {request.url}")
+        raise _RefusalError(404, f"Not Found: {request.path}")
       if request.bucket:
         self._check_bucket(request.bucket)
       return getattr(self, f"_{request.action}")(request)
@@ -210,38 +200,37 @@ class _Service:
       return refusal.answer
 
   def _check_bucket(self, bucket: str):
-    buckets = {bucket for bucket, _ in list(self._objects)} | self._buckets
+    buckets = {bucket for bucket, _ in list(self.objects)} | self.buckets
     if bucket not in buckets:
       raise _RefusalError(404, "The specified bucket does not exist.")
 
   def _key(self, request: Request) -> tuple[str, str]:
     """The key of an object that is there."""
     key = request.bucket, request.name
-    if key not in self._objects:
+    if key not in self.objects:
       raise _RefusalError(404, f"No such object: {'/'.join(key)}")
-    generation = self._objects.resource(key)["generation"]
+    generation = self.objects.resource(key)["generation"]
     if request.query.get("generation", generation) != generation:
       raise _RefusalError(404, f"No such generation: {'/'.join(key)}")
     return key
 
   def _resource(self, request: Request, key: tuple[str, str]):
-    bucket, name = key[0], urllib.parse.quote(key[1], safe="")
-    path = f"storage/v1/b/{bucket}/o/{name}"
+    path = f"storage/v1/b/{key[0]}/o/{urllib.parse.quote(key[1], safe='')}"
+    resource = self.objects.resource(key)
+    query = f"generation={resource['generation']}&alt=media"
     return {
-      **self._objects.resource(key),
+      **resource,
       "selfLink": f"{request.origin}/{path}",
-      "mediaLink": f"{request.origin}/download/{path}?alt=media",
+      "mediaLink": f"{request.origin}/download/{path}?{query}",
     }
 
   def _bucket(self, request):
-    name = request.bucket
-    return _Answer.of_json(
-      {"kind": "storage#bucket", "id": name, "name": name, "location": "US"}
-    )
+    names = dict.fromkeys(("id", "name"), request.bucket)
+    return _json({"kind": "storage#bucket", "location": "US", **names})
 
   def _create_bucket(self, request):
     request.bucket = json.loads(request.body)["name"]
-    self._buckets.add(request.bucket)
+    self.buckets.add(request.bucket)
     return self._bucket(request)
 
   def _create_job(self, request):
@@ -256,24 +245,24 @@ class _Service:
     else:
       job |= {"state": "JOB_STATE_PENDING", "name": request.name}
     self.jobs[request.name] = job
-    return _Answer.of_json(job)
+    return _json(job)
 
   def _list_jobs(self, request):
     prefix = f"{request.name}/"
     found = [job for name, job in self.jobs.items() if name.startswith(prefix)]
-    return _Answer.of_json({request.name.rpartition("/")[2]: found})
+    return _json({request.name.rpartition("/")[2]: found})
 
   def _get_job(self, request):
     if request.name not in self.jobs:
       raise _RefusalError(404, f"No such job: {request.name}")
-    return _Answer.of_json(self.jobs[request.name])
+    return _json(self.jobs[request.name])
 
   def _list(self, request):
     """Names and, with a delimiter, what names have up to it behind a prefix."""
     prefix = request.query.get("prefix", "")
     delimiter = request.query.get("delimiter")
     names, folders = set(), set()
-    for bucket, name in list(self._objects):
+    for bucket, name in list(self.objects):
       if bucket == request.bucket and name.startswith(prefix):
         head, found, _ = name[len(prefix) :].partition(delimiter or "\0")
         (folders if found else names).add(prefix + head + found)
@@ -289,38 +278,32 @@ class _Service:
     }
     if rest:
       listing["nextPageToken"] = page[-1]
-    return _Answer.of_json(listing)
+    return _json(listing)
 
   def _stat(self, request):
-    return _Answer.of_json(self._resource(request, self._key(request)))
+    return _json(self._resource(request, self._key(request)))
 
   def _delete(self, request):
-    del self._objects[self._key(request)]
-    return _Answer(status=204)
+    del self.objects[self._key(request)]
+    return _Answer(204)
 
   def _copy(self, request):
-    path = urllib.parse.urlsplit(request.url).path
-    verb, bucket, name = re.search(
-      r"/(rewriteTo|copyTo)/b/([^/]+)/o/([^/]+)$", path
-    ).groups()
+    bucket, content = request.parts["to_bucket"], self._content(request)
     self._check_bucket(bucket)
-    content = self._objects[self._key(request)]
-    resource = self._write(request, bucket, name, content)
-    if verb == "copyTo":
-      return _Answer.of_json(resource)
-    return _Answer.of_json(
-      {
-        "kind": "storage#rewriteResponse",
-        "done": True,
-        "objectSize": str(len(content)),
-        "totalBytesRewritten": str(len(content)),
-        "resource": resource,
-      }
-    )
+    resource = self._write(request, bucket, request.parts["to"], content)
+    if request.parts["verb"] == "copyTo":
+      return _json(resource)
+    sizes = ("objectSize", "totalBytesRewritten")
+    result = {"kind": "storage#rewriteResponse", "done": True}
+    result |= dict.fromkeys(sizes, str(len(content)))
+    return _json({**result, "resource": resource})
+
+  def _content(self, request):
+    return self.objects[self._key(request)]
 
   def _read(self, request):
-    key = self._key(request)
-    content, resource = self._objects[key], self._objects.resource(key)
+    content = self._content(request)
+    resource = self.objects.resource(self._key(request))
     first, end = _parse_range(request.range, len(content))
     headers = {
       "Content-Type": resource["contentType"],
@@ -332,11 +315,7 @@ class _Service:
     }
     if request.range:
       headers["Content-Range"] = f"bytes {first}-{end - 1}/{len(content)}"
-    return _Answer(
-      status=206 if request.range else 200,
-      body=content[first:end],
-      headers=headers,
-    )
+    return _Answer(206 if request.range else 200, content[first:end], headers)
 
   def _upload(self, request):
     kind = request.query.get("uploadType")
@@ -347,17 +326,15 @@ class _Service:
     name, content = request.query.get("name"), request.body
     if kind == "multipart":
       name, content = _parse_multipart(request)
-    return _Answer.of_json(self._write(request, request.bucket, name, content))
+    return _json(self._write(request, request.bucket, name, content))
 
   def _begin_upload(self, request):
     name = request.query.get("name") or json.loads(request.body)["name"]
     number = f"{len(self._uploads)}"
     self._uploads[number] = bytearray()
-    path = urllib.parse.urlsplit(request.url).path
-    query = urllib.parse.urlencode(
-      {"uploadType": "resumable", "name": name, "upload_id": number}
-    )
-    return _Answer(headers={"Location": f"{request.origin}{path}?{query}"})
+    query = {"uploadType": "resumable", "name": name, "upload_id": number}
+    url = f"{request.origin}{request.path}?{urllib.parse.urlencode(query)}"
+    return _Answer(headers={"Location": url})
 
   def _continue_upload(self, request):
     """Takes a part, or says how much has come (`bytes */TOTAL`)."""
@@ -365,24 +342,25 @@ class _Service:
     content = self._uploads.get(number, b"")
     key = request.bucket, request.query["name"]
     if content is None:
-      return _Answer.of_json(self._resource(request, key))
+      return _json(self._resource(request, key))
+    whole = f"bytes 0-0/{len(request.body)}"
     match = re.fullmatch(
       r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)",
-      request.content_range or f"bytes 0-0/{len(request.body)}",
+      request.headers.get("Content-Range", whole),
     )
     first, total = match.groups()
     if first:
       content[int(first) :] = request.body
     if total == "*" or len(content) < int(total):
       last = {"Range": f"bytes=0-{len(content) - 1}"} if content else {}
-      return _Answer(status=308, headers=last)
+      return _Answer(308, headers=last)
     self._uploads[number] = None
-    return _Answer.of_json(self._write(request, *key, bytes(content)))
+    return _json(self._write(request, *key, bytes(content)))
 
   def _write(self, request, bucket: str, name: str, content: bytes):
     key = bucket, urllib.parse.unquote(name)
     request.name = request.name or name  # It may have come in the body.
-    self._objects[key] = content
+    self.objects[key] = content
     self.written.append(key)
     return self._resource(request, key)
 
@@ -401,11 +379,10 @@ def _parse_range(text: str | None, size: int) -> tuple[int, int]:
 
 def _parse_multipart(request: Request) -> tuple[str, bytes]:
   """Name and content of an upload that has metadata in front."""
-  boundary = re.search(r"boundary=[\"']?([^\"';]+)", request.content_type)[1]
+  kind = request.headers["Content-Type"]
+  boundary = re.search(r"boundary=[\"']?([^\"';]+)", kind)[1].encode()
   # Ahead of the first and behind the last boundary is nothing.
-  parts = re.split(rb"\r?\n?--" + re.escape(boundary.encode()), request.body)[
-    1:3
-  ]
+  parts = re.split(rb"\r?\n?--" + re.escape(boundary), request.body)[1:3]
   metadata, content = (
     re.split(rb"\r?\n\r?\n", part, maxsplit=1)[1] for part in parts
   )
@@ -413,7 +390,7 @@ def _parse_multipart(request: Request) -> tuple[str, bytes]:
   return name or request.query["name"], content
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass
 class _Fault:
   """What is to go wrong with some requests; by default, nothing.
 
@@ -426,19 +403,14 @@ class _Fault:
       what is uploaded. All of an upload: only the answer is lost.
   """
 
-  matches: Callable[[Request], bool]
+  matches: Callable[[Request], bool] = lambda _: True
   times: int | None = None
   status: int | None = None
   delay_secs: float = 0.0
   cut_after: int | None = None
 
 
-def _always(request: Request) -> bool:
-  del request
-  return True
-
-
-class CloudServer:
+class CloudServer(_Service):
   """A stand-in for Google Cloud Storage, on a free port of 127.0.0.1.
 
   A context manager: it serves inside of the context.
@@ -450,27 +422,25 @@ class CloudServer:
     requests: a `Request` for each one so far, in the order they came.
     written: (bucket, name) of each object that a client wrote, in order, those
       that were copied included.
-    http_url: what STORAGE_EMULATOR_HOST has to be.
+    http_url: what STORAGE_EMULATOR_HOST has to be: the plain door.
     latency_secs: how long each answer is kept back.
     bytes_per_second: at which all contents together are sent; None: no limit.
   """
 
   def __init__(self):
-    self.objects = Objects()
-    self.buckets: set[str] = set()
+    super().__init__()
     self.requests: list[Request] = []
     self.latency_secs = 0.0
     self.bytes_per_second: float | None = None
-    self._service = _Service(self.objects, self.buckets)
-    self.jobs, self.written = self._service.jobs, self._service.written
     self._faults: list[_Fault] = []
     self._lock = threading.Lock()
     self._free_at = 0.0
     self._authority = trustme.CA()
-    self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    self._authority.issue_cert(*_HOSTS).configure_cert(self._tls)
+    self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    self._authority.issue_cert(*_HOSTS).configure_cert(self.tls)
     self._server = _Server(("127.0.0.1", 0), _Handler)
     self._server.cloud = self
+    self.http_url = f"http://127.0.0.1:{self._server.server_port}"
 
   def __enter__(self):
     threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -479,11 +449,6 @@ class CloudServer:
   def __exit__(self, *unused_error):
     self._server.shutdown()
     self._server.server_close()
-
-  @property
-  def http_url(self) -> str:
-    """The plain door."""
-    return f"http://127.0.0.1:{self._server.server_port}"
 
   def proxy_environment(self, folder: pathlib.Path) -> dict[str, str]:
     """Environment in which TensorFlow's gs:// comes here, with a credential.
@@ -502,10 +467,10 @@ class CloudServer:
       "NO_GCE_CHECK": "true",
     }
 
-  def fail(self, matches: Callable[[Request], bool] = _always, **fault):
+  def fail(self, *matches: Callable[[Request], bool], **fault):
     """Makes requests go wrong from now on; see `_Fault`."""
     with self._lock:
-      self._faults.append(_Fault(matches=matches, **fault))
+      self._faults.append(_Fault(*matches, **fault))
 
   def heal(self):
     """Ends all faults."""
@@ -520,12 +485,12 @@ class CloudServer:
         if fault.times != 0 and fault.matches(request):
           fault.times = fault.times and fault.times - 1
           return fault
-    return _Fault(matches=_always)
+    return _Fault()
 
   def answer(self, request: Request) -> _Answer:
     """Does what a request asks for."""
     with self._lock:
-      return self._service.answer(request)
+      return super().answer(request)
 
   def wait_for_bandwidth(self, num_bytes: int):
     """Waits until so many bytes may have gone over the one line there is."""
@@ -535,10 +500,6 @@ class CloudServer:
         self._free_at = start + num_bytes / self.bytes_per_second
         wait = self._free_at - time.monotonic()
       time.sleep(max(0.0, wait))
-
-  def encrypted(self, connection):
-    """A connection's end as the service that it was meant for."""
-    return self._tls.wrap_socket(connection, server_side=True)
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -569,7 +530,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     self.send_response(200, "Connection established")
     self.end_headers()
     self.wfile.flush()
-    self.connection = self.server.cloud.encrypted(self.connection)
+    tls = self.server.cloud.tls
+    self.connection = tls.wrap_socket(self.connection, server_side=True)
     self.rfile = self.connection.makefile("rb")
     self.wfile = self.connection.makefile("wb")
 
@@ -608,25 +570,24 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     scheme = "https" if isinstance(self.connection, ssl.SSLSocket) else "http"
     url = urllib.parse.urlsplit(self.path)
     query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
-    action, names = "unknown", {}
+    action, parts = "unknown", {}
     for methods, pattern, candidate in _ROUTES:
-      match = pattern.fullmatch(url.path)
-      if match and self.command in methods and not url.netloc:
-        action, names = candidate, match.groupdict()
+      match = re.fullmatch(pattern, url.path)
+      if match and self.command in methods.split() and not url.netloc:
+        action, parts = candidate, match.groupdict()
         break
     if action == "stat" and query.get("alt") == "media":
       action = "read"
+    name = parts.pop("name", None) or query.get("name", "")
     return Request(
       action=action,
-      bucket=names.get("bucket", ""),
-      name=urllib.parse.unquote(names.get("name") or query.get("name", "")),
+      bucket=parts.pop("bucket", ""),
+      name=urllib.parse.unquote(name),
       method=self.command,
-      url=self.path,
+      path=url.path,
+      parts=parts,
       query=query,
-      range=self.headers.get("Range"),
-      content_range=self.headers.get("Content-Range"),
-      content_type=self.headers.get("Content-Type", ""),
-      has_credentials="Authorization" in self.headers,
+      headers=self.headers,
       origin=f"{scheme}://{self.headers.get('Host')}",
       body=body,
     )

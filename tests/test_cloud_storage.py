@@ -22,14 +22,24 @@ TOKEN = "GOOGLE_AUTH_TOKEN_FOR_TESTING"  # noqa: S105
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
+def cloud():
   with CloudServer() as server:
     yield server
 
 
+@pytest.fixture
+def trained(trained_video):
+  return trained_video
+
+
+@pytest.fixture
+def evaluated(evaluated_video):
+  return evaluated_video
+
+
 @pytest.fixture(scope="module")
-def start_cloud_program(cloud, program_starter, tmp_path_factory):
-  """As `start_program`, in an environment whose gs:// is the stand-in's."""
+def run(cloud, program_starter, tmp_path_factory):
+  """Runs a program whose gs:// is the stand-in's to its end."""
   folder = tmp_path_factory.mktemp("cloud")
   environment = cloud.proxy_environment(folder)
   token = environment.pop(TOKEN)
@@ -41,22 +51,13 @@ def start_cloud_program(cloud, program_starter, tmp_path_factory):
     "GCS_RETRY_CONFIG_INIT_DELAY_TIME_US": "20000",
   }
   with program_starter(folder, environment) as start:
-    yield lambda *command, public=False: start(
-      *command, env={} if public else {TOKEN: token}
-    )
 
+    def run(*command, check=True, public=False):
+      result = start(*command, env={} if public else {TOKEN: token}).wait()
+      assert not check or result.returncode == 0, result.output
+      return result
 
-@pytest.fixture(scope="module")
-def run_cloud_program(start_cloud_program):
-  """Runs a program to its end; with `check=False` it may fail."""
-
-  def run(*command, check=True, public=False):
-    result = start_cloud_program(*command, public=public).wait()
-    if check and result.returncode != 0:
-      raise AssertionError(f"{command} ended with {result.output}")
-    return result
-
-  return run
+    yield run
 
 
 @pytest.fixture(autouse=True)
@@ -72,23 +73,23 @@ def fresh_cloud(cloud, video_shards):
 
 
 @pytest.fixture
-def model_on_cloud(cloud, trained_video):
+def model_on_cloud(cloud, trained):
   """A trained model there; its train dir."""
-  for path in trained_video.train_dir.iterdir():
+  for path in trained.train_dir.iterdir():
     if path.is_file():
       cloud.objects[BUCKET, f"model/{path.name}"] = path.read_bytes()
   return f"gs://{BUCKET}/model"
 
 
 @pytest.fixture
-def infer_locally(fork_program, trained_video, tmp_path):
+def infer_locally(fork_program, trained, tmp_path):
   """`infer_locally("--flag=x")` gives the files that inference writes."""
 
   def infer(*flags):
     fork_program(
       "inference",
-      f"--train_dir={trained_video.train_dir}",
-      f"--input_data_pattern={trained_video.shards.test}",
+      f"--train_dir={trained.train_dir}",
+      f"--input_data_pattern={trained.shards.test}",
       f"--output_file={tmp_path / 'predictions.csv'}",
       *flags,
     )
@@ -145,12 +146,12 @@ def assert_one_error(result, *parts):
 
 
 class TestEverythingOnCloudStorage:
-  def test_training(self, cloud, run_cloud_program, trained_video, tmp_path):
-    run_cloud_program(*train_flags(trained_video))
+  def test_training(self, cloud, run, trained, tmp_path):
+    run(*train_flags(trained))
     files = in_bucket(cloud, "model/")
-    local = {path.name for path in trained_video.train_dir.iterdir()} - {"eval"}
+    local = {path.name for path in trained.train_dir.iterdir()} - {"eval"}
     assert masked(files) == masked(local)
-    assert_same_model(files, trained_video, tmp_path)
+    assert_same_model(files, trained, tmp_path)
     counts = collections.Counter(
       masked_name(name.removeprefix("model/"))
       for _, name in cloud.written
@@ -164,42 +165,34 @@ class TestEverythingOnCloudStorage:
     del counts["trainer.lock"], counts["trainer.lock.tmp"]
     assert set(counts.values()) == {1}, counts
 
-  def test_resumed_training(
-    self, cloud, run_cloud_program, trained_video, tmp_path
-  ):
-    flags = train_flags(trained_video)
-    run_cloud_program(*flags, "--max_steps=30")
-    result = run_cloud_program(*flags)
+  def test_resumed_training(self, cloud, run, trained, tmp_path):
+    flags = train_flags(trained)
+    run(*flags, "--max_steps=30")
+    result = run(*flags)
     assert "Resuming from gs://bucket/model/model.ckpt-30." in result.stderr
-    assert_same_model(in_bucket(cloud, "model/"), trained_video, tmp_path)
+    assert_same_model(in_bucket(cloud, "model/"), trained, tmp_path)
 
-  def test_evaluation(
-    self, cloud, run_cloud_program, model_on_cloud, evaluated_video
-  ):
-    run_cloud_program(*eval_flags(model_on_cloud))
-    assert_same_results(cloud, evaluated_video)
+  def test_evaluation(self, cloud, run, model_on_cloud, evaluated):
+    run(*eval_flags(model_on_cloud))
+    assert_same_results(cloud, evaluated)
     files = in_bucket(cloud, "model/eval/")
     assert masked(files) == {"eval_results.json", "events.out.tfevents"}
 
-  def test_inference(
-    self, cloud, run_cloud_program, infer_locally, model_on_cloud, tmp_path
-  ):
+  def test_inference(self, cloud, run, infer_locally, model_on_cloud, tmp_path):
     vocabulary = tmp_path / "vocabulary.csv"
     rows = [f"{index},Class {index}\n" for index in range(25)]
     vocabulary.write_text("Index,Name\n" + "".join(rows))
     cloud.objects[BUCKET, "vocabulary.csv"] = vocabulary.read_bytes()
-    run_cloud_program(
+    run(
       *inference_flags(model_on_cloud),
       "--vocabulary_file=gs://bucket/vocabulary.csv",
     )
     expected = infer_locally(f"--vocabulary_file={vocabulary}")
     assert in_bucket(cloud, "out/") == expected
 
-  def test_verification(
-    self, cloud, run_cloud_program, fork_program, video_shards
-  ):
+  def test_verification(self, cloud, run, fork_program, video_shards):
     pattern = "gs://bucket/data/train*.tfrecord"
-    result = run_cloud_program("tools.verify_shards", pattern)
+    result = run("tools.verify_shards", pattern)
     folder = video_shards.folder
     expected = fork_program("tools.verify_shards", f"{folder}/train*.tfrecord")
     assert result.stdout == expected.stdout.replace(
@@ -241,9 +234,7 @@ def assert_same_model(files, trained, folder):
 class TestFaultsThatPass:
   """What the service may do at any time changes nothing."""
 
-  def test_bursts(
-    self, cloud, run_cloud_program, model_on_cloud, evaluated_video
-  ):
+  def test_bursts(self, cloud, run, model_on_cloud, evaluated):
     for status in (429, 503):
       numbers = itertools.count()
       cloud.fail(
@@ -253,38 +244,34 @@ class TestFaultsThatPass:
         times=2,
         status=status,
       )
-    run_cloud_program(*eval_flags(model_on_cloud))
+    run(*eval_flags(model_on_cloud))
     statuses = {request.status for request in cloud.requests}
     assert statuses >= {429, 503}
-    assert_same_results(cloud, evaluated_video)
+    assert_same_results(cloud, evaluated)
 
   @pytest.mark.soak
   @pytest.mark.parametrize("status", [429, 503])
-  def test_bursts_in_training(
-    self, status, cloud, run_cloud_program, trained_video, tmp_path
-  ):
+  def test_bursts_in_training(self, status, cloud, run, trained, tmp_path):
     numbers = itertools.count()
     cloud.fail(lambda _: next(numbers) % 10 < 2, status=status)
-    run_cloud_program(*train_flags(trained_video))
+    run(*train_flags(trained))
     assert sum(request.status == status for request in cloud.requests) > 20
     cloud.heal()
-    assert_same_model(in_bucket(cloud, "model/"), trained_video, tmp_path)
+    assert_same_model(in_bucket(cloud, "model/"), trained, tmp_path)
     assert not [name for _, name in cloud.objects if "tmp" in name]
 
   def test_shards_cut_in_the_middle(
-    self, cloud, run_cloud_program, model_on_cloud, evaluated_video
+    self, cloud, run, model_on_cloud, evaluated
   ):
     is_read = concerns("read", "data/")
     cloud.fail(is_read, times=4, cut_after=2_000)
-    run_cloud_program(*eval_flags(model_on_cloud))
+    run(*eval_flags(model_on_cloud))
     # The three shards are read once, and one of them to find its layout.
     assert sum(map(is_read, cloud.requests)) == 3 + 1 + 4
-    assert_same_results(cloud, evaluated_video)
+    assert_same_results(cloud, evaluated)
 
   @pytest.mark.soak
-  def test_cut_connections_in_training(
-    self, cloud, run_cloud_program, trained_video, tmp_path
-  ):
+  def test_cut_connections_in_training(self, cloud, run, trained, tmp_path):
     cloud.fail(concerns("read", "data/"), times=10, cut_after=5_000)
     # What was stored, but not answered, must not be stored again.
     cloud.fail(
@@ -292,29 +279,27 @@ class TestFaultsThatPass:
       times=2,
       cut_after=1_000_000,
     )
-    run_cloud_program(*train_flags(trained_video))
-    assert_same_model(in_bucket(cloud, "model/"), trained_video, tmp_path)
+    run(*train_flags(trained))
+    assert_same_model(in_bucket(cloud, "model/"), trained, tmp_path)
     uploaded = [name for _, name in cloud.written if "tempstate" in name]
     assert len(uploaded) == len(set(uploaded))
 
   @pytest.mark.parametrize("cut_after", [1_000, 1_000_000])
   def test_cut_uploads(
-    self, cut_after, cloud, run_cloud_program, infer_locally, model_on_cloud
+    self, cut_after, cloud, run, infer_locally, model_on_cloud
   ):
     cloud.fail(
       lambda request: request.method == "PUT", times=1, cut_after=cut_after
     )
-    run_cloud_program(*inference_flags(model_on_cloud))
+    run(*inference_flags(model_on_cloud))
     assert in_bucket(cloud, "out/") == infer_locally()
     # Its first line, so that an error shows at once, the whole, and its name.
     assert len(cloud.written) == 3
 
-  def test_slow_server(
-    self, cloud, run_cloud_program, model_on_cloud, evaluated_video
-  ):
+  def test_slow_server(self, cloud, run, model_on_cloud, evaluated):
     cloud.latency_secs = 0.05
-    run_cloud_program(*eval_flags(model_on_cloud))
-    assert_same_results(cloud, evaluated_video)
+    run(*eval_flags(model_on_cloud))
+    assert_same_results(cloud, evaluated)
 
 
 def assert_same_results(cloud, evaluated):
@@ -340,37 +325,32 @@ class TestRefusals:
   """Nothing that waiting would mend: one line at once that says what to do."""
 
   @pytest.mark.parametrize(
-    ("status", "advice"),
-    [(401, "gcloud auth application-default login"), (403, "the role")],
+    ("action", "folder", "status", "advice"),
+    [
+      ("list", "data/", 401, "gcloud auth application-default login"),
+      ("read", "data/", 401, "gcloud auth application-default login"),
+      ("list", "data/", 403, "the role"),
+      ("read", "data/", 403, "the role"),
+      ("list", "model", 403, "the role"),
+      ("stat", "model", 403, "the role"),
+      ("upload", "model", 403, "the role"),
+    ],
   )
-  @pytest.mark.parametrize("action", ["list", "read"])
-  def test_data(
-    self, status, advice, action, cloud, run_cloud_program, trained_video
-  ):
-    cloud.fail(concerns(action, "data/"), status=status)
-    result = run_cloud_program(*train_flags(trained_video), check=False)
+  def test_training(self, action, folder, status, advice, cloud, run, trained):
+    cloud.fail(concerns(action, folder), status=status)
+    result = run(*train_flags(trained), check=False)
     assert_one_error(result, "bucket 'bucket'", f"HTTP {status}", advice)
     assert in_bucket(cloud, "model/") == {}
 
-  @pytest.mark.parametrize("status", [401, 403])
-  def test_data_while_training(
-    self, status, cloud, run_cloud_program, trained_video
-  ):
+  def test_data_while_training(self, cloud, run, trained):
     # The first read is that of the layout.
     numbers = itertools.count()
     matches = concerns("read", "data/")
     cloud.fail(
-      lambda request: matches(request) and next(numbers) > 4, status=status
+      lambda request: matches(request) and next(numbers) > 4, status=403
     )
-    result = run_cloud_program(*train_flags(trained_video), check=False)
-    assert_one_error(result, "bucket 'bucket'", f"HTTP {status}")
-
-  @pytest.mark.parametrize("action", ["list", "stat", "upload"])
-  def test_train_dir(self, action, cloud, run_cloud_program, trained_video):
-    cloud.fail(concerns(action, "model"), status=403)
-    result = run_cloud_program(*train_flags(trained_video), check=False)
-    assert_one_error(result, "bucket 'bucket'", "HTTP 403", "the role")
-    assert in_bucket(cloud, "model/") == {}
+    result = run(*train_flags(trained), check=False)
+    assert_one_error(result, "bucket 'bucket'", "HTTP 403")
 
   @pytest.mark.parametrize(
     ("flags", "action", "folder"),
@@ -381,17 +361,15 @@ class TestRefusals:
     ],
   )
   def test_model_and_output_file(
-    self, flags, action, folder, cloud, run_cloud_program, model_on_cloud
+    self, flags, action, folder, cloud, run, model_on_cloud
   ):
     cloud.fail(concerns(action, folder), status=403)
-    result = run_cloud_program(*flags(model_on_cloud), check=False)
+    result = run(*flags(model_on_cloud), check=False)
     assert_one_error(result, "bucket 'bucket'", "HTTP 403", "the role")
 
-  def test_checked_shards(self, cloud, run_cloud_program):
+  def test_checked_shards(self, cloud, run):
     cloud.fail(concerns("read", "data/"), status=403)
-    result = run_cloud_program(
-      "tools.verify_shards", "gs://bucket/data/train*", check=False
-    )
+    result = run("tools.verify_shards", "gs://bucket/data/train*", check=False)
     assert result.returncode == 1
     assert "bucket 'bucket'" in result.stdout
     assert "HTTP 403" in result.stdout
@@ -405,31 +383,31 @@ class TestRefusals:
       "--vocabulary_file=gs://no-such-bucket/vocabulary.csv",
     ],
   )
-  def test_no_such_bucket(self, flag, run_cloud_program, model_on_cloud):
+  def test_no_such_bucket(self, flag, run, model_on_cloud):
     flags = inference_flags(model_on_cloud)
-    result = run_cloud_program(*flags, flag, check=False)
+    result = run(*flags, flag, check=False)
     assert_one_error(result, "no-such-bucket")
 
-  def test_no_such_bucket_to_train_in(self, run_cloud_program, trained_video):
-    flags = train_flags(trained_video, "gs://no-such-bucket/model")
-    result = run_cloud_program(*flags, check=False)
+  def test_no_such_bucket_to_train_in(self, run, trained):
+    flags = train_flags(trained, "gs://no-such-bucket/model")
+    result = run(*flags, check=False)
     assert_one_error(result, "no-such-bucket", "buckets create")
 
-  def test_shard_that_vanishes(self, cloud, run_cloud_program, model_on_cloud):
+  def test_shard_that_vanishes(self, cloud, run, model_on_cloud):
     name = "data/validate0001.tfrecord"
     cloud.fail(concerns("stat", name), status=404)
     cloud.fail(concerns("read", name), status=404)
-    result = run_cloud_program(*eval_flags(model_on_cloud), check=False)
+    result = run(*eval_flags(model_on_cloud), check=False)
     assert_one_error(result, f"gs://bucket/{name}", "cannot be read")
 
 
 class TestPublicBuckets:
   def test_no_credentials_are_needed_to_read(
-    self, cloud, run_cloud_program, trained_video, tmp_path
+    self, cloud, run, trained, tmp_path
   ):
-    run_cloud_program(
+    run(
       "inference",
-      f"--train_dir={trained_video.train_dir}",
+      f"--train_dir={trained.train_dir}",
       "--input_data_pattern=gs://bucket/data/test*.tfrecord",
       f"--output_file={tmp_path / 'predictions.csv'}",
       public=True,
@@ -439,10 +417,8 @@ class TestPublicBuckets:
     # Nobody was asked for any.
     assert {request.bucket for request in cloud.requests} == {BUCKET}
 
-  def test_credentials_are_sent_where_there_are_some(
-    self, cloud, run_cloud_program
-  ):
-    run_cloud_program("tools.verify_shards", "gs://bucket/data/train*")
+  def test_credentials_are_sent_where_there_are_some(self, cloud, run):
+    run("tools.verify_shards", "gs://bucket/data/train*")
     assert all(request.has_credentials for request in cloud.requests)
 
 
