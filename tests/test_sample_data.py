@@ -384,18 +384,18 @@ def test_wrong_arguments_are_named(tmp_path, options, message):
 
 
 def test_existing_shards_are_kept_unless_all_are_replaced(tmp_path):
-  options = {"num_videos": 4, "num_shards": 3}
-  paths = _write(tmp_path, **options)
+  folder, options = tmp_path / "a[1]*", {"num_videos": 4, "num_shards": 3}
+  paths = _write(folder, **options)
   old = _bytes(paths)
   with pytest.raises(UserError, match=r"train0000.tfrecord.*--overwrite"):
-    _write(tmp_path, seed=1, **options)
+    _write(folder, seed=1, **options)
   with pytest.raises(UserError, match=r"train0002.tfrecord.*remove the old"):
-    _write(tmp_path, seed=1, num_videos=4, num_shards=2, overwrite=True)
+    _write(folder, seed=1, num_videos=4, num_shards=2, overwrite=True)
   # Other partitions, and names that only look alike, are nobody's business.
-  (tmp_path / "trains0000.tfrecord").touch()
-  _write(tmp_path, prefix="validate", **options)
+  (folder / "trains0000.tfrecord").touch()
+  _write(folder, prefix="validate", **options)
   assert _bytes(paths) == old
-  new = _bytes(_write(tmp_path, seed=1, overwrite=True, **options))
+  new = _bytes(_write(folder, seed=1, overwrite=True, **options))
   assert not set(new) & set(old)
 
 
