@@ -282,9 +282,8 @@ class _Sampler:
     self._class_starts = np.cumsum(shares)[:-1]
     # The classes of a mean video, each times its strength, add up to values of
     # variance _CLASSES_VARIANCE * spread ** 2 (hidden ones left aside).
-    variance = (
-      _CLASSES_VARIANCE * 3 / (1 + _LEAST_STRENGTH + _LEAST_STRENGTH**2)
-    )
+    strength = (1 + _LEAST_STRENGTH + _LEAST_STRENGTH**2) / 3  # Mean square.
+    variance = _CLASSES_VARIANCE / strength
     scales = spreads * np.sqrt(variance / self._layout.labels_per_video)
     # [C, D], what a class adds to a video's values.
     self._prototypes = self._normal("prototypes", len(shares), scales)
