@@ -14,7 +14,6 @@ validate, test) share these directions and no video.
 import csv
 import dataclasses
 import functools
-import glob
 import io
 import os
 import re
@@ -218,32 +217,29 @@ class SampleConfig:
 def write_shards(
   output_dir: str, dialect: str = SampleConfig.dialect, **options
 ) -> list[str]:
-  """Writes the shards of one partition: `train0000.tfrecord` and so on.
+  """Writes a partition, `train0000.tfrecord` and so on; returns the paths.
 
   `options` are the other fields of `SampleConfig`, with its defaults.
-
-  Returns:
-    The shards' paths, in order.
 
   Raises:
     UserError: a value is out of range, a file exists already, or the folder has
       other shards of this prefix, which `train*.tfrecord` would match, too.
   """
-  output_dir = os.fspath(output_dir)
-  config = SampleConfig(output_dir=output_dir, dialect=dialect, **options)
-  start = os.path.join(config.output_dir, config.prefix)
-  paths = [f"{start}{i:04d}.tfrecord" for i in range(config.num_shards)]
-  existing = tf.io.gfile.glob(f"{glob.escape(start)}[0-9]*.tfrecord")
-  others, remedy = set(map(os.path.basename, existing)), "use --overwrite"
+  folder = os.fspath(output_dir)
+  config = SampleConfig(output_dir=folder, dialect=dialect, **options)
+  folder, prefix = config.output_dir, config.prefix
+  names = [f"{prefix}{i:04d}.tfrecord" for i in range(config.num_shards)]
+  pattern = re.compile(rf"{prefix}\d+\.tfrecord")
+  existing = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+  others, remedy = set(filter(pattern.fullmatch, existing)), "use --overwrite"
   if config.overwrite:
-    others -= set(map(os.path.basename, paths))
-    remedy = "remove the old shards"
+    others, remedy = others.difference(names), "remove the old shards"
   if others:
     raise UserError(
-      f"--output_dir={config.output_dir!r} has {min(others)!r} already. Choose "
-      f"another folder or --prefix, or {remedy}."
+      f"--output_dir={folder!r} has {min(others)!r} already. Choose another "
+      f"folder or --prefix, or {remedy}."
     )
-  utils.make_folder(config.output_dir, "output_dir")
+  utils.make_folder(folder, "output_dir")
   if config.vocabulary_file:
     write_vocabulary(
       config.vocabulary_file,
@@ -252,7 +248,7 @@ def write_shards(
       overwrite=config.overwrite,
     )
   sampler = _Sampler(config)
-  # A bar under a terminal.
+  paths = [os.path.join(folder, name) for name in names]
   with tqdm(total=config.num_videos, unit=" videos", disable=None) as progress:
     for shard, path in enumerate(paths):
       with utils.replacing(path, tf.io.TFRecordWriter) as writer:
@@ -270,8 +266,7 @@ def _generator(seed: int, *purpose: str | int) -> np.random.Generator:
 
 
 def _label_shares(num_classes: int) -> np.ndarray:
-  """[num_classes] float64: each class's share of all labels, falling."""
-  # Follows TrainVideoCount in v2's vocabulary.csv.
+  """[num_classes] float64: shares of all labels, as TrainVideoCount in v2."""
   shares = (np.arange(1, num_classes + 1) + 1.5) ** -1.05
   return shares / shares.sum()
 
@@ -287,8 +282,8 @@ class _Sampler:
     self._class_starts = np.cumsum(shares)[:-1]
     # The classes of a mean video, each times its strength, add up to values of
     # variance _CLASSES_VARIANCE * spread ** 2 (hidden ones left aside).
-    mean_square_strength = (1 + _LEAST_STRENGTH + _LEAST_STRENGTH**2) / 3
-    variance = _CLASSES_VARIANCE / mean_square_strength
+    strength = (1 + _LEAST_STRENGTH + _LEAST_STRENGTH**2) / 3  # Mean square.
+    variance = _CLASSES_VARIANCE / strength
     scales = spreads * np.sqrt(variance / self._layout.labels_per_video)
     # [C, D], what a class adds to a video's values.
     self._prototypes = self._normal("prototypes", len(shares), scales)
@@ -391,11 +386,8 @@ class _Sampler:
       yield self._encode(frames.astype(np.uint8)), time
 
   def _encode(self, rows: np.ndarray) -> list[np.ndarray]:
-    """Of each feature [T, bytes] uint8: the rows, [T, D], behind its header.
-
-    Assigning each value or frame to a message takes about ten times as long as
-    merging bytes that are encoded already.
-    """
+    """Of each feature [T, bytes] uint8: the rows, [T, D], behind its header."""
+    # Ten times as fast as assigning each value or frame to a message.
     encoded = []
     for columns, header in zip(self._columns, self._headers, strict=True):
       headers = np.repeat(header, len(rows), axis=0)
