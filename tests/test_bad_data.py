@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from program import UserError
 
+import fuzz_records
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -124,19 +125,7 @@ LEVELS = pytest.mark.parametrize("level", [VIDEO, FRAME], ids=str)
 
 def rows_of(batches) -> list[tuple]:
   """The videos as they came: id and all that belongs to it, byte by byte."""
-  rows = []
-  for batch in batches:
-    values = tf.nest.map_structure(lambda value: value.numpy(), batch)
-    for row in np.flatnonzero(values["weights"]):
-      rows.append(
-        (
-          values["video_ids"][row],
-          int(values["num_frames"][row]),
-          values["labels"][row].tobytes(),
-          *(part[row].tobytes() for part in values["features"].values()),
-        )
-      )
-  return rows
+  return [row for batch in batches for row in fuzz_records.rows_of(batch)]
 
 
 def write_shard(path, records) -> str:
@@ -744,26 +733,15 @@ def test_a_run_that_stopped_goes_on_without_bad_records(tmp_path):
   assert {**before, **after} == train_on(paths, left_out)[0]
 
 
-@pytest.mark.parametrize("kind", ["flip", "gone"])
-def test_a_run_that_a_shard_stopped_goes_on(tmp_path, kind):
+def test_a_run_that_a_missing_shard_stopped_goes_on(tmp_path):
   paths = write_training(tmp_path)
-  # The last one, of two records: the first is damaged, or both are missing.
-  path = pathlib.Path(paths[-1])
-  content = bytearray(path.read_bytes())
-  content[20] ^= 1
-  path.unlink()
-  if kind == "flip":
-    path.write_bytes(content)
-  num_videos = sum(SIZES)
+  os.remove(paths[-1])  # The last one: it shows when it is opened.
   before, message = train_on(paths)
   assert repr(paths[-1]) in message
   left_out = noted(tmp_path, paths)
-  position = position_after(before)
-  after, message = train_on(paths, left_out, position)
+  after, message = train_on(paths, left_out, position_after(before))
   assert message is None
-  good = [*range(num_videos - 2), *[num_videos - 1] * (kind == "flip")]
-  check_passes({**before, **after}, good)
-  assert {**before, **after} == train_on(paths, left_out)[0]
+  check_passes({**before, **after}, range(sum(SIZES) - SIZES[-1]))
 
 
 # The programs
