@@ -8,7 +8,6 @@ did not. Data that only look odd are read as they are.
 """
 
 import csv
-import dataclasses
 import gzip
 import io
 import itertools
@@ -18,6 +17,7 @@ import os
 import pathlib
 import re
 import shutil
+from collections.abc import Callable
 from typing import NamedTuple
 
 from program import UserError
@@ -200,38 +200,12 @@ def where(path, number, video_id) -> str:
 SHARD_VIDEOS, NUMBER = 5, 2
 
 
-@dataclasses.dataclass
-class Shard:
-  """A shard's bytes, and the place in it that is to be damaged.
-
-  Attributes:
-    content: the bytes of the file; None deletes it.
-    start: first byte of the third record's header.
-    end: the byte after its last checksum.
-  """
-
-  content: bytearray | None
-  start: int
-  end: int
-
-  def cut(self, place: int):
-    del self.content[place:]
-
-  def flip(self, place: int):
-    self.content[place] ^= 0x10
-
-  def replace(self, content: bytes | None):
-    # As long as it was, so that as many records are missed.
-    size = len(self.content)
-    self.content = content and bytearray(content.ljust(size)[:size])
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ShardCase:
+class Damage(NamedTuple):
   """What is done to a shard, and what is said of it.
 
   Attributes:
-    damage: changes a `Shard`.
+    change: takes the bytes and where the third record begins and ends; gives
+      other bytes, or None for no file.
     cause: as in the report.
     detail: as in message and report; {size} is the record's length, {left} what
       is behind its header.
@@ -240,7 +214,7 @@ class ShardCase:
     lost: which of the five videos cannot be read.
   """
 
-  damage: object
+  change: Callable[[bytes, int, int], bytes | None]
   cause: str
   detail: str
   number: int = NUMBER
@@ -248,62 +222,55 @@ class ShardCase:
   lost: tuple[int, ...] = (2, 3, 4)
 
 
-def damaged_record(damage, part="data do"):
-  return ShardCase(
-    damage=damage,
-    cause="damaged record",
-    detail=f"its {part} not match the checksum (CRC32C) stored with it",
-    lost=(NUMBER,),
-  )
+def flip(data: bytes, place: int) -> bytes:
+  return data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :]
 
 
-def no_shard(damage, cause, detail):
-  return ShardCase(
-    damage=damage,
-    cause=cause,
-    detail=detail,
-    number=0,
-    has_id=False,
-    lost=(0, 1, 2, 3, 4),
-  )
-
-
+CHECKSUM = "not match the checksum (CRC32C) stored with it"
+WHOLE = {"number": 0, "has_id": False, "lost": (0, 1, 2, 3, 4)}
 # Every cut and every flip, and absurd lengths, are in test_shard_files.py.
 SHARD_CASES = {
-  "cut in data": ShardCase(
-    damage=lambda shard: shard.cut(shard.end - 9),
-    cause="truncated shard",
-    detail="it should have {size} bytes and a checksum, but only {left} bytes "
-    "are left in the file",
+  "cut in data": Damage(
+    lambda data, start, end: data[: end - 9],
+    "truncated shard",
+    "it should have {size} bytes and a checksum, but only {left} bytes are "
+    "left in the file",
   ),
-  "cut after the length": ShardCase(
-    damage=lambda shard: shard.cut(shard.start + 8),
-    cause="truncated shard",
-    detail="the file ends in its header",
+  "cut after the length": Damage(
+    lambda data, start, end: data[: start + 8],
+    "truncated shard",
+    "the file ends in its header",
     has_id=False,
   ),
-  "flip in data": damaged_record(lambda shard: shard.flip(shard.end - 5)),
-  "flip in checksum of length": damaged_record(
-    lambda shard: shard.flip(shard.start + 9), "length does"
+  "flip in data": Damage(
+    lambda data, start, end: flip(data, end - 5),
+    "damaged record",
+    f"its data do {CHECKSUM}",
+    lost=(NUMBER,),
   ),
-  "flip in length": ShardCase(
-    damage=lambda shard: shard.flip(shard.start + 7),
-    cause="damaged shard",
-    detail="its length does not match the checksum (CRC32C) stored with it, "
-    "and so the next record cannot be found",
+  "flip in checksum of length": Damage(
+    lambda data, start, end: flip(data, start + 9),
+    "damaged record",
+    f"its length does {CHECKSUM}",
+    lost=(NUMBER,),
   ),
-  "empty file": no_shard(
-    lambda shard: shard.content.clear(), "empty shard", "the file is empty"
+  "flip in length": Damage(
+    lambda data, start, end: flip(data, start + 7),
+    "damaged shard",
+    f"its length does {CHECKSUM}, and so the next record cannot be found",
   ),
-  "gzip": no_shard(
-    lambda shard: shard.replace(gzip.compress(shard.content)),
+  "empty": Damage(lambda *_: b"", "empty shard", "the file is empty", **WHOLE),
+  "gzip": Damage(
+    lambda data, *_: gzip.compress(data).ljust(len(data))[: len(data)],
     "not a TFRecord file",
     "the file is compressed with gzip",
+    **WHOLE,
   ),
-  "missing": no_shard(
-    lambda shard: shard.replace(None),
+  "missing": Damage(
+    lambda *_: None,
     "missing shard",
     "the file cannot be read: {path}; No such file or directory",
+    **WHOLE,
   ),
 }
 
@@ -313,14 +280,13 @@ def write_damaged(path, level, case, first_video) -> str:
   records = [level.record(first_video + n) for n in range(SHARD_VIDEOS)]
   write_shard(path, records)
   sizes = [len(record) + FRAMING_BYTES for record in records]
-  size = len(records[NUMBER])
-  shard = Shard(bytearray(path.read_bytes()), sum(sizes[:2]), sum(sizes[:3]))
-  case.damage(shard)
+  start, end = sum(sizes[:NUMBER]), sum(sizes[: NUMBER + 1])
+  content = case.change(path.read_bytes(), start, end)
   path.unlink()
-  if shard.content is not None:
-    path.write_bytes(shard.content)
-  left = len(shard.content or b"") - shard.start - HEADER_BYTES
-  return case.detail.format(size=size, left=left, path=path)
+  if content is not None:
+    path.write_bytes(content)
+  left = len(content or b"") - start - HEADER_BYTES
+  return case.detail.format(size=len(records[NUMBER]), left=left, path=path)
 
 
 @pytest.mark.parametrize("name", SHARD_CASES)
@@ -368,9 +334,10 @@ def test_no_cut_is_taken_for_the_end(stopping):
   write_shard(path, map(VIDEO.record, range(3)))
   content = path.read_bytes()
   size = len(content) // 3
-  for cut in range(2 * size - 5, 2 * size + HEADER_BYTES + 2):
+  for place in (-5, -4, -1, 0, 1, 7, 8, 11, 12, 13):
+    cut = 2 * size + place
     path.write_bytes(content[:cut])
-    if cut == 2 * size:
+    if place == 0:
       assert len(stopping.rows()) == 2
     else:
       place = f"{str(path)!r}, record {cut // size}"
