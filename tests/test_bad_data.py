@@ -375,8 +375,8 @@ def test_a_shard_that_changes_while_training(tmp_path, policy):
   assert "3 truncated shard" in left_out.summary()
 
 
-# Records. Every kind of bad one is in test_readers.py, where it stops a reader,
-# and in test_verify_shards.py, where it is left out.
+# Records. Every kind of bad one is in test_readers.py and in
+# test_verify_shards.py; some of the causes are here.
 
 NO_EXAMPLE = "it is neither a tf.Example nor a tf.SequenceExample"
 ANY_LEVEL = [
@@ -422,25 +422,45 @@ BAD_RECORDS = {
 }
 
 
+def bad_records(level):
+  """(record, its video's id where it can be told, cause, detail)."""
+  for changes, cause, detail in BAD_RECORDS[level]:
+    is_whole = isinstance(changes, bytes)
+    record = changes if is_whole else level.record(12, **changes)
+    has_id = cause not in ("no example", "no id")
+    yield record, "v012" if has_id else None, cause, detail
+
+
+@LEVELS
+def test_a_bad_record_stops(tmp_path, level):
+  path = tmp_path / "shard"
+  batches = level.reader().evaluation_batches([str(path)], 4)
+  for time, (record, video_id, _, detail) in enumerate(bad_records(level)):
+    write_shard(path, [level.record(10), record, level.record(11)])
+    os.utime(path, (time, time))
+    with pytest.raises(UserError) as caught:
+      list(batches)
+    place = where(str(path), 1, video_id)
+    assert str(caught.value) == place + detail + SKIP_HINT
+
+
 @pytest.mark.parametrize(("level", "batch_size"), [(VIDEO, 1), (FRAME, 3)])
 def test_bad_records_are_left_out(tmp_path, level, batch_size):
   # Each kind once, between good ones; some batches hold only them.
   records, expected = [], []
   path = str(tmp_path / "a")
-  for changes, cause, detail in BAD_RECORDS[level]:
+  for record, video_id, cause, detail in bad_records(level):
     expected.append(
       {
         "shard": path,
         "record": len(records),
-        "video_id": None if cause in ("no example", "no id") else "v012",
+        "video_id": video_id,
         "cause": cause,
         "detail": detail,
         "num_records": 1,
       }
     )
-    if isinstance(changes, dict):
-      changes = level.record(12, **changes)
-    records += [changes, level.record(len(records))]
+    records += [record, level.record(len(records))]
   write_shard(path, records)
   good = write_shard(tmp_path / "b", map(level.record, range(300, 309)))
   rows, left_out = skip(level, [path, good], tmp_path, batch_size)
