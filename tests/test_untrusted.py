@@ -16,6 +16,7 @@ import textwrap
 
 from program import UserError
 
+import google_crc32c
 import keras
 import numpy as np
 import pytest
@@ -24,7 +25,6 @@ import checkpoints
 import experiment
 import inference
 import monitoring
-import shard_files
 import train_dir as train_dirs
 import utils
 from config import ExperimentConfig, TrainSettings
@@ -410,8 +410,10 @@ def test_indices_that_no_model_has_do_no_harm(tmp_path):
 def absurd_record(length: int) -> bytes:
   """A record whose length lies, although its checksum is right."""
   head = struct.pack("<Q", length)
-  crc = struct.pack("<I", shard_files._masked_crc(head))
-  return head + crc + b"a" * 100
+  crc = google_crc32c.value(head)
+  # As tensorflow/core/lib/hash/crc32c.h masks it.
+  crc = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+  return head + struct.pack("<I", crc) + b"a" * 100
 
 
 @pytest.mark.parametrize(
