@@ -358,7 +358,7 @@ def test_a_shard_that_changes_while_training(tmp_path, policy):
   passes = VIDEO.reader().training_passes(paths, 15, 3, 1000, left_out=left_out)
   found, message = [], ""
   try:
-    for number in range(4):
+    for number in range(2):
       for batch in passes.batches(number):
         if not found:
           os.replace(half, paths[1])
@@ -371,7 +371,7 @@ def test_a_shard_that_changes_while_training(tmp_path, policy):
     assert message.startswith(where(paths[1], 2, "v007") + "it should have ")
     return
   assert not message
-  assert found == [everything] + [everything[:7] + everything[10:]] * 3
+  assert found == [everything, everything[:7] + everything[10:]]
   assert "3 truncated shard" in left_out.summary()
 
 
