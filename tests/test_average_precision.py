@@ -251,20 +251,6 @@ class TestEveryClass:
         parts.accumulate_pairs(classes, scores, correct, hits)
       assert (parts.peek_map_at_n() == whole.peek_map_at_n()).all()
 
-  def test_lists_and_flat_pairs_agree(self):
-    classes, scores, correct, num_positives = random_class_pairs(5, 200, 7)
-    members = [np.flatnonzero(classes == i) for i in range(7)]
-    lists = MeanAveragePrecisionCalculator(7)
-    lists.accumulate(
-      [scores[m].tolist() for m in members],
-      [correct[m].tolist() for m in members],
-      num_positives.tolist(),
-    )
-    flat = MeanAveragePrecisionCalculator(7)
-    flat.accumulate_pairs(classes, scores, correct, num_positives)
-    assert (lists.peek_map_at_n() == flat.peek_map_at_n()).all()
-    assert lists.peek_pooled_ap() == flat.peek_pooled_ap()
-
   @pytest.mark.parametrize("dtype", [np.float32, np.float64])
   def test_extreme_scores_rank_as_numbers(self, dtype):
     # Right and wrong take turns, so every pair in the wrong place would show.

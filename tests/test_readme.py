@@ -431,14 +431,28 @@ class TestExamples:
 
 def write_raw_vectors(path, sizes):
   """Records as the page's reader takes them; three classes, one each."""
+  write_examples(
+    path,
+    [
+      {
+        "id": f"v{i}".encode(),
+        "labels": i % 3,
+        "embedding": np.eye(3, size, dtype=np.float32)[i % 3].tobytes(),
+      }
+      for i, size in enumerate(sizes)
+    ],
+  )
+
+
+def write_examples(path, examples):
+  """Records of one value for each key."""
+  kinds = {bytes: "bytes_list", int: "int64_list", float: "float_list"}
   with tf.io.TFRecordWriter(str(path)) as writer:
-    for i, size in enumerate(sizes):
+    for values in examples:
       example = tf.train.Example()
-      feature = example.features.feature
-      feature["id"].bytes_list.value.append(f"v{i}".encode())
-      feature["labels"].int64_list.value.append(i % 3)
-      vector = np.eye(3, size, dtype=np.float32)[i % 3]
-      feature["embedding"].bytes_list.value.append(vector.tobytes())
+      for key, value in values.items():
+        feature = example.features.feature[key]
+        getattr(feature, kinds[type(value)]).value.append(value)
       writer.write(example.SerializeToString())
 
 
@@ -554,7 +568,8 @@ def without_figures(text: str) -> str:
 def broken(video_shards, trained_video, tmp_path_factory) -> pathlib.Path:
   """A folder of shards and train dirs with which something is wrong."""
   folder = tmp_path_factory.mktemp("broken")
-  write_examples(folder / "no_id.tfrecord", [{"name": b"a", "mean_rgb": 0.5}])
+  no_id = {"name": b"a", "labels": 0, "mean_rgb": 0.5}
+  write_examples(folder / "no_id.tfrecord", [no_id])
   write_frames(folder / "frames.tfrecord", rgb=[2] * 3, audio=[1] * 2)
   write_frames(folder / "bytes.tfrecord", rgb=[3], audio=[1])
   shard = next(video_shards.folder.glob("train*0.tfrecord")).read_bytes()
@@ -570,20 +585,6 @@ def broken(video_shards, trained_video, tmp_path_factory) -> pathlib.Path:
   config_path.write_text(json.dumps({**config, "num_classes": 26}))
   with train_dir.hold(str(folder / "in_use")):
     yield folder
-
-
-def write_examples(path, examples):
-  with tf.io.TFRecordWriter(str(path)) as writer:
-    for features in examples:
-      example = tf.train.Example()
-      feature = example.features.feature
-      feature["labels"].int64_list.value.append(0)
-      for key, value in features.items():
-        if isinstance(value, bytes):
-          feature[key].bytes_list.value.append(value)
-        else:
-          feature[key].float_list.value.append(value)
-      writer.write(example.SerializeToString())
 
 
 def write_frames(path, rgb, audio):

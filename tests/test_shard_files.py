@@ -318,18 +318,6 @@ def test_an_absurd_length_allocates_nothing(path, length, has_right_crc):
       assert "the next record cannot be found" in fault.detail
 
 
-def test_records_around_the_size_of_a_read(path):
-  # A header, or either end of the data, falls on the end of what was read.
-  window = shard_files._READ_BYTES
-  for difference in (-17, -16, -15, -12, -8, -4, -1, 0, 1, 5):
-    sizes = [window + difference, 3, 2 * window + difference, 0, window // 2]
-    records = [bytes([number + 1]) * size for number, size in enumerate(sizes)]
-    with tf.io.TFRecordWriter(path) as writer:
-      for data in records:
-        writer.write(data)
-    assert list(read_shard(path)) == records
-
-
 def test_a_large_record_that_is_cut(path):
   data = bytes(range(256)) * 2**14  # 4 MiB
   with tf.io.TFRecordWriter(path) as writer:
