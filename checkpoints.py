@@ -36,7 +36,7 @@ import tensorflow as tf
 from absl import logging
 
 import utils
-from train_dir import CHECKPOINT_PREFIX, CHECKPOINT_STATE_FILE
+from train_dir import BEST_DIR, CHECKPOINT_PREFIX, CHECKPOINT_STATE_FILE
 
 # Names that a trainer gives: the files of a checkpoint, the folder in which
 # they are written first (.tmp), and TensorFlow's own such folder (_temp). A
@@ -478,6 +478,39 @@ def restore_latest_model(model: keras.Model, train_dir: str) -> int:
     f"--train_dir={train_dir!r} has no checkpoint yet. Train a model there "
     "first: python train.py --train_dir=... --train_data_pattern=..."
   )
+
+
+def restore_chosen_model(
+  model: keras.Model, train_dir: str, step: str | None = None
+) -> str:
+  """Loads the weights of the checkpoint that `--checkpoint_step` names.
+
+  Args:
+    model: what to load them into.
+    train_dir: the trainer's folder.
+    step: a step; "best"; None for the latest that can be read.
+
+  Returns:
+    The checkpoint's path.
+
+  Raises:
+    UserError: it is not there, cannot be read, or is of another model.
+  """
+  if step == "best":
+    train_dir, step = os.path.join(train_dir, BEST_DIR), None
+  if step is None:
+    step = restore_latest_model(model, train_dir)
+    return os.path.join(train_dir, f"{CHECKPOINT_PREFIX}-{step}")
+  path = os.path.join(train_dir, f"{CHECKPOINT_PREFIX}-{int(step)}")
+  paths = all_checkpoints(train_dir)
+  if path not in paths:
+    steps = ", ".join(str(step_of(other)) for other in paths) or "none"
+    raise UserError(
+      f"--checkpoint_step={step}: {train_dir!r} has no such checkpoint; it has "
+      f"those of the steps: {steps}."
+    )
+  restore_model(model, path)
+  return path
 
 
 def _restore_objects(checkpoint: tf.train.Checkpoint, path: str):

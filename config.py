@@ -17,6 +17,7 @@ import functools
 import json
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Collection, Mapping
@@ -240,6 +241,12 @@ class ExperimentConfig:
     "together), as in the starter code; 0 turns clipping off.",
     (0.0, math.inf),
   )
+  freeze: tuple[str, ...] = _optimization(
+    (),
+    "Weights that stay as they are: patterns of their names, separated by "
+    "commas, for instance hidden/*.",
+    has_flag_default=False,
+  )
   mixed_precision: bool = _optimization(
     False,
     "Compute layers in bfloat16; weights, loss and update stay float32. Faster "
@@ -258,6 +265,10 @@ class ExperimentConfig:
 
   def _check_features(self):
     """Names and sizes must match, and must not take all the memory."""
+    if len(set(self.feature_names)) < len(self.feature_names):
+      raise UserError(
+        f"--feature_names={','.join(self.feature_names)} names a feature twice."
+      )
     if len(self.feature_names) != len(self.feature_sizes):
       raise UserError(
         f"--feature_names has {len(self.feature_names)} names "
@@ -268,10 +279,6 @@ class ExperimentConfig:
       raise UserError(
         f"--feature_kinds={shown(self.feature_kinds)} should have one kind for "
         f"each of --feature_names={shown(self.feature_names)}."
-      )
-    if len(set(self.feature_names)) < len(self.feature_names):
-      raise UserError(
-        f"--feature_names={','.join(self.feature_names)} names a feature twice."
       )
     num_weights = sum(self.feature_sizes) * self.num_classes
     if num_weights > _MAX_WEIGHTS:
@@ -298,7 +305,7 @@ class ExperimentConfig:
   def from_json(cls, text: str) -> "ExperimentConfig":
     """The configuration of which `to_json` gave the text."""
     values = json.loads(text)
-    for name in ("feature_names", "feature_sizes", "feature_kinds"):
+    for name in ("feature_names", "feature_sizes", "feature_kinds", "freeze"):
       if isinstance(values.get(name), list):
         values[name] = tuple(values[name])
     return cls(**values)
@@ -389,6 +396,11 @@ class TrainSettings(Settings):
     "Shards to train on: a glob, or several separated by commas.",
     is_path=True,
   )
+  init_from: str | None = _folder(
+    None,
+    "A trained model to start from: TRAIN_DIR, or TRAIN_DIR/model.ckpt-STEP. "
+    "Weights whose name and shape fit are taken, where no run is resumed.",
+  )
   start_new_model: bool = _saving(
     False,
     "Delete what a trainer wrote to the train dir, and nothing else, and "
@@ -442,7 +454,27 @@ class TrainSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvalSettings(Settings):
+class TrainedSettings(Settings):
+  """How a program that uses a trained model is run."""
+
+  checkpoint_step: str | None = setting(
+    None,
+    "Step of the checkpoint to use, or best: the one in TRAIN_DIR/best. The "
+    "latest when not given.",
+    group="Model folder",
+  )
+
+  def __post_init__(self):
+    check(self)
+    if not re.fullmatch(r"best|\d{1,18}", self.checkpoint_step or "best"):
+      raise UserError(
+        f"--checkpoint_step={self.checkpoint_step!r} should be a step, for "
+        "instance 1000, or best."
+      )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalSettings(TrainedSettings):
   """How eval.py is run."""
 
   eval_data_pattern: str = _data(
@@ -469,7 +501,7 @@ class EvalSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InferenceSettings(Settings):
+class InferenceSettings(TrainedSettings):
   """How inference.py is run."""
 
   input_data_pattern: str = _data(

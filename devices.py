@@ -15,6 +15,9 @@ from absl import logging
 
 # The NVIDIA driver keeps a folder for each of its GPUs here.
 _DRIVER_FOLDER = pathlib.Path("/proc/driver/nvidia/gpus")
+_CPU_INFO = pathlib.Path("/proc/cpuinfo")
+# Flags of processors with instructions for bfloat16; the last is ARM's.
+_BFLOAT16_FLAGS = frozenset(("avx512_bf16", "amx_bf16", "bf16"))
 _NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
 _LIST_GPUS = "import tensorflow as tf; tf.config.list_physical_devices('GPU')"
 _TIMEOUT_SECS = 120
@@ -37,6 +40,29 @@ def memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
   except (AttributeError, OSError, ValueError):
     return 2**40
+
+
+def warn_of_slow_bfloat16():
+  """Warns where what computes has no instructions for bfloat16."""
+  gpus = tf.config.get_visible_devices("GPU")
+  details = map(tf.config.experimental.get_device_details, gpus)
+  # NVIDIA's have them from compute capability 8.0 on.
+  is_fast = all(
+    gpu.get("compute_capability", (8, 0)) >= (8, 0) for gpu in details
+  )
+  if not gpus:
+    try:
+      # A path of this machine, so that tf.io.gfile is not needed.
+      text = _CPU_INFO.read_text(errors="replace")
+    except OSError:
+      return  # Nothing is known of this processor.
+    is_fast = bool(_BFLOAT16_FLAGS & {*text.split()})
+  if not is_fast:
+    logging.warning(
+      "--mixed_precision: this %s has no instructions for bfloat16, so that "
+      "training takes longer with it than without it.",
+      "GPU" if gpus else "processor",
+    )
 
 
 def choose(num_gpu: int | None = None):

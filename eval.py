@@ -82,7 +82,8 @@ def evaluate(
     patience_secs: how long to wait for a trainer that has not begun.
 
   Returns:
-    With `run_once`, at the chief: as `evaluation.evaluate`. Else None.
+    At the chief, where it does not follow a trainer: as `evaluation.evaluate`.
+    Else None.
 
   Raises:
     UserError: there is no model, or it does not suit what is given or the data.
@@ -91,19 +92,20 @@ def evaluate(
   folder = results_folder(settings)
   report_path = os.path.join(folder, train_dir.BAD_RECORDS_FILE)
   with experiment.start(settings, given, workers, report_path) as run:
-    if workers.is_chief and not settings.run_once:
+    follows = not settings.run_once and settings.checkpoint_step is None
+    if workers.is_chief and follows:
       wait_for_model(settings.train_dir, patience_secs)
     run_config = experiment.load_config(settings.train_dir, given, workers)
     evaluator = Evaluator(run_config, run)
     devices.log("Evaluating")
-    if not settings.run_once:
+    if follows:
       return follow(settings.train_dir, evaluator, workers)
-    step = 0
+    path = None
     if workers.is_chief:
-      step = checkpoints.restore_latest_model(
-        evaluator.model, settings.train_dir
+      path = checkpoints.restore_chosen_model(
+        evaluator.model, settings.train_dir, settings.checkpoint_step
       )
-    return evaluator.evaluate(step)
+    return evaluator.evaluate(path)
 
 
 def results_folder(settings: EvalSettings) -> str:
@@ -152,22 +154,21 @@ def wait_for_model(folder: str, patience_secs: float):
 
 def follow(folder: str, evaluator: "Evaluator", workers: cluster.Workers):
   """Evaluates the latest checkpoint and then each new one, until stopped."""
-  steps = itertools.repeat(None)  # The chief says what there is.
+  paths = itertools.repeat(None)  # The chief says what there is.
   if workers.is_chief:
-    steps = restored_steps(folder, evaluator)
+    paths = restored_paths(folder, evaluator)
   try:
-    for step in steps:
-      is_new, step = workers.agree([step is not None, step or 0])[0]
-      if is_new:
-        evaluator.evaluate(int(step))
+    for path in paths:
+      if workers.agree([path is not None])[0, 0]:
+        evaluator.evaluate(path)
       else:
         time.sleep(_POLL_SECS)
   except (KeyboardInterrupt, SystemExit):
     logging.info("Stopped by a signal.")
 
 
-def restored_steps(folder: str, evaluator: "Evaluator") -> Iterator[int | None]:
-  """Loads checkpoints as they appear, and yields their steps.
+def restored_paths(folder: str, evaluator: "Evaluator") -> Iterator[str | None]:
+  """Loads checkpoints as they appear, and yields their paths.
 
   Each is loaded once, in the order in which they were saved; those that the
   trainer has deleted before their turn came are passed over with a note. Yields
@@ -192,7 +193,7 @@ def restored_steps(folder: str, evaluator: "Evaluator") -> Iterator[int | None]:
     if not has_begun:
       seen.update(new)
       has_begun = True
-    yield checkpoints.step_of(key[0])
+    yield key[0]
 
 
 def _checkpoint_key(path: str) -> tuple[str, int]:
@@ -229,11 +230,11 @@ class Evaluator:
     if run.workers.is_chief:
       self._events = open_events(settings)
 
-  def evaluate(self, step: int) -> dict[str, Any] | None:
+  def evaluate(self, path: str | None) -> dict[str, Any] | None:
     """Evaluates what the chief has loaded; it shows and writes the results.
 
     Args:
-      step: that of the checkpoint; only the chief's counts.
+      path: the checkpoint's; None for workers other than the chief.
 
     Returns:
       As `evaluation.evaluate`.
@@ -250,8 +251,11 @@ class Evaluator:
       )
     if results is None:
       return None
+    step = checkpoints.step_of(path)
     if self._events:
-      evaluation.write_results(self._events, step, results)
+      evaluation.write_results(
+        self._events, step, {"checkpoint": path, **results}
+      )
     logging.info(evaluation.summary_line(step, results, self._num_classes))
     if results["num_unlabeled_videos"]:
       logging.info(

@@ -117,7 +117,9 @@ def infer(
       )
     model = experiment.build_model(run_config, jit_compile=settings.jit_compile)
     if workers.is_chief:
-      checkpoints.restore_latest_model(model, settings.train_dir)
+      checkpoints.restore_chosen_model(
+        model, settings.train_dir, settings.checkpoint_step
+      )
     workers.copy_from_chief(model.variables)
     devices.log("Predicting")
     items = evaluation.Predictor(model).predictions(batches)

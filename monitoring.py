@@ -94,6 +94,9 @@ class Books:
       batches = experiment.open_batches(
         config, run, "eval_data_pattern", config.batch_size, is_divided=False
       )
+    is_new = settings.start_new_model or not train_dirs.can_resume(folder.path)
+    if settings.init_from and is_new:
+      experiment.take_weights(state.model, config, settings.init_from)
     folder.check()  # Time has passed: who started in the same moment shows.
     if settings.start_new_model:
       folder.delete_model()  # Only now that nothing is wrong.

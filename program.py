@@ -180,14 +180,28 @@ def run(
     argument: what the arguments beside the flags are called. There must be at
       least one then, and `main` gets a list of them. None: there are none.
   """
-  define_flags()
   description = sys.modules[main.__module__].__doc__ or ""
-  app.run(
-    lambda argv: _main_with_clear_errors(
-      functools.partial(main, argv[1:]) if argument else main
-    ),
-    flags_parser=lambda argv: _parse_flags(argv, description, argument),
-  )
+  with _own_flags(define_flags):
+    app.run(
+      lambda argv: _main_with_clear_errors(
+        functools.partial(main, argv[1:]) if argument else main
+      ),
+      flags_parser=lambda argv: _parse_flags(argv, description, argument),
+    )
+
+
+@contextlib.contextmanager
+def _own_flags(define_flags: Callable[[], None]) -> Iterator[None]:
+  """Context with a program's flags; a notebook may run several programs."""
+  others = {*flags.FLAGS}
+  define_flags()
+  own = {*flags.FLAGS} - others
+  try:
+    yield
+  finally:
+    for name in own:
+      delattr(flags.FLAGS, name)
+    flags.FLAGS.unparse_flags()
 
 
 def _main_with_clear_errors(main) -> int:

@@ -583,7 +583,8 @@ def schema_of(
   names = _choose_features(forms, lists if is_frame_level else (), asked, shard)
   if not names:
     level = "frame-level" if is_frame_level else "video-level"
-    raise LayoutError(where, f"it has no {level} feature")
+    beside = f"; it has frames of {listing(lists)}" if lists else ""
+    raise LayoutError(where, f"it has no {level} feature{beside}")
   return Schema(
     shard=shard,
     keys=tuple(context),

@@ -35,7 +35,26 @@ FRAMING_BYTES = _HEADER.size + 4
 _READ_BYTES = 2**20
 # The longest protocol buffer that there can be.
 _MAX_RECORD_BYTES = 2**31
-_GZIP_MAGIC = b"\x1f\x8b"
+# How files of other kinds begin.
+_MAGICS = {
+  b"\x1f\x8b\x08": "is compressed with gzip",
+  b"\x78\x01": "is compressed with zlib",
+  b"\x78\x9c": "is compressed with zlib",
+  b"\x78\xda": "is compressed with zlib",
+  b"BZh": "is compressed with bzip2",
+  b"\xfd7zXZ": "is compressed with xz",
+  b"\x28\xb5\x2f\xfd": "is compressed with zstd",
+  b"PK\x03\x04": "is a zip archive",
+  b"\x89HDF\r\n": "is an HDF5 file",
+  b"\x93NUMPY": "is a numpy array",
+  b"PAR1": "is a Parquet file",
+  b"ARROW1": "is an Arrow file",
+  b"Obj\x01": "is an Avro file",
+  b"\x89PNG": "is a PNG picture",
+  b"\xff\xd8\xff": "is a JPEG picture",
+  b"RIFF": "is an AVI, WAV or WebP file",
+  b"\x1aE\xdf\xa3": "is a Matroska or WebM video",
+}
 # Transient errors, of a network or of a machine that has too much to do.
 _PASSING_ERRORS = (
   tf.errors.AbortedError,
@@ -228,12 +247,23 @@ def _describe_length(length: int, num_bytes_left: int) -> tuple[str, str]:
 
 def _describe_damaged_length(header: bytes, number: int) -> tuple[str, str]:
   """Cause and detail where a length is not what its checksum says."""
-  if number == 0 and header.startswith(_GZIP_MAGIC):
-    return "not a TFRecord file", "the file is compressed with gzip"
-  if number == 0 and all(byte in _PRINTABLE for byte in header):
-    return "not a TFRecord file", f"the file begins with the text {header!r}"
+  if number == 0:
+    kinds = [
+      kind
+      for magic, kind in _MAGICS.items()
+      # Two bytes may be those of a length, whose upper half is zero.
+      if header.startswith(magic) and (len(magic) > 2 or any(header[4:8]))
+    ]
+    if header[4:8] == b"ftyp":
+      kinds = ["is an MP4 video"]
+    if all(byte in _PRINTABLE for byte in header):
+      kinds.append(f"begins with the text {header!r}")
+    if kinds:
+      return "not a TFRecord file", f"the file {kinds[0]}"
   return (
     "damaged shard",
     "its length does not match the checksum (CRC32C) stored with it, and so "
-    "the next record cannot be found",
+    "the next record cannot be found"
+    # Whoever knows another format may recognise it.
+    + (f"; the file begins with {header!r}" if number == 0 else ""),
   )

@@ -142,6 +142,8 @@ def train(
       run_config, state, workers, settings.jit_compile
     )
     devices.log()
+    if run_config.mixed_precision:
+      devices.warn_of_slow_bfloat16()
     return run_training(run_config, run, state, passes, train_step, books)
 
 
@@ -251,6 +253,7 @@ def build_train_state(
     model = experiment.build_model(
       run_config, run_config.mixed_precision, jit_compile
     )
+    experiment.freeze_weights(model, run_config.freeze)
     optimizer = experiment.build_optimizer(run_config)
     optimizer.build(model.trainable_variables)
   if workers.strategy.num_replicas_in_sync > 1:

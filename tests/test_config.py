@@ -29,6 +29,7 @@ UNUSUAL = ExperimentConfig(
   num_classes=527,
   feature_names=("audio_embedding", "ünïcode"),
   feature_sizes=(128, 7),
+  feature_kinds=("floats", "vector"),
   frame_features=True,
   max_frames=10,
   label_loss="HingeLoss",
@@ -42,6 +43,7 @@ UNUSUAL = ExperimentConfig(
   regularization_penalty=0.0,
   optimizer="SGD",
   clip_gradient_norm=0.0,
+  freeze=("hidden/*",),
   mixed_precision=True,
   seed=2**31 - 1,
 )

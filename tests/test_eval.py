@@ -194,7 +194,7 @@ def evaluate_in_process(trained, shards, eval_folder, batch_size=1024):
   )
   path = checkpoints.latest_checkpoint(str(trained.train_dir))
   checkpoints.restore_model(evaluator.model, path)
-  return evaluator.evaluate(checkpoints.step_of(path))
+  return evaluator.evaluate(path)
 
 
 def test_writes_to_its_own_folder_only(trained_video, fork_program, tmp_path):
@@ -315,7 +315,7 @@ class TestFollow:
     evaluator = FakeEvaluator(monkeypatch, deleted={"c-2"})
     with caplog.at_level("INFO"):
       eval_program.follow("dir", evaluator, cluster.alone())
-    assert evaluator.evaluated == [1, 3]
+    assert evaluator.evaluated == ["c-1", "c-3"]
     assert caplog.messages == ["Skipped: c-2 is gone", "Stopped by a signal."]
     assert len(sleeps) == 4  # Whenever there was nothing new.
     assert min(sleeps) >= 0.5
@@ -334,7 +334,22 @@ class TestFollow:
     monkeypatch.setattr(checkpoints, "all_checkpoints", lambda _: [str(path)])
     monkeypatch.setattr(time, "sleep", sleep)
     eval_program.follow("dir", evaluator, cluster.alone())
-    assert evaluator.evaluated == [7, 7]
+    assert evaluator.evaluated == [str(path)] * 2
+
+
+  def test_an_older_one_in_place_of_a_damaged_one(self, monkeypatch):
+    listings = iter([["c-1", "c-2"]] * 3)
+    evaluator = FakeEvaluator(monkeypatch, deleted={"c-2"})
+
+    def sleep(seconds):
+      raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+      checkpoints, "all_checkpoints", lambda _: next(listings)
+    )
+    monkeypatch.setattr(time, "sleep", sleep)
+    eval_program.follow("dir", evaluator, cluster.alone())
+    assert evaluator.evaluated == ["c-1"]
 
 
 class FakeEvaluator:
@@ -351,5 +366,5 @@ class FakeEvaluator:
     if path in self.deleted:
       raise checkpoints.UnreadableError(f"{path} is gone")
 
-  def evaluate(self, step):
-    self.evaluated.append(step)
+  def evaluate(self, path):
+    self.evaluated.append(path)

@@ -6,7 +6,6 @@ Real processes with real signals and real limits. The long version of the kills
 is in `make soak`.
 """
 
-import importlib
 import json
 import os
 import random
@@ -15,7 +14,6 @@ import shutil
 import signal
 import textwrap
 import time
-from unittest import mock
 
 from program import UserError
 
@@ -23,7 +21,6 @@ import pytest
 import tensorflow as tf
 
 import checkpoints
-import cluster
 import utils
 from train_dir import TrainDir, has_checkpoint
 
@@ -593,42 +590,6 @@ class TestDamagedLatestCheckpoint:
     steps = re.findall(r"epoch/eval number (\d+) ", result.stderr)
     assert steps == ["80", "77"]
     assert len(re.findall(" WARNING Skipped: .*ckpt-99'", result.stderr)) == 1
-
-
-class TestFollow:
-  def evaluated(self, monkeypatch, listings, damaged=()):
-    """The steps that are evaluated while a folder has these in turn."""
-    program = importlib.import_module("eval")
-    listings = iter(listings)
-    evaluator = mock.Mock()
-    evaluator.steps = []
-
-    def all_checkpoints(train_dir):
-      del train_dir
-      for steps in listings:
-        return [f"c-{step}" for step in steps]
-      raise KeyboardInterrupt
-
-    def restore(path):
-      if checkpoints.step_of(path) in damaged:
-        raise checkpoints.UnreadableError(path)
-      evaluator.steps.append(checkpoints.step_of(path))
-      return evaluator.steps[-1]
-
-    evaluator.restore = restore
-    monkeypatch.setattr(checkpoints, "all_checkpoints", all_checkpoints)
-    monkeypatch.setattr(time, "sleep", lambda _: None)
-    alone = cluster.Workers(tf.distribute.get_strategy())
-    program.follow("dir", evaluator, alone)
-    return evaluator.steps
-
-  def test_each_new_one_is_evaluated(self, monkeypatch):
-    listings = [[1, 2], *[[2, 3, 4, 5]] * 5]
-    assert self.evaluated(monkeypatch, listings) == [2, 3, 4, 5]
-
-  def test_an_older_one_only_in_place_of_damaged_ones(self, monkeypatch):
-    listings = [*[[1, 2, 3, 4]] * 4, *[[2, 5, 6]] * 4]
-    assert self.evaluated(monkeypatch, listings, {3, 4, 5}) == [2, 6]
 
 
 def test_an_error_reads_alike_whether_python_or_tensorflow_has_it(tmp_path):

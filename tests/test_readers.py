@@ -360,7 +360,7 @@ ADVICE = (
     (
       b"\0" * 100,
       "its length does not match the checksum (CRC32C) stored with it, and so "
-      "the next record cannot be found",
+      f"the next record cannot be found; the file begins with {bytes(12)!r}",
     ),
   ],
 )

@@ -10,6 +10,7 @@ import gzip
 import os
 import struct
 import tracemalloc
+import zlib
 
 from program import UserError
 
@@ -138,6 +139,7 @@ def test_every_flipped_byte(path):
       assert fault.detail == (
         "its length does not match the checksum (CRC32C) stored with it, and "
         "so the next record cannot be found"
+        + ("" if number else f"; the file begins with {bytes(content[:12])!r}")
       )
       assert fault.lost_bytes == len(SHARD) - BOUNDARIES[number]
       begin = BOUNDARIES[number] + HEADER_BYTES
@@ -191,6 +193,7 @@ def test_nothing_is_lost_behind_many_damaged_records(path):
   assert only_numbers(read(path, content)) == expected == slow_read(content)
 
 
+IS_VIDEO = "the file is an MP4 video"
 TEXT = b"VideoId,LabelConfidencePairs\nvid0,1 0.5\n"
 
 
@@ -207,6 +210,15 @@ TEXT = b"VideoId,LabelConfidencePairs\nvid0,1 0.5\n"
       "not a TFRecord file",
       "the file is compressed with gzip",
     ),
+    (
+      zlib.compress(SHARD),
+      "not a TFRecord file",
+      "the file is compressed with zlib",
+    ),
+    (b"PK\3\4" + bytes(99), "not a TFRecord file", "the file is a zip archive"),
+    (b"\0\0\0\x20ftypisom" + bytes(9), "not a TFRecord file", IS_VIDEO),
+    # The length of a record of 0x9c78 bytes, with a wrong checksum.
+    (b"\x78\x9c" + bytes(40_200), "damaged shard", None),
     (b"short text", "truncated shard", "the file ends in its header"),
     (bytes(99), "damaged shard", None),
     # Only the first record can tell what a file is.

@@ -129,6 +129,8 @@ class TestFinishedRun:
       "num_classes": 12,
       "feature_names": ["rgb", "audio"],
       "feature_sizes": [16, 8],
+      "feature_kinds": ["codes", "codes"],
+      "freeze": [],
       "frame_features": True,
       "max_frames": 300,
       "label_loss": "CrossEntropyLoss",
