@@ -253,8 +253,11 @@ class Evaluator:
       return None
     step = checkpoints.step_of(path)
     if self._events:
+      # Within the train dir, which may be moved.
+      folder = self._run.settings.train_dir
+      name = path.removeprefix(folder).lstrip("/")
       evaluation.write_results(
-        self._events, step, {"checkpoint": path, **results}
+        self._events, step, {"checkpoint": name, **results}
       )
     logging.info(evaluation.summary_line(step, results, self._num_classes))
     if results["num_unlabeled_videos"]:

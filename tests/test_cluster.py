@@ -286,7 +286,7 @@ def losses_of_one_process(config, video_shards, count) -> list[float]:
   """Trains on what the workers had, in this process."""
   shards = sorted(tf.io.gfile.glob(video_shards.train))
   schema = readers.detect_schema(shards)
-  reader = experiment.build_reader(config, schema)
+  reader = experiment.build_reader(config)
   alone = cluster.alone()
   state = train.build_train_state(config, alone)
   step = train.make_train_step(config, state, alone, jit_compile=True)

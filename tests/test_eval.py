@@ -96,6 +96,7 @@ class TestRunOnce:
   def test_results_file(self, trained, evaluated):
     counts = {
       "step": trained.num_steps,
+      "checkpoint": f"model.ckpt-{trained.num_steps}",
       "num_videos": 61,
       "num_unlabeled_videos": 0,
       "num_classes_with_labels": len(
@@ -335,7 +336,6 @@ class TestFollow:
     monkeypatch.setattr(time, "sleep", sleep)
     eval_program.follow("dir", evaluator, cluster.alone())
     assert evaluator.evaluated == [str(path)] * 2
-
 
   def test_an_older_one_in_place_of_a_damaged_one(self, monkeypatch):
     listings = iter([["c-1", "c-2"]] * 3)

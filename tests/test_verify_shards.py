@@ -374,10 +374,10 @@ class TestProblems:
     good = write(tmp_path / "a.tfrecord", video())
     gone = str(tmp_path / "gone.tfrecord")
     report = check([good, gone])
-    ((cause, index),) = report.problems
-    assert (cause, index) == ("missing shard", 1)
-    assert gone in report.listed[cause][0][2]
-    assert report.num_records == 1
+    assert report.problems == {"missing shard": 1}
+    assert gone in report.listed["missing shard"][0]["detail"]
+    assert report.sums["num_shards_with_problems"] == 1
+    assert report.sums["num_records"] == 1
 
   def test_one_byte_of_a_large_shard(self, tmp_path):
     rng = np.random.default_rng(0)
@@ -389,10 +389,10 @@ class TestProblems:
       position = number * size + rng.integers(8, size)  # Behind the length.
       pathlib.Path(path).write_bytes(flip(whole, position))
       report = check([path])
-      assert report.problems == {("damaged record", 0): 1}
-      ((finding,),) = report.listed.values()
-      assert finding[0] == number
-      assert (report.num_records, report.num_lost_bytes) == (1999, size)
+      assert report.problems == {"damaged record": 1}
+      assert numbers("damaged record", report) == [number]
+      assert report.sums["num_records"] == 1999
+      assert report.sums["num_unreadable_bytes"] == size
 
   @pytest.mark.parametrize("bad", [{0}, {999}, {255, 256}, {1, 40, 300, 301}])
   def test_bad_records_among_many(self, tmp_path, bad):
@@ -401,9 +401,8 @@ class TestProblems:
       video(b"%d" % n, labels=[9] if n in bad else [n % 5]) for n in range(1000)
     ]
     report = check([write(tmp_path / "a.tfrecord", *records)])
-    assert report.problems == {("label out of range", 0): len(bad)}
-    places = [place for place, _, _ in report.listed["label out of range"]]
-    assert places == sorted(bad)
+    assert report.problems == {"label out of range": len(bad)}
+    assert numbers("label out of range", report) == sorted(bad)
     _, sound = np.concatenate(report.videos, axis=1)
     assert sound.tolist() == sorted(set(range(1000)) - bad)
 
@@ -415,13 +414,10 @@ class TestProblems:
     ]
     report = check(shards)
     assert report.problems.total() == 100
-    ((cause, findings),) = report.listed.items()
-    assert [place for place, _, _ in findings] == list(range(30))
-    total = verify_shards.Report()
-    for index, shard in enumerate(shards):
-      total.add(check([shard], first_index=index))
-    assert total.problems == report.problems
-    assert total.listed == report.listed
+    assert numbers("label out of range", report) == list(range(30))
+    report.add(check(shards))
+    assert report.problems.total() == 200
+    assert numbers("label out of range", report) == list(range(30))
 
   def test_reader_with_a_mind_of_its_own(self, tmp_path, monkeypatch):
     # What `parse` refuses is a problem, whatever `describe_problem` thinks.
@@ -431,22 +427,26 @@ class TestProblems:
     records = [video(b"%d" % n) for n in range(100)]
     records[70] = video(mean_rgb=[1.0])
     report = check([write(tmp_path / "a.tfrecord", *records)])
-    assert report.problems == {("refused by the reader", 0): 1}
-    ((finding,),) = report.listed.values()
-    assert finding[0] == 70
+    assert report.problems == {"refused by the reader": 1}
+    assert numbers("refused by the reader", report) == [70]
 
   def test_long_names_are_cut(self, tmp_path):
     long = "x" * 10_000
     record = video(mean_rgb=None, **{long: [1.0]})
     report = check([write(tmp_path / "a.tfrecord", video(), record)])
-    assert len(report.listed["missing feature"][0][2]) == 500
+    assert len(report.listed["missing feature"][0]["detail"]) == 500
 
 
-def check(shards, first_index=0) -> verify_shards.Report:
+def numbers(cause, report) -> list[int]:
+  """The listed records with a problem."""
+  return [item["record"] for item in report.listed[cause]]
+
+
+def check(shards) -> verify_shards.Report:
   """What is found in shards, in this process."""
   settings = verify_shards.VerifySettings(num_classes=NUM_CLASSES, labels=True)
   checker = verify_shards.make_checker(shards, settings)
-  return checker.check(dict(enumerate(shards, start=first_index)))
+  return verify_shards.check_shards(checker, shards)
 
 
 class TestLayout:
@@ -628,9 +628,22 @@ class TestTotals:
       "dialects": report["dialects"],
       "problems": [],
     }
-    assert "labels per video           0 to 3, 1.40 on average\n" in output
-    assert "labels                     0 to 4, 4 of 5 classes\n" in output
-    assert output.endswith("\n\nNo problem in 2 shards.\n")
+    assert output.splitlines() == [
+      "layout                     video level, id, mean_rgb 3, mean_audio 2: "
+      f"5 records in 2 shards, {paths[0]!r} first",
+      "shards                     2",
+      f"bytes                      {num_bytes}",
+      "unreadable bytes           0",
+      "records                    5",
+      "videos without problem     5",
+      "videos without labels      1",
+      "labels per video           min 0, mean 1.40, max 3",
+      "labels                     min 0, max 4, different 4",
+      "frames                     -",
+      "repeated ids               videos 0, first -",
+      "",
+      "Problems: 0, in 0 of 2 shards.",
+    ]
     assert "shard 2 of 2 | 5 videos" in error
     assert re.search(r"Checked 5 videos, .* \([\d.]+ videos/s\)", error)
 
@@ -647,7 +660,10 @@ class TestTotals:
       "max_frames": 300,
       "num_longer_videos": 2,
     }
-    assert "  videos of more than 300  2 (readers cut them)\n" in output
+    assert (
+      "frames                     per video min 0, mean 1767.33, max 10,000, "
+      "videos without 1, max frames 300, longer videos 2\n"
+    ) in output
 
   def test_frames_of_records_that_others_write(self):
     # The parts of a message may come in any order, and in several pieces.
@@ -680,8 +696,8 @@ class TestTotals:
         {"shard": first, "record": 0},
       ],
     }
-    words = " ".join(output.split())
-    assert f"3; first {second!r}, record 1, as {first!r}, record 0" in words
+    places = f"shard {second!r}, record 1 and shard {first!r}, record 0"
+    assert f"repeated ids               videos 3, first {places}\n" in output
 
   def test_first_of_many_repeated_ids(self, verify, tmp_path):
     records = [video(b"%d" % (number % 3)) for number in range(300)]
@@ -698,15 +714,14 @@ class TestTotals:
     second = write(tmp_path / "2.tfrecord", bad)
     _, _, output, _ = verify(first, second)
     assert output.split("\n\n", 1)[1].splitlines() == [
-      "problem                        records   shards",
-      "-------------------------  -----------  -------",
-      "label out of range                   2        2",
+      "label out of range: 2 records in 2 shards; the first:",
       f"  {first!r}, record 1 (video 'b'): its label 9 is outside [0, 5); "
       "check --num_classes",
-      "no id                                1        1",
+      "",
+      "no id: 1 record in 1 shard; the first:",
       f"  {first!r}, record 2: its 'id' is not one string, or empty",
       "",
-      "3 problems in 2 of 2 shards.",
+      "Problems: 3, in 2 of 2 shards.",
     ]
 
   def test_names_do_not_reach_the_terminal_as_they_are(self, verify, tmp_path):
@@ -798,13 +813,6 @@ class TestProcesses:
     assert verify_shards.choose_num_workers(shards[:2]) == 3
     assert verify_shards.choose_num_workers(shards[:1]) == 1
     assert verify_shards.choose_num_workers([str(tmp_path / "gone")]) == 1
-    # Small shards are checked together, large ones alone.
-    groups = verify_shards.group_shards(shards)
-    assert groups == [{index: shard} for index, shard in enumerate(shards)]
-    (group,) = verify_shards.group_shards(shards[:1] * 100)
-    assert group == dict(enumerate(shards[:1] * 100))
-    sizes = [len(group) for group in verify_shards.group_shards(["gone"] * 600)]
-    assert sizes == [256, 256, 88]
 
   def test_results_do_not_depend_on_them(
     self, verify, damaged, tmp_path, monkeypatch

@@ -88,7 +88,7 @@ CASES = {
       r"holds video-level features, but .*\(--frame_features=True\)"
     ),
     f"{FRAME_SHARDS} {FRAME_MODEL} --noframe_features": (
-      r"holds frame-level features, but .*\(--frame_features=False\)"
+      "it has no video-level feature; it has frames of audio, rgb"
     ),
     "--feature_sizes=16": (
       r"--feature_names has 2 names \(mean_rgb,mean_audio\), --feature_sizes "

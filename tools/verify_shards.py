@@ -14,22 +14,20 @@ Blocks of records go through the reader's own `decode`; the reader's
 `describe_problem` says what is wrong with those that it marks as bad.
 """
 
-import collections
 import concurrent.futures
 import contextlib
 import dataclasses
-import functools
+import hashlib
 import importlib
 import json
 import multiprocessing
-import operator
 import os
 import signal
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -37,7 +35,6 @@ import program
 from program import UserError
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 import config
@@ -47,7 +44,7 @@ import readers
 import records
 import shard_files
 import utils
-from records import LayoutError, Problem, find_video_id, schema_of
+from records import Problem, find_video_id, schema_of
 
 # Problems of each cause that are listed; all are counted.
 MAX_LISTED = 1000
@@ -55,54 +52,49 @@ MAX_LISTED = 1000
 SHARD = 2**32
 # Shards whose first records are looked at for labels.
 _LABEL_SHARDS = 16
-
 # Largest block of records, with their labels as an array of all classes; larger
 # ones are not decoded faster.
 _BLOCK_RECORDS, _BLOCK_BYTES = 256, 8 * 2**20
-_NUM_HASHES = 2**63 - 1
 # Shown characters of an id or a detail, which are as long as a record likes.
 _MOST_CHARACTERS = 500
-
 # A worker takes seconds to start, in which another one checks about this much.
-_BYTES_PER_WORKER = 2**29
-_MOST_WORKERS = 16
-# Small shards are checked together: what one costs beside its records adds up.
-_GROUP_BYTES, _GROUP_SHARDS = 2**24, 256
+_BYTES_PER_WORKER, _MOST_WORKERS = 2**29, 16
 _SHOW_EVERY_SECS = 2.0
 _SHOWN_DIALECTS = 8
+_NAMES = {"num_videos": "videos without problem"}
 
 # How a record is laid out: "frame" or "video", the key of the video's id, and
 # name and size of each feature.
 Dialect = tuple[str, str, tuple[tuple[str, int], ...]]
-
-_data = functools.partial(config.setting, group="Data")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifySettings:
   """How the program is run."""
 
-  num_classes: int = _data(
+  num_classes: int = config.setting(
     config.ExperimentConfig.num_classes,
     "Number of classes; labels are in [0, num_classes).",
     (1, 10_000_000),
+    group="Data",
   )
-  feature_names: tuple[str, ...] = _data(
+  feature_names: tuple[str, ...] = config.setting(
     (),
-    "Features to check, separated by commas. Found from the data when not "
-    "given.",
+    "Features to check, comma-separated. Found from the data when not given.",
+    group="Data",
     has_flag_default=False,
   )
-  labels: bool | None = _data(
+  labels: bool | None = config.setting(
     None,
     "Whether every record needs labels, as for train.py; with --nolabels they "
     "are not looked at, as by inference.py. When not given, they are needed if "
     "the first records of a shard have them.",
+    group="Data",
   )
   output_json: str | None = config.setting(
     None,
-    "File for the results, and for a list of the problems; local or gs://. "
-    "Without it, none is written.",
+    "File for the results and a list of the problems; local or gs://. Without "
+    "it, none is written.",
     group="Output",
     is_path=True,
   )
@@ -125,75 +117,47 @@ def dialect_of(schema: readers.Schema) -> Dialect:
   return level, schema.id_key, tuple(features)
 
 
-def _field(kind):
+def _new(kind):
   return dataclasses.field(default_factory=kind)
 
 
 @dataclasses.dataclass
 class Report:
-  """What was found in some shards, which are known by their indices.
+  """What was found in some shards. Sound videos are those without problem."""
 
-  Attributes:
-    num_shards: number of shards.
-    num_records: number of records that can be read.
-    num_bytes: size of the files.
-    num_lost_bytes: bytes of them that are of no use.
-    problems: (cause, shard) -> number of problems.
-    listed: cause -> (place, video id, detail) of `MAX_LISTED` of them at most.
-    dialects: (dialect, shard) -> number of records.
-    videos: arrays [2, N] int64 of sound videos in the order of their places:
-      hashes of their ids, which would take gigabytes, and the places.
-    num_frames: number of frames -> sound videos that have so many.
-    num_labels: number of labels -> sound videos that have so many.
-    labels: [num_classes], sound videos that have each label.
-    times: when checking began and ended; the processes of a machine have one
-      clock.
-  """
-
-  num_shards: int = 0
-  num_records: int = 0
-  num_bytes: int = 0
-  num_lost_bytes: int = 0
-  problems: Counter[tuple[str, int]] = _field(Counter)
-  listed: dict[str, list[tuple[int, str | None, str]]] = _field(dict)
-  dialects: Counter[tuple[Dialect, int]] = _field(Counter)
-  videos: list[np.ndarray] = _field(list)
-  num_frames: Counter[int] = _field(Counter)
-  num_labels: Counter[int] = _field(Counter)
-  labels: np.ndarray | int = 0
-  times: list[float] = _field(list)
-
-  def add_problem(self, place: int, data: bytes, problem: Problem):
-    """Counts a record's problem, and lists it unless there are many such."""
-    self.problems[problem.cause, place // SHARD] += 1
-    listed = self.listed.setdefault(problem.cause, [])
-    if len(listed) < MAX_LISTED:
-      video_id = find_video_id(data)
-      shown_id = video_id and video_id[:_MOST_CHARACTERS]
-      listed.append((place, shown_id, problem.detail[:_MOST_CHARACTERS]))
+  sums: Counter[str] = _new(Counter)  # By their names in the results.
+  problems: Counter[str] = _new(Counter)  # By cause.
+  dialects: Counter[Dialect] = _new(Counter)  # Records.
+  num_shards: Counter[str | Dialect] = _new(Counter)  # That have it.
+  # Cause -> its problems, dialect -> its shards; `MAX_LISTED` of each at most.
+  listed: dict[str | Dialect, list] = _new(dict)
+  # Arrays [2, N] int64 of sound videos in the order of their places: hashes of
+  # their ids, which would take gigabytes, and the places.
+  videos: list[np.ndarray] = _new(list)
+  num_frames: Counter[int] = _new(Counter)  # Sound videos with so many frames.
+  num_labels: Counter[int] = _new(Counter)  # Sound videos with so many labels.
+  labels: set[int] = _new(set)
+  times: list[float] = _new(list)  # Begin and end; processes have one clock.
 
   def add(self, other: "Report"):
     """Adds the report of other shards, which come later."""
     for name, more in vars(other).items():
       mine = getattr(self, name)
       if name == "listed":
-        for cause, others in more.items():
-          mine[cause] = (mine.get(cause, []) + others)[:MAX_LISTED]
-      elif isinstance(mine, Counter):
-        mine.update(more)
+        for kind, items in more.items():
+          mine[kind] = (mine.get(kind, []) + items)[:MAX_LISTED]
+      elif isinstance(mine, list):
+        mine += more
       else:
-        setattr(self, name, operator.iadd(mine, more))
+        mine.update(more)
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardChecker:
   """Checks shards as a reader does; can be sent to other processes.
 
-  Attributes:
-    schema: the layout; None where no record shows it.
-    reader: the reader for it; None likewise.
-    num_classes: number of classes.
-    with_labels: whether every record needs labels; else they are not looked at.
+  `schema` and `reader` are None where no record shows the layout. Labels are
+  looked at only `with_labels`; every record needs some then.
   """
 
   schema: readers.Schema | None
@@ -201,104 +165,98 @@ class ShardChecker:
   num_classes: int
   with_labels: bool
 
-  def check(self, shards: Mapping[int, str]) -> Report:
-    """Checks shards.
-
-    Args:
-      shards: index -> path.
-    """
-    report = Report(num_shards=len(shards), times=[time.monotonic()])
-    for block in self._read_blocks(shards, report):
-      self._check_block(block, report)
+  def check(self, index: int, shard: str) -> Report:
+    """Checks the shard with an index among all shards."""
+    report = Report(Counter(num_shards=1), times=[time.monotonic()])
+    for block in self._read_blocks(shard, report):
+      is_bad = np.ones(len(block), bool)
+      if self.reader:
+        records = [record for _, record in block]
+        batch, is_bad = self.reader.decode(records, self.with_labels)
+      for row in np.flatnonzero(is_bad):
+        self._add_bad(shard, *block[row], report)
+      # Most blocks are sound as a whole: no need to copy them.
+      rows = ~is_bad if is_bad.any() else slice(None)
+      if not is_bad.all():
+        places = np.array([number for number, _ in block]) + index * SHARD
+        self._add_sound(places[rows], batch, rows, report)
+    report.listed.update((dialect, [shard]) for dialect in report.dialects)
+    report.num_shards.update([*report.problems, *report.dialects])
+    report.sums["num_shards_with_problems"] = int(bool(report.problems))
     report.times.append(time.monotonic())
     return report
 
-  def _read_blocks(self, shards, report: Report) -> Iterator[list]:
-    """Yields lists of (place, record), from one shard or more."""
+  def _read_blocks(self, shard: str, report: Report) -> Iterator[list]:
+    """Yields lists of (number, record)."""
     block, num_bytes = [], 0
-    for index, shard in shards.items():
-      items = shard_files.read_shard(shard)
-      for place, item in enumerate(items, start=index * SHARD):
-        if isinstance(item, shard_files.Fault):
-          report.num_bytes += item.lost_bytes
-          report.num_lost_bytes += item.lost_bytes
-          problem = Problem(item.cause, item.detail)
-          report.add_problem(place, item.remains, problem)
-          continue
-        report.num_records += 1
-        report.num_bytes += len(item) + shard_files.FRAMING_BYTES
-        block.append((place, item))
-        num_bytes += len(item) + 4 * self.num_classes
-        if len(block) == _BLOCK_RECORDS or num_bytes > _BLOCK_BYTES:
-          yield block
-          block, num_bytes = [], 0
+    for number, item in enumerate(shard_files.read_shard(shard)):
+      if isinstance(item, shard_files.Fault):
+        lost = item.lost_bytes
+        report.sums.update(num_bytes=lost, num_unreadable_bytes=lost)
+        self._add_problem(shard, number, item.remains, item, report)
+        continue
+      report.sums["num_records"] += 1
+      report.sums["num_bytes"] += len(item) + shard_files.FRAMING_BYTES
+      block.append((number, item))
+      num_bytes += len(item) + 4 * self.num_classes
+      if len(block) == _BLOCK_RECORDS or num_bytes > _BLOCK_BYTES:
+        yield block
+        block, num_bytes = [], 0
     if block:
       yield block
 
-  def _check_block(self, block, report: Report):
-    """Checks a list of (place, record)."""
-    is_bad = np.ones(len(block), bool)
-    if self.reader:
-      records = [record for _, record in block]
-      batch, is_bad = self.reader.decode(records, self.with_labels)
-    for row in np.flatnonzero(is_bad):
-      place, record = block[row]
-      report.add_problem(place, record, self._describe(record))
-      schema = self._find_schema(record)
-      if schema and all(schema.feature_sizes):
-        report.dialects[dialect_of(schema), place // SHARD] += 1
-    if not is_bad.all():
-      # Most blocks are sound as a whole: no need to copy them.
-      is_sound = ~is_bad if is_bad.any() else slice(None)
-      places = np.array([place for place, _ in block])[is_sound]
-      self._add_sound(places, batch, is_sound, report)
+  def _add_problem(self, shard, number, data, problem, report: Report):
+    """Counts a problem, and lists it unless there are many of its kind."""
+    report.problems[problem.cause] += 1
+    listed = report.listed.setdefault(problem.cause, [])
+    if len(listed) < MAX_LISTED:
+      video_id = (find_video_id(data) or "")[:_MOST_CHARACTERS]
+      names = {"shard": shard, "record": number, "video_id": video_id or None}
+      listed.append({**names, "detail": problem.detail[:_MOST_CHARACTERS]})
 
-  def _add_sound(self, places, batch, is_sound, report: Report):
-    dialect = dialect_of(self.schema)
-    for index, count in Counter((places // SHARD).tolist()).items():
-      report.dialects[dialect, index] += count
-    video_ids = batch["video_ids"][is_sound].tolist()
-    hashes = tf.strings.to_hash_bucket_fast(video_ids, _NUM_HASHES).numpy()
-    report.videos.append(np.stack([hashes, places]))
-    report.num_frames.update(batch["num_frames"][is_sound].tolist())
-    if self.with_labels:
-      labels = batch["labels"][is_sound]
-      report.num_labels.update(labels.sum(axis=1).astype(int).tolist())
-      report.labels += labels.sum(axis=0).astype(int)
-
-  def _describe(self, record: bytes) -> Problem:
+  def _add_bad(self, shard, number, record, report: Report):
+    schema = None
+    detail = "no video has frames, which would show a frame's size"
+    for asked in (None, self.schema and self.schema.feature_names):
+      try:
+        schema = schema_of(record, "", 0, asked)
+      except UserError as error:
+        detail = getattr(error, "detail", detail)
+    if schema and all(schema.feature_sizes):
+      report.dialects[dialect_of(schema)] += 1
+    problem = Problem("unknown layout", detail)
     if self.reader:
       problem = self.reader.describe_problem(record, self.with_labels)
-      return problem or readers.REFUSED
-    try:
-      schema_of(record, "", 0)
-    except LayoutError as error:
-      return Problem("unknown layout", error.detail)
-    detail = "no video has frames, which would show a frame's size"
-    return Problem("unknown layout", detail)
+    self._add_problem(shard, number, record, problem or readers.REFUSED, report)
 
-  def _find_schema(self, record: bytes) -> readers.Schema | None:
-    names = self.schema.feature_names if self.schema else None
-    for asked in (names, None):
-      with contextlib.suppress(UserError):
-        return schema_of(record, "", 0, asked)
+  def _add_sound(self, places, batch, rows, report: Report):
+    """Adds the rows of a batch that hold sound videos."""
+    hashes = b"".join(
+      hashlib.blake2b(video_id, digest_size=8).digest()
+      for video_id in batch["video_ids"][rows]
+    )
+    report.videos.append(np.stack([np.frombuffer(hashes, np.int64), places]))
+    report.dialects[dialect_of(self.schema)] += len(places)
+    report.num_frames.update(batch["num_frames"][rows].tolist())
+    labels = batch["labels"][rows]
+    report.num_labels.update(labels.sum(axis=1).astype(int).tolist())
+    report.labels.update(np.flatnonzero(labels.sum(axis=0)).tolist())
+
+
+def make_checker(shards: Sequence[str], settings: VerifySettings):
+  """Finds out how shards are laid out, and whether they need labels."""
+
+  def detect(shards, **options):
+    with contextlib.suppress(UserError):  # No record shows it.
+      schema = readers.detect_schema(shards, skip_bad=True, **options)
+      if all(schema.feature_sizes):
+        return schema
     return None
 
-
-def make_checker(
-  shards: Sequence[str], settings: VerifySettings
-) -> ShardChecker:
-  """Finds out how shards are laid out, and whether they need labels.
-
-  Raises:
-    UserError: they do not have the features asked for.
-  """
-  schema, reader = _detect(shards), None
+  schema, reader = detect(shards), None
   if schema:
-    if settings.feature_names:
-      schema = readers.detect_schema(
-        shards, settings.feature_names, skip_bad=True
-      )
+    if names := settings.feature_names:  # An error if they are not there.
+      schema = readers.detect_schema(shards, names, skip_bad=True)
     run_config = config.ExperimentConfig(
       num_classes=settings.num_classes,
       feature_names=schema.feature_names,
@@ -310,77 +268,57 @@ def make_checker(
     reader = experiment.build_reader(run_config)
   with_labels = settings.labels
   if with_labels is None:
-    labelled = _detect(shards[:_LABEL_SHARDS], need_labels=True)
+    labelled = detect(shards[:_LABEL_SHARDS], need_labels=True)
     with_labels = labelled is not None and labelled.has_labels
   return ShardChecker(schema, reader, settings.num_classes, with_labels)
 
 
-def _detect(shards, **options) -> readers.Schema | None:
-  """The layout of shards; None if no record shows it."""
-  with contextlib.suppress(UserError):
-    schema = readers.detect_schema(shards, skip_bad=True, **options)
-    return schema if all(schema.feature_sizes) else None
-  return None
-
-
-def check_shards(
-  checker: ShardChecker, shards: Sequence[str], num_workers: int = 1
-) -> Report:
-  """Checks shards, several at the same time, and shows how far it has come.
-
-  Args:
-    checker: checks them.
-    shards: their paths.
-    num_workers: processes to start; 1 starts none.
+def check_shards(checker: ShardChecker, shards, num_workers=1) -> Report:
+  """Checks shards, in other processes if there are several; shows progress.
 
   Raises:
     UserError: a process was killed.
   """
-  total, last_shown = Report(), time.monotonic()
-  groups, count = group_shards(shards), len(shards)
-  with contextlib.ExitStack() as stack:
-    display = stack.enter_context(program.ProgressDisplay("shard", count))
-    try:
-      reports = map(checker.check, groups)
-      if num_workers > 1:
-        reports = stack.enter_context(
-          _in_processes(checker.check, groups, num_workers)
-        )
+  total, count, last_shown = Report(), len(shards), time.monotonic()
+  try:
+    with (
+      program.ProgressDisplay("shard", count) as display,
+      _reports(checker, shards, num_workers) as reports,
+    ):
       for report in reports:
         total.add(report)
-        done, num_videos = total.num_shards, total.num_records
+        done, videos = total.sums["num_shards"], total.sums["num_records"]
         if done == count or time.monotonic() - last_shown > _SHOW_EVERY_SECS:
           last_shown = time.monotonic()
-          line = f"shard {done} of {count} | {num_videos} videos"
-          display.show(done, line, videos=num_videos)
-    except BrokenProcessPool as error:
-      raise UserError(
-        f"A worker process was killed while {shards[total.num_shards]!r}, or a "
-        "shard after it, was checked. If the memory does not suffice, try a "
-        "lower --num_workers."
-      ) from error
+          line = f"shard {done} of {count} | {videos} videos"
+          display.show(done, line, videos=videos)
+  except BrokenProcessPool as error:
+    raise UserError(
+      f"A worker process was killed while {shards[total.sums['num_shards']]!r},"
+      " or a shard after it, was checked. If the memory does not suffice, try "
+      "a lower --num_workers."
+    ) from error
   return total
 
 
 @contextlib.contextmanager
-def _in_processes(
-  function: Callable, items: Iterable, num_workers: int
-) -> Iterator[Iterator]:
-  """Gives a function's results in order; its processes end with the context."""
-  # Processes, since half of the work is Python's. Not forked from this one:
-  # TensorFlow's threads do not survive that.
+def _reports(checker, shards, num_workers: int) -> Iterator[Iterator[Report]]:
+  """Gives the shards' reports in order; processes end with the context."""
+  arguments = checker.check, range(len(shards)), shards
+  if num_workers == 1:
+    yield map(*arguments)
+    return
+  # Not forked from this process: TensorFlow's threads do not survive that.
   executor = concurrent.futures.ProcessPoolExecutor(
-    num_workers,
-    multiprocessing.get_context("spawn"),
-    initializer=_start_worker,
+    num_workers, multiprocessing.get_context("spawn"), initializer=_watch_parent
   )
-  # A terminal sends Ctrl-C to all processes, and this one ends the others: they
-  # inherit that the signal is held back.
-  previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
   try:
-    results = executor.map(function, items)
+    # A terminal sends Ctrl-C to all processes, and this one ends the others:
+    # they inherit that the signal is held back.
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    reports = executor.map(*arguments)
     signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-    yield results
+    yield reports
   finally:
     # An end that was asked for must not wait for shards that are being read.
     for child in multiprocessing.active_children():
@@ -388,26 +326,14 @@ def _in_processes(
     executor.shutdown(cancel_futures=True)
 
 
-def _start_worker():
-  def end_with_parent():
-    multiprocessing.parent_process().join()  # Whatever ends it.
+def _watch_parent():
+  """Has a worker process end when its parent has, whatever ended that."""
+
+  def watch():
+    multiprocessing.parent_process().join()
     os._exit(program.EXIT_FAILURE)
 
-  threading.Thread(target=end_with_parent, daemon=True).start()
-  # There are as many workers as processors.
-  tf.config.threading.set_inter_op_parallelism_threads(1)
-  tf.config.threading.set_intra_op_parallelism_threads(1)
-
-
-def group_shards(shards: Sequence[str]) -> list[dict[int, str]]:
-  """Shards to check together, by their indices: many of them if they are small.
-
-  A function of the shards alone, and so the results are, too.
-  """
-  size = int(_GROUP_BYTES // (1 + utils.mean_file_size(shards)))
-  size = min(max(1, size), _GROUP_SHARDS)
-  items = list(enumerate(shards))
-  return [dict(items[i : i + size]) for i in range(0, len(items), size)]
+  threading.Thread(target=watch, daemon=True).start()
 
 
 def choose_num_workers(shards: Sequence[str]) -> int:
@@ -417,208 +343,145 @@ def choose_num_workers(shards: Sequence[str]) -> int:
   return min(devices.available_cpus(), _MOST_WORKERS, worth)
 
 
-def summarize(
-  report: Report, checker: ShardChecker, shards: Sequence[str]
-) -> dict[str, Any]:
+def summarize(report: Report, checker, shards) -> dict[str, Any]:
   """What --output_json holds; the same for the same shards."""
-  problems = [
-    {
-      "cause": cause,
-      "num_records": sum(counts.values()),
-      "num_shards": len(counts),
-      "listed": [
-        {**_name(place, shards), "video_id": video_id, "detail": detail}
-        for place, video_id, detail in report.listed[cause]
-      ],
-    }
-    for cause, counts in _by_shard(report.problems).items()
-  ]
-  expected = dialect_of(checker.schema) if checker.schema else None
+
+  def counted(kinds):
+    for kind in sorted(kinds, key=lambda kind: (-kinds[kind], kind)):
+      num_shards = report.num_shards[kind]
+      yield kind, {"num_records": kinds[kind], "num_shards": num_shards}
+
+  expected = checker.schema and dialect_of(checker.schema)
   dialects = [
     {
       "is_expected": dialect == expected,
       "level": dialect[0],
       "id_key": dialect[1],
       "features": dict(dialect[2]),
-      "num_records": sum(counts.values()),
-      "num_shards": len(counts),
-      "first_shard": shards[min(counts)],
+      **counts,
+      "first_shard": report.listed[dialect][0],
     }
-    for dialect, counts in sorted(_by_shard(report.dialects).items())
+    for dialect, counts in counted(report.dialects)
   ]
   return {
     "num_problems": report.problems.total(),
-    "num_shards_with_problems": len({shard for _, shard in report.problems}),
+    "num_shards_with_problems": report.sums["num_shards_with_problems"],
     "num_classes": checker.num_classes,
     "labels_needed": checker.with_labels,
     "max_listed": MAX_LISTED,
     "totals": _totals(report, checker, shards),
-    "dialects": sorted(
-      dialects, key=lambda row: (not row["is_expected"], -row["num_records"])
-    ),
-    "problems": sorted(
-      problems, key=lambda row: (-row["num_records"], row["cause"])
-    ),
+    "dialects": sorted(dialects, key=lambda row: not row["is_expected"]),
+    "problems": [
+      {"cause": cause, **counts, "listed": report.listed[cause]}
+      for cause, counts in counted(report.problems)
+    ],
   }
 
 
-def _by_shard(counts: Counter[tuple[Any, int]]) -> dict[Any, dict[int, int]]:
-  """(key, shard) -> count, as key -> shard -> count."""
-  by_shard = collections.defaultdict(dict)
-  for (key, shard), count in counts.items():
-    by_shard[key][shard] = count
-  return by_shard
-
-
-def _name(place: int, shards: Sequence[str]) -> dict[str, Any]:
-  index, number = divmod(int(place), SHARD)
-  return {"shard": shards[index], "record": number}
-
-
-def _totals(report, checker, shards) -> dict[str, Any]:
-  hashes, places = np.concatenate(
-    [np.empty((2, 0), np.int64), *report.videos], axis=1
-  )
-  num_videos = len(places)
-  labels = np.flatnonzero(report.labels).tolist()
-  frames = None
-  if checker.schema and checker.schema.frame_features:
-    most, num_frames = checker.schema.max_frames, report.num_frames
+def _totals(report: Report, checker, shards) -> dict[str, Any]:
+  num_frames, num_labels = report.num_frames, report.num_labels
+  frames, schema = None, checker.schema
+  if schema and schema.frame_features:
+    longer = (num_frames[n] for n in num_frames if n > schema.max_frames)
     frames = {
       "per_video": _spread(num_frames),
       "num_videos_without": num_frames[0],
-      "max_frames": most,
-      "num_longer_videos": sum(num_frames[n] for n in num_frames if n > most),
+      "max_frames": schema.max_frames,
+      "num_longer_videos": sum(longer),
     }
   return {
-    "num_shards": report.num_shards,
-    "num_bytes": report.num_bytes,
-    "num_unreadable_bytes": report.num_lost_bytes,
-    "num_records": report.num_records,
-    "num_videos": num_videos,
-    "num_videos_without_labels": (
-      report.num_labels[0] if checker.with_labels else num_videos
-    ),
-    "labels_per_video": _spread(report.num_labels),
+    "num_shards": report.sums["num_shards"],
+    "num_bytes": report.sums["num_bytes"],
+    "num_unreadable_bytes": report.sums["num_unreadable_bytes"],
+    "num_records": report.sums["num_records"],
+    "num_videos": num_frames.total(),
+    "num_videos_without_labels": num_labels[0],
+    "labels_per_video": _spread(num_labels) if checker.with_labels else None,
     "labels": {
-      "min": min(labels, default=None),
-      "max": max(labels, default=None),
-      "num_different": len(labels),
+      "min": min(report.labels, default=None),
+      "max": max(report.labels, default=None),
+      "num_different": len(report.labels),
     },
     "frames": frames,
-    "repeated_ids": _find_repeated(hashes, places, shards),
+    "repeated_ids": _find_repeated(report.videos, shards),
   }
 
 
-def _find_repeated(hashes, places, shards) -> dict[str, Any]:
+def _spread(counts: Counter[int]) -> dict[str, float] | None:
+  """Least, mean and most of numbers that come with counts."""
+  if not counts:
+    return None
+  mean = sum(n * counts[n] for n in counts) / counts.total()
+  return {"min": min(counts), "mean": mean, "max": max(counts)}
+
+
+def _find_repeated(videos, shards: Sequence[str]) -> dict[str, Any]:
   """Videos with the id of an earlier one; the first such one and that one."""
+  hashes, places = np.concatenate([np.empty((2, 0), int), *videos], axis=1)
   is_repeated = np.ones(len(hashes), bool)
   is_repeated[np.unique(hashes, return_index=True)[1]] = False
   if not is_repeated.any():
     return {"num_videos": 0, "first": None}
   later = np.argmax(is_repeated)
   earlier = np.argmax(hashes == hashes[later])
-  pair = [_name(places[index], shards) for index in (later, earlier)]
-  return {"num_videos": int(is_repeated.sum()), "first": pair}
-
-
-def _spread(counts: Mapping[int, int]) -> dict[str, float] | None:
-  """Least, mean and most of numbers that come with counts."""
-  if not counts:
-    return None
-  total = sum(number * count for number, count in counts.items())
-  mean = total / sum(counts.values())
-  return {"min": min(counts), "mean": mean, "max": max(counts)}
+  pair = [divmod(int(places[row]), SHARD) for row in (later, earlier)]
+  return {
+    "num_videos": int(is_repeated.sum()),
+    "first": [{"shard": shards[i], "record": number} for i, number in pair],
+  }
 
 
 def format_results(results: Mapping[str, Any]) -> str:
-  """The results as text for a terminal."""
+  """The results as text for a terminal; the totals keep their names."""
+  totals, dialects = results["totals"], results["dialects"]
+  rows = [_dialect_row(dialect) for dialect in dialects[:_SHOWN_DIALECTS]]
+  if len(dialects) > _SHOWN_DIALECTS:
+    rows.append(("more layouts", str(len(dialects) - _SHOWN_DIALECTS)))
+  rows += [(_NAMES.get(k) or _words(k), _text(v)) for k, v in totals.items()]
+  lines = [f"{name:<25}  {value}" for name, value in rows]
+  for problem in results["problems"]:
+    shard, record, video_id, detail = problem["listed"][0].values()
+    place = records.place(shard, record, video_id)
+    cause = f"{problem['cause']}: {_counted(problem)}; the first:"
+    lines += ["", cause, f"  {place}: {detail}"]
+  last = "Problems: {num_problems:,}, in {num_shards_with_problems:,} of "
+  last += "{totals[num_shards]:,} shards."
+  lines += ["", last.format_map(results)]
   # Names come from the records, and may hold what a terminal obeys.
   return "\n".join(
     "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
-    for line in _lines(results)
+    for line in lines
   )
 
 
-def _lines(results: Mapping[str, Any]) -> Iterator[str]:
-  for name, value in _total_rows(results):
-    yield f"{name:<25}  {value}"
-  yield ""
-  shards = _number(results["totals"]["num_shards"], "shard")
-  if not results["problems"]:
-    yield f"No problem in {shards}."
-    return
-  row = "{:<25}  {:>11}  {:>7}".format
-  yield row("problem", "records", "shards")
-  yield row("-" * 25, "-" * 11, "-" * 7)
-  for problem in results["problems"]:
-    counts = (f"{problem[key]:,}" for key in ("num_records", "num_shards"))
-    yield row(problem["cause"], *counts)
-    first = problem["listed"][0]
-    place = records.place(first["shard"], first["record"], first["video_id"])
-    yield f"  {place}: {first['detail']}"
-  problems = _number(results["num_problems"], "problem")
-  yield ""
-  yield f"{problems} in {results['num_shards_with_problems']:,} of {shards}."
-
-
-def _total_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-  """(name, value) of what is shown of the totals."""
-  totals, dialects = results["totals"], results["dialects"]
-  labels, frames = totals["labels"], totals["frames"]
-  yield "shards", f"{totals['num_shards']:,}"
-  unreadable = f"{totals['num_unreadable_bytes']:,} cannot be read"
-  yield "bytes", f"{totals['num_bytes']:,}, of which {unreadable}"
-  for dialect in dialects[:_SHOWN_DIALECTS]:
-    name = "layout" if dialect["is_expected"] else "another layout"
-    yield name, _format_dialect(dialect, totals["num_shards"])
-  if len(dialects) > _SHOWN_DIALECTS:
-    yield "more layouts", f"{len(dialects) - _SHOWN_DIALECTS:,}"
-  yield "videos without problem", f"{totals['num_videos']:,}"
-  yield "  of them without labels", f"{totals['num_videos_without_labels']:,}"
-  yield "  with the id of another", _format_repeated(totals["repeated_ids"])
-  yield "labels per video", _format_spread(totals["labels_per_video"])
-  if labels["num_different"]:
-    count = f"{labels['num_different']:,} of {results['num_classes']:,} classes"
-    yield "labels", f"{labels['min']} to {labels['max']}, {count}"
-  if frames:
-    yield "frames per video", _format_spread(frames["per_video"])
-    yield "  videos without frames", f"{frames['num_videos_without']:,}"
-    name = f"  videos of more than {frames['max_frames']}"
-    yield name, f"{frames['num_longer_videos']:,} (readers cut them)"
-
-
-def _number(count: int, unit: str) -> str:
-  return f"{count:,} {unit}{'' if count == 1 else 's'}"
-
-
-def _format_repeated(repeated: Mapping[str, Any]) -> str:
-  if not repeated["first"]:
-    return "0"
-  later, earlier = (records.place(*p.values()) for p in repeated["first"])
-  return f"{repeated['num_videos']:,}; first {later}, as {earlier}"
-
-
-def _format_spread(spread: Mapping[str, float] | None) -> str:
-  if spread is None:
-    return "-"
-  return "{min} to {max}, {mean:.2f} on average".format_map(spread)
-
-
-def _format_dialect(dialect: Mapping[str, Any], num_shards: int) -> str:
+def _dialect_row(dialect: Mapping[str, Any]) -> tuple[str, str]:
+  name = "layout" if dialect["is_expected"] else "another layout"
   features = ", ".join(f"{k} {size}" for k, size in dialect["features"].items())
-  where = f"in {_number(dialect['num_shards'], 'shard')}"
-  if dialect["num_shards"] < num_shards:
-    where += f", first {dialect['first_shard']!r}"
+  layout = f"{dialect['level']} level, {dialect['id_key']}, {features}"
   return (
-    f"{dialect['level']} level, {dialect['id_key']}, {features}: "
-    f"{_number(dialect['num_records'], 'record')} {where}"
+    name,
+    f"{layout}: {_counted(dialect)}, {dialect['first_shard']!r} first",
   )
 
 
-def define_flags():
-  """Defines the program's flags."""
-  config.define_flags(VerifySettings)
+def _counted(row: Mapping[str, Any]) -> str:
+  records, shards = row["num_records"], row["num_shards"]
+  records = f"{records:,} record{'' if records == 1 else 's'}"
+  return f"{records} in {shards:,} shard{'' if shards == 1 else 's'}"
+
+
+def _words(name: str) -> str:
+  return name.removeprefix("num_").replace("_", " ")
+
+
+def _text(value) -> str:
+  if isinstance(value, dict):
+    return ", ".join(f"{_words(name)} {_text(value[name])}" for name in value)
+  if isinstance(value, list):
+    return " and ".join(map(_text, value))
+  if isinstance(value, str | None):
+    return repr(value) if value else "-"
+  return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -628,13 +491,10 @@ def main(arguments: Sequence[str]) -> int:
   # A shell may have expanded a pattern; or it is one, or several with commas.
   shards = sorted({s for a in arguments for s in utils.list_shards(a, None)})
   if path in shards:
-    raise UserError(
-      f"--output_json={path!r} is one of the shards to check. Name another "
-      "file."
-    )
-  with contextlib.ExitStack() as stack:
-    if path:  # An error shows now, not at the end.
-      output = stack.enter_context(utils.replacing(path, follows_links=True))
+    raise UserError(f"--output_json={path!r} is one of the shards to check.")
+  # An error of the file shows now, not at the end.
+  replacing = utils.replacing(path, follows_links=True) if path else None
+  with replacing or contextlib.nullcontext() as output:
     checker = make_checker(shards, settings)
     num_workers = settings.num_workers or choose_num_workers(shards)
     report = check_shards(checker, shards, num_workers)
@@ -642,23 +502,21 @@ def main(arguments: Sequence[str]) -> int:
     # Standard output is for the JSON alone where that goes there.
     stream = sys.stderr if path == "-" else sys.stdout
     print(format_results(results), file=stream)
-    if path:
+    if output:
       output.write((json.dumps(results, indent=2) + "\n").encode())
-  start, end = min(report.times), max(report.times)
+  start = min(report.times)
+  videos, seconds = report.sums["num_records"], max(report.times) - start
   logging.info(
-    "Checked %d videos, %.1f MB, in %.2f s (%.1f videos/s); %.1f s to start.",
-    report.num_records,
-    report.num_bytes / 1e6,
-    end - start,
-    report.num_records / (end - start),
-    start - began,
+    f"Checked {videos} videos, {report.sums['num_bytes'] / 1e6:.1f} MB, in "
+    f"{seconds:.2f} s ({videos / seconds:.1f} videos/s); "
+    f"{start - began:.1f} s to start."
   )
   return program.EXIT_FAILURE if results["num_problems"] else 0
 
 
 def run():
   """Starts the program."""
-  program.run(main, define_flags, "PATTERN")
+  program.run(main, lambda: config.define_flags(VerifySettings), "PATTERN")
 
 
 if __name__ == "__main__":
