@@ -196,7 +196,8 @@ def _model_input(model_class, features, num_frames):
       tensors = compiled(tensors)
     if not takes_features:
       return tensors
-    parts |= zip(some, tensors, strict=True)
+    # Keras makes one tensor of a list of one.
+    parts |= zip(some, keras.tree.flatten(tensors), strict=True)
   return {name: parts[name] for name in features}
 
 
