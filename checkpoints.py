@@ -22,7 +22,9 @@ Only the chief writes. A checkpoint is a `tf.train.Checkpoint` that is called
 Damage is found by reading: TensorFlow keeps a checksum of all that it writes.
 """
 
+import collections
 import contextlib
+import fnmatch
 import os
 import re
 import time
@@ -511,6 +513,51 @@ def restore_chosen_model(
     )
   restore_model(model, path)
   return path
+
+
+def weights_by_name(model: keras.Model) -> dict[str, keras.Variable]:
+  """Name -> weight, the same names in every process.
+
+  Keras numbers the layers that have no name of their own over all models of a
+  process; here, layers of one name are numbered over those of the model.
+  """
+  layers: dict[str, str] = {}
+  counts = collections.Counter()
+  named = {}
+  for weight in model.weights:
+    parts = weight.path.split("/")
+    for part in parts:
+      if part not in layers:
+        base = re.sub(r"_\d+$", "", part)
+        layers[part] = f"{base}_{counts[base]}" if counts[base] else base
+        counts[base] += 1
+    named["/".join(layers[part] for part in parts)] = weight
+  return named
+
+
+def freeze_weights(model: keras.Model, patterns: Sequence[str]):
+  """Keeps weights whose names match as they are (`--freeze`).
+
+  A layer of which all weights match computes as in evaluation, too: its moving
+  statistics stay.
+
+  Raises:
+    UserError: a pattern matches nothing, or nothing is left to train.
+  """
+  named = weights_by_name(model)
+  for pattern in patterns:
+    matches = fnmatch.filter(named, pattern)
+    if not matches:
+      raise UserError(
+        f"--freeze={pattern!r} matches none of the weights: {', '.join(named)}."
+      )
+    for name in matches:
+      named[name].trainable = False
+  for layer in model._flatten_layers(include_self=False) if patterns else ():
+    if layer.weights and not any(w.trainable for w in layer.weights):
+      layer.trainable = False
+  if not model.trainable_weights:
+    raise UserError(f"--freeze={','.join(patterns)} leaves nothing to train.")
 
 
 def _restore_objects(checkpoint: tf.train.Checkpoint, path: str):

@@ -6,10 +6,8 @@ The trainer saves the configuration whole as `model_flags.json` in the train
 dir; the other programs load it, so that nothing is typed, or built, twice.
 """
 
-import collections
 import contextlib
 import dataclasses
-import fnmatch
 import inspect
 import json
 import os
@@ -25,7 +23,6 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-import checkpoints
 import cluster
 import config as configs
 import losses
@@ -39,8 +36,6 @@ from config import ExperimentConfig
 
 # With fewer labels, none of the larger half may be there by chance.
 _FEWEST_LABELS = 100
-# How the names of the last layer's weights begin (model_layers.py).
-_HEAD = "logits/"
 # Numbers of classes of AudioSet and of the releases of YouTube-8M.
 _RELEASE_CLASSES = (527, 3862, 4716, 4800)
 
@@ -395,113 +390,6 @@ def build_model(
       )
     finally:
       keras.config.set_dtype_policy(previous)
-
-
-def weights_by_name(model: keras.Model) -> dict[str, keras.Variable]:
-  """Name -> weight, the same names in every process.
-
-  Keras numbers the layers that have no name of their own over all models of a
-  process; here, layers of one name are numbered over those of the model.
-  """
-  layers: dict[str, str] = {}
-  counts = collections.Counter()
-  named = {}
-  for weight in model.weights:
-    parts = weight.path.split("/")
-    for part in parts:
-      if part not in layers:
-        base = re.sub(r"_\d+$", "", part)
-        layers[part] = f"{base}_{counts[base]}" if counts[base] else base
-        counts[base] += 1
-    named["/".join(layers[part] for part in parts)] = weight
-  return named
-
-
-def freeze_weights(model: keras.Model, patterns: Sequence[str]):
-  """Keeps weights whose names match as they are (`--freeze`).
-
-  A layer of which all weights match computes as in evaluation, too: its moving
-  statistics stay.
-
-  Raises:
-    UserError: a pattern matches nothing, or nothing is left to train.
-  """
-  named = weights_by_name(model)
-  for pattern in patterns:
-    matches = fnmatch.filter(named, pattern)
-    if not matches:
-      raise UserError(
-        f"--freeze={pattern!r} matches none of the weights: {', '.join(named)}."
-      )
-    for name in matches:
-      named[name].trainable = False
-  for layer in model._flatten_layers(include_self=False) if patterns else ():
-    if layer.weights and not any(w.trainable for w in layer.weights):
-      layer.trainable = False
-  if not model.trainable_weights:
-    raise UserError(
-      f"--freeze={configs.shown(tuple(patterns))} leaves nothing to train."
-    )
-
-
-def take_weights(model: keras.Model, config: ExperimentConfig, source: str):
-  """Gives a new model the weights of a trained one that fit (`--init_from`).
-
-  Args:
-    model: of `config`.
-    config: that of the new run.
-    source: a train dir, or a checkpoint in one.
-
-  Raises:
-    UserError: there is no such model, it reads other features, or no weight of
-      it fits but those of the last layer.
-  """
-  flag, folder, step = f"--init_from={source!r}", source.rstrip("/"), None
-  if match := re.fullmatch(r"(.*)/model\.ckpt-(\d+)(?:\.index)?", source):
-    folder, step = match.groups()
-  if not train_dirs.has_model(folder):
-    raise UserError(
-      f"{flag}: {folder!r} has no {train_dirs.CONFIG_FILE}: no model was "
-      "trained there."
-    )
-  trained_config = ExperimentConfig.load(folder)
-  if trained_config.forms != config.forms:
-    theirs, ours = (
-      ", ".join(f"{name} {form.size}" for name, form in some.forms.items())
-      for some in (trained_config, config)
-    )
-    raise UserError(
-      f"{flag} reads the features {theirs}, but this run {ours}. Choose them "
-      "with --feature_names."
-    )
-  trained = build_model(trained_config)
-  path = checkpoints.restore_chosen_model(trained, folder, step)
-  known, named = weights_by_name(trained), weights_by_name(model)
-  fitting = {
-    name
-    for name, weight in named.items()
-    if name in known and known[name].shape == weight.shape
-  }
-  inner = {name for name in named if not name.startswith(_HEAD)}
-  if not fitting or (inner and not fitting & inner):
-    raise UserError(
-      f"{flag}: no weight of that model fits but those of the last layer. It "
-      f"is a {trained_config.model} with {', '.join(known)}; this one is a "
-      f"{config.model} with {', '.join(named)}."
-    )
-  for name, weight in named.items():
-    if name in fitting:
-      weight.assign(known[name])
-    else:
-      there = (
-        f"has shape {tuple(known[name].shape)}"
-        if name in known
-        else "is missing"
-      )
-      logging.info(
-        "New: %s of shape %s, which %s there.", name, tuple(weight.shape), there
-      )
-  logging.info("Took %d of %d weights from %s.", len(fitting), len(named), path)
 
 
 def _check_kind(config: ExperimentConfig, model_class: type):

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import time
 
 import program
@@ -26,6 +27,8 @@ import utils
 from config import ExperimentConfig
 
 _TOP_K = 20
+# How the names of the last layer's weights begin (model_layers.py).
+_HEAD = "logits/"
 # TensorBoard's tag of each figure of a batch.
 _TAGS = {
   "auxiliary_loss": "auxiliary_loss",
@@ -96,7 +99,7 @@ class Books:
       )
     is_new = settings.start_new_model or not train_dirs.can_resume(folder.path)
     if settings.init_from and is_new:
-      experiment.take_weights(state.model, config, settings.init_from)
+      take_weights(state.model, config, settings.init_from)
     folder.check()  # Time has passed: who started in the same moment shows.
     if settings.start_new_model:
       folder.delete_model()  # Only now that nothing is wrong.
@@ -185,6 +188,66 @@ class Books:
       logger.note(f"Nothing left to train: step {step} was the last one.")
     else:
       logger.note(f"Finished training at step {step}.")
+
+
+def take_weights(model, config: ExperimentConfig, source: str):
+  """Gives a new model the weights of a trained one that fit (`--init_from`).
+
+  Args:
+    model: of `config`.
+    config: that of the new run.
+    source: a train dir, or a checkpoint in one.
+
+  Raises:
+    UserError: there is no such model, it reads other features, or no weight of
+      it fits but those of the last layer.
+  """
+  flag, folder, step = f"--init_from={source!r}", source.rstrip("/"), None
+  if match := re.fullmatch(r"(.*)/model\.ckpt-(\d+)(?:\.index)?", source):
+    folder, step = match.groups()
+  if not train_dirs.has_model(folder):
+    raise UserError(
+      f"{flag}: {folder!r} has no {train_dirs.CONFIG_FILE}: no model was "
+      "trained there."
+    )
+  trained_config = ExperimentConfig.load(folder)
+  if trained_config.forms != config.forms:
+    theirs, ours = (
+      ", ".join(f"{name} {form.size}" for name, form in some.forms.items())
+      for some in (trained_config, config)
+    )
+    raise UserError(
+      f"{flag} reads the features {theirs}, but this run {ours}. Choose them "
+      "with --feature_names."
+    )
+  trained = experiment.build_model(trained_config)
+  path = checkpoints.restore_chosen_model(trained, folder, step)
+  known, named = map(checkpoints.weights_by_name, (trained, model))
+  fitting = {
+    name
+    for name, weight in named.items()
+    if name in known and known[name].shape == weight.shape
+  }
+  inner = {name for name in {**known, **named} if not name.startswith(_HEAD)}
+  if not fitting or (inner and not fitting & inner):
+    raise UserError(
+      f"{flag}: no weight of that model fits but those of the last layer. It "
+      f"is a {trained_config.model} with {', '.join(known)}; this one is a "
+      f"{config.model} with {', '.join(named)}."
+    )
+  for name, weight in named.items():
+    if name in fitting:
+      weight.assign(known[name])
+    else:
+      there = (
+        f"has shape {tuple(known[name].shape)}"
+        if name in known
+        else "is missing"
+      )
+      logging.info(
+        "New: %s of shape %s, which %s there.", name, tuple(weight.shape), there
+      )
+  logging.info("Took %d of %d weights from %s.", len(fitting), len(named), path)
 
 
 class Logger:

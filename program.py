@@ -157,6 +157,9 @@ with _quiet_imports():
 import tqdm  # noqa: E402
 from absl import app, flags, logging  # noqa: E402
 
+# Its thread, which wakes bars that are not shown any more, would stay.
+tqdm.tqdm.monitor_interval = 0
+
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 

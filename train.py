@@ -253,7 +253,7 @@ def build_train_state(
     model = experiment.build_model(
       run_config, run_config.mixed_precision, jit_compile
     )
-    experiment.freeze_weights(model, run_config.freeze)
+    checkpoints.freeze_weights(model, run_config.freeze)
     optimizer = experiment.build_optimizer(run_config)
     optimizer.build(model.trainable_variables)
   if workers.strategy.num_replicas_in_sync > 1:

@@ -182,3 +182,37 @@ class TestGpus:
   def test_too_many(self, gpus):
     with pytest.raises(UserError, match="--num_gpu=4, but 3 are visible"):
       devices.choose(4)
+
+
+class TestBfloat16:
+  @pytest.mark.parametrize(
+    ("flags", "is_slow"),
+    [
+      ("flags : fpu avx512f avx512_bf16 sse", False),
+      ("Features : fp asimd bf16", False),
+      ("flags : fpu avx2 avx512f", True),
+      (None, False),  # Nothing is known.
+    ],
+  )
+  def test_processors(self, flags, is_slow, tmp_path, monkeypatch, caplog):
+    if flags:
+      (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
+    monkeypatch.setattr(devices, "_CPU_INFO", tmp_path / "cpuinfo")
+    devices.warn_of_slow_bfloat16()
+    assert warnings(caplog) == is_slow * [
+      "--mixed_precision: this processor has no instructions for bfloat16, so "
+      "that training takes longer with it than without it."
+    ]
+
+  @pytest.mark.parametrize(
+    ("capability", "is_slow"), [((7, 5), True), ((8, 0), False)]
+  )
+  def test_gpus(self, capability, is_slow, monkeypatch, caplog):
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda _: ["a GPU"])
+    monkeypatch.setattr(
+      tf.config.experimental,
+      "get_device_details",
+      lambda _: {"compute_capability": capability},
+    )
+    devices.warn_of_slow_bfloat16()
+    assert len(warnings(caplog)) == is_slow

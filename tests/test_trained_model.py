@@ -1,0 +1,286 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Which checkpoint is used, and training that starts from a trained model."""
+
+import json
+
+from program import UserError
+
+import keras
+import numpy as np
+import pytest
+from test_readers import make_record, write_shard
+
+import checkpoints
+import config as configs
+import eval as eval_program
+import experiment
+import models
+import train
+from config import ExperimentConfig
+from model_layers import logistic_layer
+
+
+class HiddenModel(models.BaseModel):
+  """A layer without a name of its own, one with, and the head."""
+
+  frame_features = False
+
+  def create_model(self, model_input, vocab_size, num_frames=None, size=24):
+    """See `BaseModel`."""
+    hidden = keras.layers.Dense(size, activation="relu")(model_input)
+    hidden = keras.layers.BatchNormalization(name="norm")(hidden)
+    return logistic_layer(hidden, vocab_size)
+
+
+@pytest.fixture(autouse=True)
+def hidden_model(monkeypatch):
+  monkeypatch.setattr(models, "HiddenModel", HiddenModel, raising=False)
+
+
+def train_on(shards, folder, given=None, **settings) -> int:
+  settings = configs.TrainSettings(
+    train_data_pattern=shards,
+    train_dir=str(folder),
+    jit_compile=False,
+    **settings,
+  )
+  values = {
+    "model": "HiddenModel",
+    "batch_size": 16,
+    "seed": 1,
+    **(given or {}),
+  }
+  return train.train(values, settings)
+
+
+def evaluate_on(shards, folder, **settings) -> dict:
+  return eval_program.evaluate(
+    configs.EvalSettings(
+      eval_data_pattern=shards,
+      train_dir=str(folder),
+      jit_compile=False,
+      **{"run_once": True, **settings},
+    )
+  )
+
+
+def weights_in(folder) -> dict[str, np.ndarray]:
+  model = experiment.build_model(ExperimentConfig.load(str(folder)))
+  checkpoints.restore_latest_model(model, str(folder))
+  named = checkpoints.weights_by_name(model)
+  return {name: weight.numpy() for name, weight in named.items()}
+
+
+NAMES = [
+  *("dense/kernel", "dense/bias"),
+  *("norm/gamma", "norm/beta", "norm/moving_mean", "norm/moving_variance"),
+  *("logits/kernel", "logits/bias"),
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, video_shards):
+  """A train dir with checkpoints of the steps 5 and 10, and a best one."""
+  folder = tmp_path_factory.mktemp("trained")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(models, "HiddenModel", HiddenModel, raising=False)
+    for steps in (5, 10):
+      train_on(
+        video_shards.train,
+        folder,
+        {"num_classes": 25, "max_steps": steps, "num_epochs": 9},
+        eval_data_pattern=video_shards.validate,
+      )
+  return folder
+
+
+class TestChoice:
+  @pytest.mark.parametrize(
+    ("chosen", "checkpoint"),
+    [
+      (None, "model.ckpt-10"),
+      ("10", "model.ckpt-10"),
+      ("5", "model.ckpt-5"),
+      ("best", "best/model.ckpt-"),
+    ],
+  )
+  def test_a_checkpoint_by_its_step(
+    self, trained, video_shards, chosen, checkpoint
+  ):
+    results = evaluate_on(
+      video_shards.validate,
+      trained,
+      checkpoint_step=chosen,
+      run_once=chosen is None,
+    )
+    written = json.loads((trained / "eval" / "eval_results.json").read_text())
+    assert written["checkpoint"].startswith(checkpoint)
+    assert written["gap"] == results["gap"]
+    if chosen == "best":
+      best = json.loads((trained / "best" / "eval_results.json").read_text())
+      assert results["gap"] == pytest.approx(best["gap"], abs=1e-6)
+      assert written["checkpoint"].endswith(f"-{best['step']}")
+
+  @pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+      ("7", "--checkpoint_step=7: .* has no such checkpoint; .*steps: 5, 10.$"),
+      ("last", "--checkpoint_step='last' should be a step, .* or best.$"),
+    ],
+  )
+  def test_others_are_refused(self, trained, video_shards, chosen, message):
+    with pytest.raises(UserError, match=message):
+      evaluate_on(video_shards.validate, trained, checkpoint_step=chosen)
+
+
+def test_names_do_not_depend_on_what_was_built_before(trained):
+  assert list(weights_in(trained)) == NAMES
+  config = ExperimentConfig.load(str(trained))
+  for _ in range(2):
+    model = experiment.build_model(config)
+    assert list(checkpoints.weights_by_name(model)) == NAMES
+
+
+class TestInitFrom:
+  @pytest.mark.parametrize("name", ["", "/", "/model.ckpt-10"])
+  def test_weights_that_fit_are_taken(
+    self, trained, video_shards, tmp_path, name, caplog
+  ):
+    caplog.set_level("INFO")
+    train_on(
+      video_shards.train,
+      tmp_path,
+      {"num_classes": 30, "max_steps": 1, "freeze": ("dense/*", "norm/*")},
+      init_from=f"{trained}{name}",
+    )
+    before, after = weights_in(trained), weights_in(tmp_path)
+    # Frozen, they are what they were, the moving statistics too.
+    for weight in NAMES[:6]:
+      np.testing.assert_array_equal(after[weight], before[weight])
+    text = " ".join(caplog.text.split())
+    assert (
+      "New: logits/kernel of shape (24, 30), which has shape (24, 25)" in text
+    )
+    assert "New: logits/bias of shape (30,), which has shape (25,)" in text
+    assert f"Took 6 of 8 weights from {trained}/model.ckpt-10." in text
+    # Optimizer and step start anew.
+    assert checkpoints.latest_checkpoint(str(tmp_path)).endswith("-1")
+
+  def test_a_resumed_run_does_not_start_anew(
+    self, trained, video_shards, tmp_path, caplog
+  ):
+    given = {"num_classes": 25, "max_steps": 1, "num_epochs": 9}
+    train_on(video_shards.train, tmp_path, given)
+    caplog.set_level("INFO")
+    given["max_steps"] = 2
+    train_on(video_shards.train, tmp_path, given, init_from=str(trained))
+    assert "Resuming from" in caplog.text
+    assert "Took" not in caplog.text
+
+  @pytest.mark.parametrize(
+    ("given", "message"),
+    [
+      (
+        {"feature_names": ("mean_rgb",)},
+        "reads the features mean_rgb 16, mean_audio 8, but this run mean_rgb",
+      ),
+      ({"model": "LogisticModel"}, "no weight of that model fits but those of"),
+      ({"model_kwargs": {"size": 7}}, "no weight of that model fits but those"),
+    ],
+  )
+  def test_what_does_not_fit_is_refused(
+    self, trained, video_shards, tmp_path, given, message
+  ):
+    with pytest.raises(UserError, match=message):
+      train_on(
+        video_shards.train,
+        tmp_path / "new",
+        {"num_classes": 25, **given},
+        init_from=str(trained),
+      )
+    assert not (tmp_path / "new").exists()
+
+  def test_no_model_is_there(self, video_shards, tmp_path):
+    with pytest.raises(UserError, match="--init_from=.*no model was trained"):
+      train_on(
+        video_shards.train, tmp_path / "new", init_from=str(tmp_path / "other")
+      )
+
+  def test_a_model_that_is_to_be_deleted(self, video_shards, tmp_path):
+    # What is taken from is read before it is deleted.
+    given = {"num_classes": 25, "max_steps": 1}
+    train_on(video_shards.train, tmp_path, given)
+    before = weights_in(tmp_path)["dense/kernel"]
+    train_on(
+      video_shards.train,
+      tmp_path,
+      {**given, "freeze": ("dense/*",)},
+      init_from=str(tmp_path),
+      start_new_model=True,
+    )
+    np.testing.assert_array_equal(weights_in(tmp_path)["dense/kernel"], before)
+
+  def test_fine_tuning_beats_a_new_model_on_few_examples(self, tmp_path):
+    # The class is which of four directions a video lies in; the other classes
+    # are of three of them. What a hidden layer has to find is the same.
+    directions = np.random.default_rng(0).normal(size=(16, 4))
+
+    def write(name, seed, count, class_of):
+      rng = np.random.default_rng(seed)
+      records = []
+      for number in range(count):
+        values = rng.normal(size=16)
+        label = class_of(*(values @ directions > 0).astype(int))
+        context = {"id": [b"%d" % number], "labels": [int(label)]}
+        records.append(make_record({**context, "mean_rgb": values.tolist()}))
+      return write_shard(tmp_path / f"{name}.tfrecord", records)
+
+    def first_class(a, b, c, d):
+      return a + 2 * b + 4 * c + 8 * d
+
+    def other_class(a, b, c, d):
+      return 7 - a - 2 * c - 4 * d
+
+    first = write("first", 1, 2500, first_class)
+    few = write("few", 2, 60, other_class)
+    held_out = write("held_out", 3, 500, other_class)
+    train_on(
+      first,
+      tmp_path / "first",
+      {"num_classes": 16, "num_epochs": 6, "batch_size": 64},
+    )
+    gaps = {}
+    for name, source in (("new", None), ("tuned", str(tmp_path / "first"))):
+      train_on(
+        few,
+        tmp_path / name,
+        {"num_classes": 8, "num_epochs": 20},
+        init_from=source,
+      )
+      gaps[name] = evaluate_on(held_out, tmp_path / name)["gap"]
+    assert gaps["tuned"] > gaps["new"] + 0.1, gaps
+
+
+class TestFreeze:
+  @pytest.mark.parametrize(
+    ("patterns", "message"),
+    [
+      (
+        ("conv/*",),
+        "--freeze='conv/.' matches none of the weights: dense/kern",
+      ),
+      (("*",), r"--freeze=\* leaves nothing to train"),
+    ],
+  )
+  def test_wrong_patterns(self, video_shards, tmp_path, patterns, message):
+    with pytest.raises(UserError, match=message):
+      train_on(video_shards.train, tmp_path / "new", {"freeze": patterns})
+
+  def test_one_weight_of_a_layer(self, video_shards, tmp_path):
+    given = {"num_classes": 25, "max_steps": 2, "freeze": ("norm/beta",)}
+    train_on(video_shards.train, tmp_path, given)
+    weights = weights_in(tmp_path)
+    assert not weights["norm/beta"].any()  # As they began.
+    assert (weights["norm/gamma"] != 1).any()
+    assert weights["norm/moving_mean"].any()
