@@ -570,6 +570,12 @@ def broken(video_shards, trained_video, tmp_path_factory) -> pathlib.Path:
   folder = tmp_path_factory.mktemp("broken")
   no_id = {"name": b"a", "labels": 0, "mean_rgb": 0.5}
   write_examples(folder / "no_id.tfrecord", [no_id])
+  n_hot = tf.train.Example()
+  n_hot.features.feature["id"].bytes_list.value.append(b"a")
+  n_hot.features.feature["labels"].int64_list.value.extend([0, 1] * 10)
+  n_hot.features.feature["mean_rgb"].float_list.value.append(0.5)
+  with tf.io.TFRecordWriter(str(folder / "n_hot.tfrecord")) as writer:
+    writer.write(n_hot.SerializeToString())
   write_frames(folder / "frames.tfrecord", rgb=[2] * 3, audio=[1] * 2)
   write_frames(folder / "bytes.tfrecord", rgb=[3], audio=[1])
   shard = next(video_shards.folder.glob("train*0.tfrecord")).read_bytes()
@@ -625,6 +631,7 @@ ERRORS = {
   "neither 'id' nor": TRAIN_BROKEN + "no_id.tfrecord",
   "number of frames": TRAIN_BROKEN + "frames.tfrecord",
   "frame 0 of its": TRAIN_BROKEN + "bytes.tfrecord",
+  "zeros and ones": "train --train_data_pattern={broken}/n_hot.tfrecord",
   "do not match the checksum": (
     "train --train_data_pattern={broken}/damaged.tfrecord --num_classes=25"
   ),
