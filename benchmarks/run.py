@@ -24,6 +24,11 @@ from benchmarks import measurements, processes, rows
 # Of a program, or of what it left behind; the other rows are still measured.
 _FAILURES = (processes.ProcessError, OSError, LookupError, ValueError)
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+# Instructions that decide how fast TensorFlow's products are; x86's and ARM's.
+_FEATURES = (
+  *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
+  *("asimd", "sve", "bf16", "i8mm"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,7 +107,7 @@ def run(options: argparse.Namespace, folder: str) -> int:
     bench, options.rows, options.rounds, 60 * options.minutes
   )
   conditions = set()
-  if machine["has_bfloat16"]:
+  if not _BFLOAT16_FLAGS.isdisjoint(machine["features"]):
     conditions.add(rows.BFLOAT16)
   if options.video_shards and options.video_eval_shards:
     conditions.add(rows.REAL_SHARDS)
@@ -222,7 +227,7 @@ def describe_machine(bench: measurements.Bench) -> dict:
     "cpus": len(os.sched_getaffinity(0))
     if hasattr(os, "sched_getaffinity")
     else os.cpu_count(),
-    "has_bfloat16": has_bfloat16(),
+    "features": processor_features(),
     "python": platform.python_version(),
     "tensorflow": versions[0],
     "keras": versions[1],
@@ -231,12 +236,12 @@ def describe_machine(bench: measurements.Bench) -> dict:
   }
 
 
-def has_bfloat16() -> bool:
-  """Whether the processor multiplies bfloat16, as far as Linux tells."""
+def processor_features() -> list[str]:
+  """The instructions of `_FEATURES` that there are, as far as Linux tells."""
   cpu_info = _read_cpu_info()
   # "flags" on x86, "Features" on ARM.
-  flags = f"{cpu_info.get('flags', '')} {cpu_info.get('Features', '')}"
-  return not _BFLOAT16_FLAGS.isdisjoint(flags.split())
+  flags = f"{cpu_info.get('flags', '')} {cpu_info.get('Features', '')}".split()
+  return [name for name in _FEATURES if name in flags]
 
 
 def _read_cpu_info() -> dict[str, str]:
@@ -253,7 +258,8 @@ def _describe_run(contents: dict) -> str:
   load = machine["load_average"]
   busy = " (it was busy: do not trust the figures)" if load > 0.5 else ""
   return (
-    f"{machine['cpus']} CPUs, {machine['processor']}, TensorFlow "
+    f"{machine['cpus']} CPUs, {machine['processor']} "
+    f"({', '.join(machine['features']) or 'features unknown'}), TensorFlow "
     f"{machine['tensorflow']}; load at the start {load:.1f}{busy}; scale "
     f"{contents['scale']:g}, {contents['rounds']} rounds, "
     f"{contents['seconds']:.0f} s."

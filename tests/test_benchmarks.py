@@ -159,7 +159,7 @@ def write(path: pathlib.Path, contents):
 def test_every_row_is_reported(monkeypatch, tmp_path, capsys):
   monkeypatch.setattr(processes, "run", pretend)
   monkeypatch.setattr(measurements, "Sizes", lambda: TINY)
-  monkeypatch.setattr(harness, "has_bfloat16", lambda: True)
+  monkeypatch.setattr(harness, "processor_features", lambda: ["amx_bf16"])
   assert harness.main([f"--output_dir={tmp_path}"]) == 0
   contents = json.loads((tmp_path / "benchmark_results.json").read_text())
   judged = {
@@ -170,7 +170,9 @@ def test_every_row_is_reported(monkeypatch, tmp_path, capsys):
   met = {row["name"]: row["met"] for row in contents["rows"]}
   assert met == {name: met for name, (_, met) in EXPECTED.items()}
   assert list(met) == [row.name for row in rows.ROWS]
-  table = capsys.readouterr().out.splitlines()
+  output = capsys.readouterr()
+  assert " (amx_bf16), TensorFlow " in output.out + output.err
+  table = output.out.splitlines()
   named = [line.split()[1] for line in table if line.startswith("| ")]
   assert named[2:] == list(met)
 

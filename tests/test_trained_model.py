@@ -15,6 +15,7 @@ import checkpoints
 import config as configs
 import eval as eval_program
 import experiment
+import inference
 import models
 import train
 from config import ExperimentConfig
@@ -132,6 +133,23 @@ class TestChoice:
   def test_others_are_refused(self, trained, video_shards, chosen, message):
     with pytest.raises(UserError, match=message):
       evaluate_on(video_shards.validate, trained, checkpoint_step=chosen)
+
+
+def test_inference_of_a_step(trained, video_shards, tmp_path):
+  texts = {}
+  for step in ("5", "10", None):
+    output = tmp_path / f"{step}.csv"
+    inference.infer(
+      configs.InferenceSettings(
+        input_data_pattern=video_shards.test,
+        train_dir=str(trained),
+        output_file=str(output),
+        checkpoint_step=step,
+        jit_compile=False,
+      )
+    )
+    texts[step] = output.read_text()
+  assert texts["5"] != texts["10"] == texts[None]
 
 
 def test_names_do_not_depend_on_what_was_built_before(trained):
