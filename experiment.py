@@ -21,21 +21,29 @@ from program import UserError
 
 import keras
 import tensorflow as tf
-from absl import logging
+from absl import flags, logging
 
 import cluster
 import config as configs
+import frame_level_models
 import losses
 import models
 import readers
 import sources
 import train_dir as train_dirs
 import utils
+import video_level_models
 from bad_records import BadRecords
 from config import ExperimentConfig
 
 # With fewer labels, none of the larger half may be there by chance.
 _FEWEST_LABELS = 100
+_MODEL_MODULES = (models, video_level_models, frame_level_models)
+_PARAMETER_FLAGS = {
+  int: flags.DEFINE_integer,
+  float: flags.DEFINE_float,
+  bool: flags.DEFINE_boolean,
+}
 # Numbers of classes of AudioSet and of the releases of YouTube-8M.
 _RELEASE_CLASSES = (527, 3862, 4716, 4800)
 
@@ -349,6 +357,86 @@ def warn_of_unused_classes(config: ExperimentConfig, schema: readers.Schema):
   )
 
 
+def find_model(name: str) -> type[models.BaseModel]:
+  """The model's class; raises a UserError that lists those there are."""
+  return utils.find_class_by_name(
+    name, _MODEL_MODULES, models.BaseModel, "model"
+  )
+
+
+def model_classes() -> list[type[models.BaseModel]]:
+  """All models, by name."""
+  found = {
+    name: choice
+    for module in _MODEL_MODULES
+    for name, choice in inspect.getmembers(module, inspect.isclass)
+    if issubclass(choice, models.BaseModel) and choice is not models.BaseModel
+  }
+  return [found[name] for name in sorted(found)]
+
+
+def parameters_of(model_class: type) -> dict[str, Any]:
+  """Name -> default of what `--model_kwargs` may set."""
+  return {
+    name: parameter.default
+    for function in (model_class.__init__, model_class.create_model)
+    for name, parameter in inspect.signature(function).parameters.items()
+    if parameter.default is not parameter.empty and name != "num_frames"
+  }
+
+
+def define_parameter_flags(flag_values: flags.FlagValues = flags.FLAGS):
+  """Defines a flag for each parameter of a model, beside `--model_kwargs`.
+
+  Where it is not typed, the model's own default holds.
+  """
+  owners: dict[str, list[type]] = {}
+  for model_class in model_classes():
+    for name in parameters_of(model_class):
+      if name not in flag_values:  # Nor is it a setting.
+        owners.setdefault(name, []).append(model_class)
+  for name, classes in owners.items():
+    default = parameters_of(classes[0])[name]
+    names = [model_class.__name__ for model_class in classes]
+    define = _PARAMETER_FLAGS.get(type(default), flags.DEFINE_string)
+    define(
+      name,
+      None,
+      f"Argument of {', '.join(names)}: {json.dumps(default)} if not given.",
+      module_name=names[0] if len(names) == 1 else "Several models",
+      flag_values=flag_values,
+    )
+
+
+def given_parameters(
+  flag_values: flags.FlagValues = flags.FLAGS,
+) -> dict[str, Any]:
+  """The parameters of models whose flags were typed.
+
+  Raises:
+    UserError: what should be JSON is not.
+  """
+  parameters = {
+    name: default
+    for model_class in model_classes()
+    for name, default in parameters_of(model_class).items()
+  }
+  settings = {field.name for field in dataclasses.fields(ExperimentConfig)}
+  given = {}
+  for name, default in parameters.items():
+    if name in settings or not flag_values[name].present:
+      continue
+    given[name] = flag_values[name].value
+    if default is None:
+      try:
+        given[name] = json.loads(given[name])
+      except ValueError as error:
+        raise UserError(
+          f"--{name}={given[name]!r} is not JSON: {error}."
+        ) from error
+  return given
+
+
 def build_model(
   config: ExperimentConfig,
   mixed_precision: bool = False,
@@ -367,10 +455,14 @@ def build_model(
     UserError: unknown model or argument, or a model for the other kind of
       features.
   """
-  model_class = utils.find_class_by_name(
-    config.model, [models], models.BaseModel, "model"
-  )
+  model_class = find_model(config.model)
   _check_kind(config, model_class)
+  settings = {field.name for field in dataclasses.fields(ExperimentConfig)}
+  if clash := settings & {*parameters_of(model_class)}:
+    raise UserError(
+      f"--model={config.model} has an argument {clash.pop()!r}, which is a "
+      "setting of all models. Give it another name."
+    )
   functions = model_class.__init__, model_class.create_model
   previous = keras.config.dtype_policy()
   with _checked_arguments(
@@ -398,11 +490,9 @@ def _check_kind(config: ExperimentConfig, model_class: type):
   if model_class.frame_features in kinds:
     return
   fitting = [
-    name
-    for name, choice in inspect.getmembers(models, inspect.isclass)
-    if issubclass(choice, models.BaseModel)
-    and choice is not models.BaseModel
-    and choice.frame_features in kinds
+    choice.__name__
+    for choice in model_classes()
+    if choice.frame_features in kinds
   ]
   raise UserError(
     f"--model={config.model} takes {_level(model_class.frame_features)} "
@@ -442,6 +532,8 @@ def _checked_arguments(
       )
   try:
     yield
+  except UserError:
+    raise
   except (TypeError, ValueError, OverflowError) as error:
     if "KerasTensor cannot be used as input to a TensorFlow" in str(error):
       raise UserError(

@@ -27,8 +27,8 @@ import utils
 from config import ExperimentConfig
 
 _TOP_K = 20
-# How the names of the last layer's weights begin (model_layers.py).
-_HEAD = "logits/"
+# How the names of the weights of the last layers begin.
+_HEAD = ("logits/", "gates/", "experts/")
 # TensorBoard's tag of each figure of a batch.
 _TAGS = {
   "auxiliary_loss": "auxiliary_loss",

@@ -11,6 +11,7 @@ resumes from its latest checkpoint. README.md has more examples.
 
 import contextlib
 import dataclasses
+import math
 import os
 import secrets
 import sys
@@ -47,6 +48,7 @@ def define_flags():
   """Defines the trainer's flags."""
   config.define_flags(TrainSettings)
   config.define_flags(ExperimentConfig)
+  experiment.define_parameter_flags()
 
 
 def run():
@@ -58,6 +60,8 @@ def main() -> int:
   """Trains as the flags say; returns the exit code."""
   settings = config.from_flags(TrainSettings)
   given = config.given_values(ExperimentConfig)
+  if parameters := experiment.given_parameters():
+    given["model_kwargs"] = {**given.get("model_kwargs", {}), **parameters}
   task = cluster.read_task()
   if not cluster.has_work(task):
     return 0
@@ -142,6 +146,12 @@ def train(
       run_config, state, workers, settings.jit_compile
     )
     devices.log()
+    weights = state.model.trainable_variables
+    logging.info(
+      "Model: %s, %s parameters.",
+      run_config.model,
+      f"{sum(math.prod(weight.shape) for weight in weights):,}",
+    )
     if run_config.mixed_precision:
       devices.warn_of_slow_bfloat16()
     return run_training(run_config, run, state, passes, train_step, books)
@@ -184,6 +194,9 @@ def prepare_config(
   saved, folder = None, run.settings.train_dir
   if not run.settings.start_new_model and train_dir.can_resume(folder):
     saved = ExperimentConfig.load(folder)
+  if saved and "model_kwargs" in given:
+    merged = {**saved.model_kwargs, **given["model_kwargs"]}
+    given = {**given, "model_kwargs": merged}
   names = given.get("feature_names", saved.feature_names if saved else None)
   schema = experiment.look_at_shards(
     shards, names, run, frame_features=given.get("frame_features")
@@ -192,9 +205,13 @@ def prepare_config(
   run_config = experiment.resolve_config(given, saved, schema)
   if not saved and "num_classes" not in given:
     experiment.warn_of_unused_classes(run_config, schema)
-  if run_config.seed is None:
+  seed = run_config.seed
+  if seed is None:
     seed = secrets.randbelow(2**31)
-    run_config = dataclasses.replace(run_config, seed=seed)
+  # Saved whole: another version may have other defaults.
+  model_class = experiment.find_model(run_config.model)
+  kwargs = experiment.parameters_of(model_class) | run_config.model_kwargs
+  run_config = dataclasses.replace(run_config, seed=seed, model_kwargs=kwargs)
   return run_config, schema
 
 

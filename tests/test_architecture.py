@@ -29,6 +29,8 @@ LEVELS = {
   "shard_files": 2,
   "checkpoints": 3,
   "train_dir": 2,
+  "video_level_models": 4,
+  "frame_level_models": 5,
   "config": 3,
   "cluster": 2,
   "eval_util": 2,

@@ -1,0 +1,420 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Models of the frame level: pools, recurrent networks, attention.
+
+Each makes one vector of a video's frames, and gives it to a model of the video
+level, its head. Padding frames take no part: masks come from `num_frames`, and
+a video without frames has a vector of zeros.
+"""
+
+import keras
+from keras import ops
+
+from model_layers import FrameMean, compiled
+from models import BaseModel
+from video_level_models import (
+  MaskedBatchNormalization,
+  classify,
+  context_gate,
+  frame_mask,
+  scaled_normal,
+)
+
+_ACTIVATIONS = ("sigmoid", "relu", "relu6")
+
+
+class FrameMeanModel(BaseModel):
+  """The mean of the frames, then any model of the video level."""
+
+  frame_features = True
+
+  def create_model(
+    self,
+    model_input,
+    vocab_size,
+    num_frames,
+    video_level_classifier_model="MoeModel",
+    classifier_kwargs=None,
+  ):
+    """See `BaseModel`, and `classify` for the further arguments."""
+    means = compiled(FrameMean(name="mean")(model_input, num_frames))
+    return classify(
+      means,
+      vocab_size,
+      num_frames,
+      video_level_classifier_model,
+      classifier_kwargs,
+    )
+
+
+class MaskedPool(keras.layers.Layer):
+  """One vector of each video's own frames; of no frames it is zeros.
+
+  Args:
+    method: "average"; "max", of each number; or "swap", the average in which a
+      number weighs as much as it is large, sum(a |a|) / sum(|a|).
+    dtype: of the computation.
+
+  Call arguments:
+    frames: [batch, T, size] float.
+    num_frames: [batch] int32.
+
+  Returns:
+    [batch, size] float32.
+  """
+
+  def __init__(self, method, dtype="float32", **kwargs):
+    super().__init__(dtype=dtype, **kwargs)
+    self.method = method
+
+  def call(self, frames, num_frames):
+    """Pools a batch; see the class."""
+    mask = frame_mask(frames, num_frames)[..., None]
+    if self.method == "max":
+      lowest = ops.where(mask, frames, -3e38)
+      has_frames = ops.any(mask, axis=1)
+      return ops.where(has_frames, ops.max(lowest, axis=1, initial=-3e38), 0.0)
+    weights = ops.cast(mask, "float32")
+    if self.method == "swap":
+      weights = weights * ops.abs(frames)
+    totals = ops.sum(frames * weights, axis=1)
+    return ops.divide_no_nan(totals, ops.sum(weights, axis=1))
+
+
+class AttentionPool(keras.layers.Layer):
+  """The mean of each video's frames, weighed by a softmax of their scores.
+
+  Args:
+    dtype: of the computation; float32 in mixed precision, too.
+
+  Call arguments:
+    frames: [batch, T, size] float.
+    scores: [batch, T, heads] float.
+    num_frames: [batch] int32.
+
+  Returns:
+    [batch, heads, size] float32; zeros of a video without frames.
+  """
+
+  def __init__(self, dtype="float32", **kwargs):
+    super().__init__(dtype=dtype, **kwargs)
+
+  def call(self, frames, scores, num_frames):
+    """Pools a batch; see the class."""
+    mask = ops.cast(frame_mask(frames, num_frames), "float32")[..., None]
+    scores = ops.where(mask > 0, scores, -3e38)
+    highest = ops.max(scores, axis=1, keepdims=True, initial=-3e38)
+    weights = ops.exp(scores - highest) * mask
+    total = ops.sum(weights, axis=1, keepdims=True)
+    weights = ops.divide_no_nan(weights, total)
+    return ops.einsum("bth,btd->bhd", weights, frames)
+
+
+class DbofModel(BaseModel):
+  """Deep bag of frames: a wide code of each frame, pooled, then a head.
+
+  Abu-El-Haija et al. 2016, arXiv:1609.08675, section 5.1.1.
+  """
+
+  frame_features = True
+
+  def create_model(
+    self,
+    model_input,
+    vocab_size,
+    num_frames,
+    dbof_cluster_size=8192,
+    dbof_hidden_size=1024,
+    dbof_add_batch_norm=True,
+    dbof_pooling_method="max",
+    dbof_activation="sigmoid",
+    video_level_classifier_model="MoeModel",
+    classifier_kwargs=None,
+  ):
+    """See `BaseModel`.
+
+    Args:
+      model_input: as in `BaseModel`.
+      vocab_size: as in `BaseModel`.
+      num_frames: as in `BaseModel`.
+      dbof_cluster_size: size of the code.
+      dbof_hidden_size: size of the layer after the pool.
+      dbof_add_batch_norm: whether to normalise batches.
+      dbof_pooling_method: "average", "max", "swap" or "attention".
+      dbof_activation: "sigmoid", "relu" or "relu6".
+      video_level_classifier_model: the head, a model of the video level.
+      classifier_kwargs: the head's arguments.
+    """
+    if dbof_activation not in _ACTIVATIONS:
+      raise ValueError(
+        f"dbof_activation={dbof_activation!r} should be one of "
+        f"{', '.join(_ACTIVATIONS)}."
+      )
+
+    def normalized(tensor, name):
+      if not dbof_add_batch_norm:
+        return tensor
+      return MaskedBatchNormalization(name=name)(tensor, num_frames)
+
+    def dense(tensor, size, name, bias_stddev):
+      return keras.layers.Dense(
+        size,
+        use_bias=not dbof_add_batch_norm,
+        kernel_initializer=scaled_normal(tensor.shape[-1]),
+        bias_initializer=keras.initializers.RandomNormal(stddev=bias_stddev),
+        name=name,
+      )(tensor)
+
+    activation = keras.layers.Activation(dbof_activation)
+    frames = normalized(model_input, "input_norm")
+    code = dense(frames, dbof_cluster_size, "cluster", frames.shape[-1] ** -0.5)
+    code = activation(normalized(code, "cluster_norm"))
+    pooled = _pooled(code, num_frames, dbof_pooling_method)
+    hidden = dense(pooled, dbof_hidden_size, "hidden", 0.01)
+    hidden = activation(normalized(hidden, "hidden_norm"))
+    return classify(
+      hidden,
+      vocab_size,
+      num_frames,
+      video_level_classifier_model,
+      classifier_kwargs,
+    )
+
+
+def _pooled(frames, num_frames, method: str):
+  if method == "attention":
+    scores = keras.layers.Dense(1, name="attention")(frames)
+    pooled = AttentionPool(name="pool")(frames, scores, num_frames)
+    return ops.squeeze(pooled, axis=1)
+  if method not in ("average", "max", "swap"):
+    raise ValueError(
+      f"dbof_pooling_method={method!r} should be one of average, max, swap, "
+      "attention."
+    )
+  return MaskedPool(method, name="pool")(frames, num_frames)
+
+
+class RecurrentMask(keras.layers.Layer):
+  """The mask of frames for a recurrent layer: [batch, T] bool.
+
+  A row of padding only counts as one frame: on GPUs, Keras refuses a mask in
+  which nothing is True. `HasFrames` sets the result of such a row to zeros.
+  """
+
+  def call(self, frames, num_frames):
+    """Call it with [batch, T, size] float and [batch] int32."""
+    return frame_mask(frames, ops.maximum(num_frames, 1))
+
+
+class HasFrames(keras.layers.Layer):
+  """Sets rows of [batch, size] to zeros where there are no frames."""
+
+  def call(self, rows, num_frames):
+    """Call it with [batch, size] float and [batch] int32."""
+    return rows * ops.cast(num_frames[:, None] > 0, rows.dtype)
+
+
+def _last_state(frames, num_frames, layers):
+  """[batch, size]: the top layer's output at each video's last frame."""
+  mask = RecurrentMask(name="mask")(frames, num_frames)
+  for layer in layers:
+    frames = layer(frames, mask=mask)
+  return HasFrames(name="last")(frames, num_frames)
+
+
+class LstmModel(BaseModel):
+  """Stacked LSTMs over the frames; the last output, then a head.
+
+  Hochreiter and Schmidhuber 1997; Ng et al. 2015, arXiv:1503.08909.
+  """
+
+  frame_features = True
+
+  def create_model(
+    self,
+    model_input,
+    vocab_size,
+    num_frames,
+    lstm_cells=1024,
+    lstm_layers=2,
+    video_level_classifier_model="MoeModel",
+    classifier_kwargs=None,
+  ):
+    """See `BaseModel`.
+
+    Args:
+      model_input: as in `BaseModel`.
+      vocab_size: as in `BaseModel`.
+      num_frames: as in `BaseModel`.
+      lstm_cells: size of each layer.
+      lstm_layers: number of layers.
+      video_level_classifier_model: the head, a model of the video level.
+      classifier_kwargs: the head's arguments.
+    """
+    layers = [
+      keras.layers.LSTM(
+        lstm_cells,
+        return_sequences=number < lstm_layers - 1,
+        recurrent_initializer="glorot_uniform",
+        name=f"lstm_layer_{number}",
+      )
+      for number in range(lstm_layers)
+    ]
+    return classify(
+      _last_state(model_input, num_frames, layers),
+      vocab_size,
+      num_frames,
+      video_level_classifier_model,
+      classifier_kwargs,
+    )
+
+
+def _open_gates(shape, dtype=None):
+  """Biases of a GRU: 1 for both gates, 0 for the candidate (Keras' order)."""
+  size = shape[0] // 3
+  return ops.concatenate(
+    [ops.ones((2 * size,), dtype), ops.zeros((size,), dtype)]
+  )
+
+
+class GruModel(BaseModel):
+  """Stacked GRUs over the frames; the last output, then a head.
+
+  Cho et al. 2014, arXiv:1406.1078, whose reset gate acts before the matrix
+  product.
+  """
+
+  frame_features = True
+
+  def create_model(
+    self,
+    model_input,
+    vocab_size,
+    num_frames,
+    gru_cells=1024,
+    gru_layers=2,
+    video_level_classifier_model="MoeModel",
+    classifier_kwargs=None,
+  ):
+    """See `BaseModel`.
+
+    Args:
+      model_input: as in `BaseModel`.
+      vocab_size: as in `BaseModel`.
+      num_frames: as in `BaseModel`.
+      gru_cells: size of each layer.
+      gru_layers: number of layers.
+      video_level_classifier_model: the head, a model of the video level.
+      classifier_kwargs: the head's arguments.
+    """
+    layers = [
+      keras.layers.GRU(
+        gru_cells,
+        return_sequences=number < gru_layers - 1,
+        reset_after=False,
+        recurrent_initializer="glorot_uniform",
+        bias_initializer=_open_gates,
+        name=f"gru_layer_{number}",
+      )
+      for number in range(gru_layers)
+    ]
+    return classify(
+      _last_state(model_input, num_frames, layers),
+      vocab_size,
+      num_frames,
+      video_level_classifier_model,
+      classifier_kwargs,
+    )
+
+
+class AttentionPoolingModel(BaseModel):
+  """Gated attention chooses frames; with several heads, each is classified.
+
+  Ilse, Tomczak and Welling 2018, arXiv:1802.04712, equation 9, for each feature
+  of its own; a video's class is what any of the heads says.
+  """
+
+  frame_features = True
+  takes_features = True
+
+  def create_model(
+    self,
+    model_input,
+    vocab_size,
+    num_frames,
+    attention_heads=1,
+    hidden_size=1024,
+    video_level_classifier_model="MoeModel",
+    classifier_kwargs=None,
+  ):
+    """See `BaseModel`.
+
+    Args:
+      model_input: as in `BaseModel`.
+      vocab_size: as in `BaseModel`.
+      num_frames: as in `BaseModel`.
+      attention_heads: number of heads.
+      hidden_size: size of the layer after the pool.
+      video_level_classifier_model: the head, a model of the video level.
+      classifier_kwargs: the head's arguments.
+    """
+    pooled = [
+      _attended(frames, num_frames, attention_heads, f"stream_{number}")
+      for number, frames in enumerate(model_input.values())
+    ]
+    size = sum(part.shape[-1] for part in pooled)
+    joined = keras.layers.Concatenate(name="streams")(pooled)
+    # Each head of each video is a row from here on.
+    rows = ops.reshape(joined, (-1, size))
+    of_rows = ops.repeat(num_frames, attention_heads)
+    hidden = keras.layers.Dense(
+      hidden_size,
+      use_bias=False,
+      kernel_initializer=scaled_normal(size),
+      name="hidden",
+    )(rows)
+    hidden = MaskedBatchNormalization(name="hidden_norm")(hidden, of_rows)
+    outputs = classify(
+      context_gate(hidden, of_rows),
+      vocab_size,
+      of_rows,
+      video_level_classifier_model,
+      classifier_kwargs,
+    )
+    predictions = ops.reshape(
+      outputs["predictions"], (-1, attention_heads, vocab_size)
+    )
+    return {"predictions": ops.max(predictions, axis=1)}
+
+
+def _attended(frames, num_frames, num_heads: int, name: str):
+  """[batch, heads, size]: a feature's frames, as each head weighs them."""
+  frames = MaskedBatchNormalization(name=f"{name}_norm")(frames, num_frames)
+  size = frames.shape[-1]
+  units = max(1, min(256, size // 2))
+  hidden = max(1, units // 2)
+
+  def dense(tensor, units, part, activation=None):
+    return keras.layers.Dense(
+      units,
+      activation=activation,
+      use_bias=False,
+      kernel_initializer=scaled_normal(tensor.shape[-1]),
+      name=f"{name}_{part}",
+    )(tensor)
+
+  codes = dense(frames, units, "codes")
+  codes = MaskedBatchNormalization(name=f"{name}_codes_norm")(codes, num_frames)
+  scores = [
+    dense(
+      ops.multiply(
+        dense(codes, hidden, f"tanh_{head}", "tanh"),
+        dense(codes, hidden, f"gate_{head}", "sigmoid"),
+      ),
+      1,
+      f"score_{head}",
+    )
+    for head in range(num_heads)
+  ]
+  scores = scores[0] if num_heads == 1 else ops.concatenate(scores, axis=-1)
+  return AttentionPool(name=f"{name}_pool")(frames, scores, num_frames)

@@ -1,0 +1,345 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Models of the video level beyond the logistic one, and layers they share.
+
+Each is a head, too: a model of the frame level names one of them in
+`video_level_classifier_model`, and gives it one vector for each video.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from program import UserError
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+import models
+import utils
+from model_layers import Compiled
+from models import BaseModel
+
+
+class MaskedBatchNormalization(keras.layers.Layer):
+  """Batch normalisation over the valid rows or frames of all replicas.
+
+  Ioffe and Szegedy 2015, arXiv:1502.03167. Padding reaches no statistic: Keras'
+  own layer ignores `synchronized` once it has a mask, and takes a batch without
+  a valid row for one of zeros. One all-reduce adds up the sums of all replicas.
+
+  The moving statistics begin as those of the first batch, and move the less the
+  more batches there were: a short run is evaluated with its own statistics.
+
+  Args:
+    momentum: largest weight of the moving statistics before a batch, in [0, 1).
+    epsilon: what is added to the variance.
+    dtype: of the computation.
+
+  Call arguments:
+    inputs: [batch, size] or [batch, T, size] float.
+    num_frames: [batch] int32; rows with 0, and frames from there on, are
+      padding.
+    training: whether to normalise with the batch's statistics.
+
+  Returns:
+    As `inputs`, float32.
+  """
+
+  def __init__(self, momentum=0.999, epsilon=1e-3, dtype="float32", **kwargs):
+    super().__init__(dtype=dtype, **kwargs)
+    self.momentum = momentum
+    self.epsilon = epsilon
+
+  def build(self, inputs_shape, num_frames_shape=None):
+    """Makes scale, centre and moving statistics."""
+    del num_frames_shape
+    size = (inputs_shape[-1],)
+    self.gamma = self.add_weight(size, "ones", name="gamma")
+    self.beta = self.add_weight(size, "zeros", name="beta")
+
+    def statistic(name, shape, initializer):
+      return self.add_weight(
+        shape,
+        initializer,
+        trainable=False,
+        # All replicas have the same sums.
+        aggregation="only_first_replica",
+        name=name,
+      )
+
+    self.moving_mean = statistic("moving_mean", size, "zeros")
+    self.moving_variance = statistic("moving_variance", size, "ones")
+    self.num_batches = statistic("num_batches", (), "zeros")
+
+  def call(self, inputs, num_frames, training=False):
+    """Normalises a batch; see the class."""
+    if training:
+      mean, variance = self._batch_statistics(inputs, num_frames)
+    else:
+      mean, variance = self.moving_mean, self.moving_variance
+    scale = self.gamma * ops.rsqrt(variance + self.epsilon)
+    return (inputs - mean) * scale + self.beta
+
+  def _batch_statistics(self, inputs, num_frames):
+    valid = ops.cast(num_frames[:, None] > 0, "float32")
+    if len(inputs.shape) == 3:
+      valid = ops.cast(frame_mask(inputs, num_frames), "float32")[..., None]
+    axes = list(range(len(inputs.shape) - 1))
+    sums = [
+      ops.sum(valid),
+      ops.sum(inputs * valid, axis=axes),
+      ops.sum(ops.square(inputs) * valid, axis=axes),
+    ]
+    context = tf.distribute.get_replica_context()
+    if context and context.num_replicas_in_sync > 1:
+      sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+    count = ops.maximum(sums[0], 1.0)
+    mean = sums[1] / count
+    variance = ops.maximum(sums[2] / count - ops.square(mean), 0.0)
+    self._update(ops.cast(sums[0] > 0, "float32"), mean, variance)
+    return mean, variance
+
+  def _update(self, has_rows, mean, variance):
+    """Moves the moving statistics, unless no row of the batch is valid."""
+    num_batches = self.num_batches
+    momentum = ops.minimum(self.momentum, num_batches / (num_batches + 10.0))
+    share = has_rows * (1.0 - momentum)
+    for moving, value in (
+      (self.moving_mean, mean),
+      (self.moving_variance, variance),
+    ):
+      moving.assign(moving + share * (ops.stop_gradient(value) - moving))
+    num_batches.assign(num_batches + has_rows)
+
+
+def frame_mask(frames, num_frames):
+  """[batch, T] bool, True for the frames of [batch, T, size] that are valid."""
+  steps = ops.arange(ops.shape(frames)[1], dtype="int32")
+  return steps[None, :] < num_frames[:, None]
+
+
+def scaled_normal(fan_in: int) -> keras.initializers.Initializer:
+  """Normal with a standard deviation of 1 / sqrt(fan_in)."""
+  return keras.initializers.RandomNormal(stddev=fan_in**-0.5)
+
+
+def context_gate(inputs, num_frames, name="gate"):
+  """Context gating, y = x * sigmoid(BN(x W)).
+
+  Miech, Laptev and Sivic 2017, arXiv:1706.06905, equation 8.
+
+  Args:
+    inputs: [batch, size] float.
+    num_frames: [batch] int32, 0 for padding.
+    name: begins the layers' names.
+
+  Returns:
+    [batch, size] float32.
+  """
+  size = inputs.shape[-1]
+  scores = keras.layers.Dense(
+    size,
+    use_bias=False,
+    kernel_initializer=scaled_normal(size),
+    name=f"{name}_scores",
+  )(inputs)
+  scores = MaskedBatchNormalization(name=f"{name}_norm")(scores, num_frames)
+  gates = keras.layers.Activation("sigmoid", dtype="float32")(scores)
+  return keras.layers.Multiply(dtype="float32")([inputs, gates])
+
+
+class Mixture(keras.layers.Layer):
+  """The probability of each class, from the scores of its gates and experts.
+
+  Args:
+    num_mixtures: experts of each class.
+    dtype: of the computation; float32 in mixed precision, too, since bfloat16
+      has not enough digits for probabilities.
+
+  Call arguments:
+    scores: two tensors: of the gates, [batch, C * (num_mixtures + 1)] float,
+      class by class, the gate of no expert last; and of the experts,
+      [batch, C * num_mixtures].
+
+  Returns:
+    [batch, C] float32 in [0, 1].
+  """
+
+  def __init__(self, num_mixtures, dtype="float32", **kwargs):
+    super().__init__(dtype=dtype, **kwargs)
+    self.num_mixtures = num_mixtures
+
+  def call(self, scores):
+    """Mixes a batch; see the class."""
+    count = self.num_mixtures
+    num_classes = scores[1].shape[-1] // count
+    gates = ops.reshape(scores[0], (-1, num_classes, count + 1))
+    experts = ops.reshape(scores[1], (-1, num_classes, count))
+    gates = ops.softmax(gates, axis=-1)[..., :count]
+    return ops.sum(gates * ops.sigmoid(experts), axis=-1)
+
+
+def moe_layer(features, vocab_size, num_mixtures=2, l2_penalty=1e-8):
+  """A mixture of logistic experts for each class.
+
+  Jordan and Jacobs 1994, "Hierarchical Mixtures of Experts and the EM
+  Algorithm"; as in Abu-El-Haija et al. 2016, arXiv:1609.08675, section 5.1.2,
+  with a gate of no expert, whose prediction is 0.
+
+  Args:
+    features: [batch, feature_size] float.
+    vocab_size: number of classes.
+    num_mixtures: experts of each class, at least 1.
+    l2_penalty: the weights' L2 penalty, l2_penalty * sum(w^2) / 2.
+
+  Returns:
+    {"predictions": [batch, vocab_size] float32}.
+
+  Raises:
+    ValueError: `num_mixtures` is below 1.
+  """
+  if num_mixtures < 1:
+    raise ValueError(f"moe_num_mixtures={num_mixtures} should be at least 1.")
+  regularizer = keras.regularizers.L2(l2_penalty / 2.0)
+  gates = keras.layers.Dense(
+    vocab_size * (num_mixtures + 1),
+    use_bias=False,
+    kernel_regularizer=regularizer,
+    name="gates",
+  )(features)
+  experts = keras.layers.Dense(
+    vocab_size * num_mixtures, kernel_regularizer=regularizer, name="experts"
+  )(features)
+  scores = [keras.Input(part.shape[1:]) for part in (gates, experts)]
+  # What is no matrix product is one function of XLA's.
+  mixture = keras.Model(scores, Mixture(num_mixtures)(scores))
+  predictions = Compiled(mixture, name="predictions")([gates, experts])
+  return {"predictions": predictions}
+
+
+class MoeModel(BaseModel):
+  """A mixture of logistic experts for each class; see `moe_layer`."""
+
+  frame_features = False
+
+  def create_model(
+    self,
+    model_input,
+    vocab_size,
+    num_frames=None,
+    moe_num_mixtures=2,
+    l2_penalty=1e-8,
+  ):
+    """See `BaseModel`, and `moe_layer` for the further arguments."""
+    return moe_layer(model_input, vocab_size, moe_num_mixtures, l2_penalty)
+
+
+class GatedMoeModel(BaseModel):
+  """A mixture of experts between two context gates: features and labels.
+
+  Miech, Laptev and Sivic 2017, arXiv:1706.06905, section 3.2.
+  """
+
+  frame_features = False
+
+  def create_model(
+    self,
+    model_input,
+    vocab_size,
+    num_frames=None,
+    moe_num_mixtures=2,
+    l2_penalty=1e-8,
+  ):
+    """See `BaseModel`, and `moe_layer` for the further arguments."""
+    features = context_gate(model_input, num_frames, "feature_gate")
+    outputs = moe_layer(features, vocab_size, moe_num_mixtures, l2_penalty)
+    gated = context_gate(outputs["predictions"], num_frames, "label_gate")
+    return {"predictions": gated}
+
+
+class ResidualMlpModel(BaseModel):
+  """Residual layers with layer normalisation and dropout, then any head.
+
+  He et al. 2016, arXiv:1603.05027, with fully connected layers; Ba, Kiros and
+  Hinton 2016, arXiv:1607.06450.
+  """
+
+  frame_features = False
+
+  def create_model(
+    self,
+    model_input,
+    vocab_size,
+    num_frames=None,
+    hidden_size=1024,
+    num_layers=2,
+    dropout=0.2,
+    video_level_classifier_model="MoeModel",
+    classifier_kwargs=None,
+  ):
+    """See `BaseModel`.
+
+    Args:
+      model_input: as in `BaseModel`.
+      vocab_size: as in `BaseModel`.
+      num_frames: as in `BaseModel`.
+      hidden_size: size of each layer.
+      num_layers: number of residual layers.
+      dropout: the part of a layer's numbers that is dropped in training.
+      video_level_classifier_model: the head, a model of the video level.
+      classifier_kwargs: the head's arguments.
+    """
+    hidden = keras.layers.Dense(hidden_size, name="projection")(model_input)
+    for number in range(num_layers):
+      layer = keras.layers.LayerNormalization(
+        dtype="float32", name=f"norm_{number}"
+      )(hidden)
+      layer = keras.layers.Dense(
+        hidden_size, activation="relu", name=f"residual_{number}"
+      )(layer)
+      layer = keras.layers.Dropout(dropout)(layer)
+      hidden = keras.layers.Add()([hidden, layer])
+    return classify(
+      hidden,
+      vocab_size,
+      num_frames,
+      video_level_classifier_model,
+      classifier_kwargs,
+    )
+
+
+def classify(
+  features,
+  vocab_size: int,
+  num_frames,
+  name: str,
+  kwargs: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+  """The outputs of a model of the video level, as another model's head.
+
+  Args:
+    features: [batch, feature_size] float.
+    vocab_size: number of classes.
+    num_frames: [batch] int32, 0 for padding.
+    name: the head's class.
+    kwargs: arguments of its `create_model`.
+
+  Raises:
+    UserError: there is no such model of the video level.
+  """
+  head = utils.find_class_by_name(
+    name,
+    [models, sys.modules[__name__]],
+    BaseModel,
+    "video_level_classifier_model",
+  )
+  if head.frame_features:
+    raise UserError(
+      f"--video_level_classifier_model={name} takes frames; a model of the "
+      "video level is needed."
+    )
+  return head().create_model(
+    features, vocab_size, num_frames=num_frames, **(kwargs or {})
+  )
