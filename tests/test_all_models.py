@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags
+from pages import DOCS, section, table_rows
 
 import checkpoints
 import cluster
@@ -255,6 +256,15 @@ COUNTS = {
   "GruModel": 32_763_436,
   "AttentionPoolingModel": 22_356_556,
 }
+
+
+def test_the_page_lists_all_models():
+  rows = table_rows(
+    section(DOCS / "own_model.md", "## The models that are there")
+  )
+  listed = {row[0].strip("`"): int(row[3].replace(",", "")) for row in rows}
+  assert listed.keys() == {*ALL}
+  assert listed.items() >= COUNTS.items()
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ OTHER_FLAGS = {
 NO_DEFAULT = {
   *("none", "required", "drawn and saved"),
   *("from the data", "from the machine", "from the train dir"),
+  "of the model",
 }
 
 TROUBLESHOOTING = DOCS / "troubleshooting.md"
