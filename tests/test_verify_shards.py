@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of verify_shards.py: what it finds, counts, prints and exits with.
 
-What is wrong is written down by hand here, and compared with what the readers
-leave out of the same shards.
+The kinds of bad data, and what is wrong with them, are those of
+test_bad_data.py, where the readers leave out exactly these.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -18,71 +19,32 @@ import time
 
 import numpy as np
 import pytest
-import tensorflow as tf
+import test_bad_data
+from test_bad_data import FRAME, LEVELS, NO_EXAMPLE, VIDEO
 
-import bad_records
 import devices
-import experiment
 import readers
 from tools import sample_data, verify_shards
 
 NUM_CLASSES = 5
 CLASSES_FLAG = f"--num_classes={NUM_CLASSES}"
-NO_EXAMPLE = "it is neither a tf.Example nor a tf.SequenceExample"
-# Bytes of a record's framing: length, its checksum, checksum of the data.
-HEADER, FOOTER = 12, 4
-
-
-def feature(values) -> tf.train.Feature:
-  """A feature of the type that the values have."""
-  if not values:
-    return tf.train.Feature()
-  if isinstance(values[0], bytes):
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
-  if isinstance(values[0], int):
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
-  return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-
-
-def context(video_id, changes, values):
-  """Features of a record; those that are None are left out."""
-  values = {"id": [video_id], "labels": [0, 2], **values, **changes}
-  return tf.train.Features(
-    feature={k: feature(v) for k, v in values.items() if v is not None}
-  )
+FRAMING_BYTES = 16
 
 
 def video(video_id=b"v", /, **changes) -> bytes:
   """A video-level record; mean_rgb has 3 values, mean_audio 2."""
-  values = {"mean_rgb": [0.5, 1.0, 2.0], "mean_audio": [1.0, -1.0]}
-  features = context(video_id, changes, values)
-  example = tf.train.Example(features=features)
-  return example.SerializeToString(deterministic=True)
+  return VIDEO.record(0, **{"id": [video_id], **changes})
 
 
-def frame_video(video_id=b"v", /, rgb=2, audio=2, **changes) -> bytes:
-  """A frame-level record; lists of frames, or numbers of good ones."""
-  good = {"rgb": b"ab\0", "audio": b"c\0"}
-  lists = {}
-  for name, frames in (("rgb", rgb), ("audio", audio)):
-    if frames is not None:
-      if isinstance(frames, int):
-        frames = [[good[name]]] * frames
-      lists[name] = tf.train.FeatureList(feature=map(feature, frames))
-  example = tf.train.SequenceExample(
-    context=context(video_id, changes, {}),
-    feature_lists=tf.train.FeatureLists(feature_list=lists),
-  )
-  return example.SerializeToString(deterministic=True)
+def frame_video(video_id=b"v", /, num_frames=2, **changes) -> bytes:
+  """A frame-level record; a frame of rgb has 3 bytes, one of audio 2."""
+  frames = {"rgb": [b"abc"] * num_frames, "audio": [b"ab"] * num_frames}
+  return FRAME.record(0, **{"id": [video_id], **frames, **changes})
 
 
 def write(path: pathlib.Path, *records: bytes) -> str:
   """Writes a shard; returns its path."""
-  path.parent.mkdir(exist_ok=True)
-  with tf.io.TFRecordWriter(str(path)) as writer:
-    for record in records:
-      writer.write(record)
-  return str(path)
+  return test_bad_data.write_shard(path, records)
 
 
 @pytest.fixture
@@ -105,279 +67,90 @@ def verify(fork_program, tmp_path):
 
 
 def found_in(report) -> list[tuple]:
-  """(shard, record, cause, detail) of all problems, in order."""
+  """(shard, record, video id, cause, detail) of all problems, in order."""
   return sorted(
-    (item["shard"], item["record"], problem["cause"], item["detail"])
-    for problem in report["problems"]
-    for item in problem["listed"]
-  )
-
-
-def left_out_by_readers(shards, folder, num_classes=NUM_CLASSES) -> list[tuple]:
-  """The same of what a reader leaves out with --on_bad_record=skip."""
-  schema = readers.detect_schema(shards, skip_bad=True)
-  reader = experiment.build_reader(
-    experiment.ExperimentConfig(
-      num_classes=num_classes,
-      feature_names=schema.feature_names,
-      feature_sizes=schema.feature_sizes,
-      frame_features=schema.frame_features,
-      max_frames=schema.max_frames,
-    ),
-    schema,
-  )
-  path = folder / "left_out.json"
-  with bad_records.BadRecords(str(path), max_fraction=1.0) as left_out:
-    left_out.expect(shards, 1)
-    for _ in reader.evaluation_batches(shards, 16, left_out=left_out):
-      pass
-  if not path.exists():
-    return []
-  return sorted(
-    (item["shard"], item["record"], item["cause"], item["detail"])
-    for item in json.loads(path.read_text())["left_out"]
-  )
-
-
-# Name -> record, and the cause and detail of its problem, if it has one.
-VIDEO_RECORDS = {
-  "no protobuf": (b"\xff\xff\xff", "no example", NO_EXAMPLE),
-  "empty": (b"", "no example", NO_EXAMPLE),
-  "no id": (
-    video(id=None),
-    "no id",
-    "it has no 'id'; it has labels, mean_audio, mean_rgb",
-  ),
-  "empty id": (video(b""), "no id", "its 'id' is not one string, or empty"),
-  "id of another release": (
-    video(id=None, video_id=[b"other"]),
-    "no id",
-    "it has no 'id'; it has labels, mean_audio, mean_rgb, video_id",
-  ),
-  "missing feature": (
-    video(mean_audio=None),
-    "missing feature",
-    "it has no feature 'mean_audio'; it has id, labels, mean_rgb",
-  ),
-  "frame level": (
-    frame_video(),
-    "missing feature",
-    "it has no feature 'mean_rgb'; it has audio, id, labels, rgb",
-  ),
-  "feature of another size": (
-    video(mean_rgb=[1.0] * 4),
-    "wrong feature size",
-    "its 'mean_rgb' has 4 floats, 3 were expected",
-  ),
-  "NaN": (
-    video(mean_rgb=[1.0, np.nan, 1.0]),
-    "feature not finite",
-    "its 'mean_rgb' has values that are not finite",
-  ),
-  "infinity": (
-    video(mean_audio=[-np.inf, 1.0]),
-    "feature not finite",
-    "its 'mean_audio' has values that are not finite",
-  ),
-  "label above": (
-    video(labels=[1, 5]),
-    "label out of range",
-    "its label 5 is outside [0, 5); check --num_classes",
-  ),
-  "label below": (
-    video(labels=[-1]),
-    "label out of range",
-    "its label -1 is outside [0, 5); check --num_classes",
-  ),
-  "labels of floats": (
-    video(labels=[1.0]),
-    "labels no integers",
-    "its labels are not integers",
-  ),
-  # Looks as if it had labels.
-  "no labels but in its id": (
-    video(b"labels", labels=None),
-    "no labels",
-    "it has no 'labels'",
-  ),
-  "no labels": (video(labels=None), "no labels", "it has no 'labels'"),
-  "labels without values": (video(labels=[]), None, None),
-  "labels twice": (video(labels=[2, 2, 0]), None, None),
-  "strange id": (video('a,"b"\n\u00e9'.encode() + b"\xff"), None, None),
-  "another key": (video(title=[b"words"]), None, None),
-}
-FRAME_RECORDS = {
-  **{
-    name: (frame_video(**changes), *VIDEO_RECORDS[name][1:])
-    for name, changes in {
-      "empty id": {"id": [b""]},
-      "label above": {"labels": [1, 5]},
-      "labels of floats": {"labels": [1.0]},
-      "no labels": {"labels": None},
-      "labels without values": {"labels": []},
-    }.items()
-  },
-  "no protobuf": VIDEO_RECORDS["no protobuf"],
-  "video level": (
-    video(),
-    "missing feature",
-    "it has no frame feature 'rgb'; it has id, labels, mean_audio, mean_rgb",
-  ),
-  "missing feature": (
-    frame_video(audio=None),
-    "missing feature",
-    "it has no frame feature 'audio'; it has id, labels, rgb",
-  ),
-  "frames of another size": (
-    frame_video(rgb=[[b"abc"], [b"abcd"]]),
-    "wrong feature size",
-    "frame 1 of its 'rgb' has 4 bytes, 3 were expected",
-  ),
-  "frame of two strings": (
-    frame_video(audio=[[b"ab", b"cd"], [b"ab"]]),
-    "wrong frame",
-    "frame 0 of its 'audio' is not one string",
-  ),
-  "lengths differ": (
-    frame_video(rgb=3, audio=2),
-    "numbers of frames differ",
-    "its features differ in their number of frames: 3 of rgb, 2 of audio",
-  ),
-  "bad frame far behind": (
-    frame_video(rgb=[[b"abc"]] * 400 + [[b"a"]], audio=401),
-    "wrong feature size",
-    "frame 400 of its 'rgb' has 1 bytes, 3 were expected",
-  ),
-  **{
-    f"{count} frames": (frame_video(rgb=count, audio=count), None, None)
-    for count in (0, 1, 300, 301, 10_000)
-  },
-}
-
-
-def flip(data: bytes, position: int) -> bytes:
-  """One byte changed."""
-  changed = bytes([data[position] ^ 0xFF])
-  return data[:position] + changed + data[position + 1 :]
-
-
-@pytest.fixture
-def damaged(tmp_path) -> dict[str, tuple]:
-  """Shards with a problem of framing; name -> (record, cause, detail)."""
-  records = [video(b"%d" % number) for number in range(4)]
-  whole = pathlib.Path(write(tmp_path / "good.tfrecord", *records)).read_bytes()
-  size = len(whole) // 4
-  second = whole[size : 2 * size]
-  crc = "match the checksum (CRC32C) stored with it"
-  lost = f"its length does not {crc}, and so the next record cannot be found"
-  data = (1, "damaged record", f"its data do not {crc}")
-  length = (1, "damaged record", f"its length does not {crc}")
-  shards = {
-    "data flipped": (flip(second, size - FOOTER - 1), data),
-    "data checksum flipped": (flip(second, size - 1), data),
-    "length checksum flipped": (flip(second, 9), length),
-    # Another length, so that the data do not match either.
-    "length flipped": (flip(second, 0), (1, "damaged shard", lost)),
-  }
-  expected = {}
-  for name, (changed, problem) in shards.items():
-    (tmp_path / f"{name}.tfrecord").write_bytes(
-      whole[:size] + changed + whole[2 * size :]
+    (*map(item.get, ("shard", "record", "video_id")), cause, item["detail"])
+    for cause, items in (
+      (row["cause"], row["listed"]) for row in report["problems"]
     )
-    expected[name] = problem
-  cuts = {
-    "cut in data": (
-      -FOOTER - 1,
-      f"it should have {size - 16} bytes and a "
-      f"checksum, but only {size - HEADER - 5} bytes are left in "
-      "the file",
-    ),
-    "cut in header": (-size + 3, "the file ends in its header"),
-  }
-  for name, (end, detail) in cuts.items():
-    (tmp_path / f"{name}.tfrecord").write_bytes(whole[:end])
-    expected[name] = (3, "truncated shard", detail)
-  contents = {
-    "empty": (b"", "empty shard", "the file is empty"),
-    "text": (
-      b"VideoId,LabelConfidencePairs\n",
-      "not a TFRecord file",
-      "the file begins with the text b'VideoId,Labe'",
-    ),
-    "gzip": (
-      b"\x1f\x8b\x08\x00" + bytes(100),
-      "not a TFRecord file",
-      "the file is compressed with gzip",
-    ),
-  }
-  for name, (content, cause, detail) in contents.items():
-    (tmp_path / f"{name}.tfrecord").write_bytes(content)
-    expected[name] = (0, cause, detail)
-  return expected
+    for item in items
+  )
+
+
+def check(*shards) -> verify_shards.Report:
+  """What is found in shards, in this process."""
+  settings = verify_shards.VerifySettings(num_classes=NUM_CLASSES, labels=True)
+  checker = verify_shards.make_checker(shards, settings)
+  return verify_shards.check_shards(checker, shards)
+
+
+def numbers(cause, report) -> list[int]:
+  """The listed records with a problem."""
+  return [item["record"] for item in report.listed[cause]]
+
+
+def write_damaged(folder: pathlib.Path, level) -> tuple[list, list]:
+  """Writes a shard of each kind; their problems, and what can be read."""
+  problems, readable = [], []
+  for number, case in enumerate(test_bad_data.SHARD_CASES.values(), start=10):
+    path, first = folder / f"damaged{number}.tfrecord", 10 * number
+    detail = test_bad_data.write_damaged(path, level, case, first)
+    if path.exists():
+      video_id = f"v{first + 2}" if case.has_id else None
+      problems.append((str(path), case.number, video_id, case.cause, detail))
+      lost = {first + number for number in case.lost}
+      readable += map(level.record, {*range(first, first + 5)} - lost)
+  return problems, readable
 
 
 class TestProblems:
-  @pytest.mark.parametrize(
-    ("records", "good"),
-    [(VIDEO_RECORDS, video()), (FRAME_RECORDS, frame_video())],
-    ids=["video", "frame"],
-  )
-  def test_every_kind_of_record(self, verify, tmp_path, records, good):
-    first = write(tmp_path / "1.tfrecord", good)
-    second = write(
-      tmp_path / "2.tfrecord", *(record for record, _, _ in records.values())
-    )
+  @LEVELS
+  def test_every_kind_of_record(self, verify, tmp_path, level):
+    good = [
+      level.record(1),
+      level.record(2, labels=[]),
+      level.record(3, labels=[2, 2, 0]),
+      level.record(4, title=[b"words"]),
+      *(level.record(5, id=[odd]) for odd in test_bad_data.ODD_IDS),
+    ]
+    cases = test_bad_data.cases_of(level)
+    first = write(tmp_path / "1.tfrecord", *good)
+    bad = [case.record(level, 12) for case in cases]
+    second = write(tmp_path / "2.tfrecord", *bad, *good)
     code, report, _, _ = verify(first, second)
-    expected = sorted(
-      (second, number, cause, detail)
-      for number, (_, cause, detail) in enumerate(records.values())
-      if cause
-    )
     assert code == 1
-    assert found_in(report) == expected
-    assert left_out_by_readers([first, second], tmp_path) == expected
-    for problem in report["problems"]:
-      numbers = [item["record"] for item in problem["listed"]]
-      assert numbers == sorted(numbers)
-      assert problem["num_records"] == len(numbers)
-    totals = report["totals"]
-    assert report["num_problems"] == len(expected)
+    # The id of another release is none to the readers, but is shown here.
+    ids = [
+      "v012" if case.has_id or b"video_id" in record else None
+      for case, record in zip(cases, bad, strict=True)
+    ]
+    assert found_in(report) == [
+      (second, number, ids[number], case.cause, case.detail)
+      for number, case in enumerate(cases)
+    ]
+    assert report["num_problems"] == len(cases)
     assert report["num_shards_with_problems"] == 1
-    assert totals["num_records"] == 1 + len(records)
-    assert totals["num_videos"] == 1 + len(records) - len(expected)
+    assert report["totals"]["num_records"] == len(cases) + 2 * len(good)
+    assert report["totals"]["num_videos"] == 2 * len(good)
 
-  def test_every_kind_of_damage(self, verify, damaged, tmp_path):
+  @LEVELS
+  def test_every_kind_of_damage(self, verify, tmp_path, level):
+    write(tmp_path / "a.tfrecord", level.record(1))
+    problems, readable = write_damaged(tmp_path, level)
+    readable.append(level.record(1))
     code, report, _, _ = verify(tmp_path / "*.tfrecord")
-    expected = sorted(
-      (str(tmp_path / f"{name}.tfrecord"), *problem)
-      for name, problem in damaged.items()
-    )
     assert code == 1
-    assert found_in(report) == expected
-    shards = sorted(map(str, tmp_path.glob("*.tfrecord")))
-    assert left_out_by_readers(shards, tmp_path) == expected
-    size = (tmp_path / "good.tfrecord").stat().st_size // 4
-    # Records that can be read: 4; 3 and 3 and 3; 1 before a lost length; 3 and
-    # 3 before a cut.
-    assert report["totals"]["num_records"] == 4 + 3 * 3 + 1 + 3 + 3
-    assert report["totals"]["num_bytes"] == sum(
-      path.stat().st_size for path in tmp_path.glob("*.tfrecord")
-    )
-    # Lost: one record each, all behind a lost length, what a cut left, files.
-    lost = 3 * size + 3 * size + (size - 5) + 3 + 29 + 104
-    assert report["totals"]["num_unreadable_bytes"] == lost
-    ids = {
-      (item["shard"], item["video_id"])
-      for problem in report["problems"]
-      for item in problem["listed"]
-    }
-    assert (str(tmp_path / "data flipped.tfrecord"), "1") in ids
-    assert (str(tmp_path / "empty.tfrecord"), None) in ids
+    assert found_in(report) == problems
+    num_bytes = sum(path.stat().st_size for path in tmp_path.glob("*.tfrecord"))
+    num_used = sum(len(record) + FRAMING_BYTES for record in readable)
+    assert report["totals"]["num_records"] == len(readable)
+    assert report["totals"]["num_bytes"] == num_bytes
+    assert report["totals"]["num_unreadable_bytes"] == num_bytes - num_used
 
   def test_shard_that_is_not_there(self, tmp_path):
     good = write(tmp_path / "a.tfrecord", video())
     gone = str(tmp_path / "gone.tfrecord")
-    report = check([good, gone])
+    report = check(good, gone)
     assert report.problems == {"missing shard": 1}
     assert gone in report.listed["missing shard"][0]["detail"]
     assert report.sums["num_shards_with_problems"] == 1
@@ -391,8 +164,10 @@ class TestProblems:
     size = len(whole) // 2000
     for number in rng.integers(2000, size=5):
       position = number * size + rng.integers(8, size)  # Behind the length.
-      pathlib.Path(path).write_bytes(flip(whole, position))
-      report = check([path])
+      changed = bytearray(whole)
+      changed[position] ^= 0xFF
+      pathlib.Path(path).write_bytes(changed)
+      report = check(path)
       assert report.problems == {"damaged record": 1}
       assert numbers("damaged record", report) == [number]
       assert report.sums["num_records"] == 1999
@@ -404,59 +179,43 @@ class TestProblems:
     records = [
       video(b"%d" % n, labels=[9] if n in bad else [n % 5]) for n in range(1000)
     ]
-    report = check([write(tmp_path / "a.tfrecord", *records)])
+    report = check(write(tmp_path / "a.tfrecord", *records))
     assert report.problems == {"label out of range": len(bad)}
     assert numbers("label out of range", report) == sorted(bad)
     _, sound = np.concatenate(report.videos, axis=1)
     assert sound.tolist() == sorted(set(range(1000)) - bad)
 
-  def test_all_records_are_bad(self, tmp_path, monkeypatch):
-    monkeypatch.setattr(verify_shards, "MAX_LISTED", 30)
+  def test_many_are_counted_and_the_first_listed(self, tmp_path, monkeypatch):
+    monkeypatch.setattr(verify_shards, "MAX_LISTED", 70)
     shards = [
       write(tmp_path / f"{n}.tfrecord", *[video(labels=[9])] * 50)
       for n in range(2)
     ]
-    report = check(shards)
-    assert report.problems.total() == 100
-    assert numbers("label out of range", report) == list(range(30))
-    report.add(check(shards))
-    assert report.problems.total() == 200
-    assert numbers("label out of range", report) == list(range(30))
+    report = check(*shards)
+    assert report.problems == {"label out of range": 100}
+    assert report.num_shards["label out of range"] == 2
+    assert numbers("label out of range", report) == [*range(50), *range(20)]
 
   def test_reader_with_a_mind_of_its_own(self, tmp_path, monkeypatch):
-    # What `parse` refuses is a problem, whatever `describe_problem` thinks.
+    # What `decode` refuses is a problem, whatever `describe_problem` thinks.
     monkeypatch.setattr(
       readers.BaseReader, "describe_problem", lambda *arguments: None
     )
     records = [video(b"%d" % n) for n in range(100)]
     records[70] = video(mean_rgb=[1.0])
-    report = check([write(tmp_path / "a.tfrecord", *records)])
+    report = check(write(tmp_path / "a.tfrecord", *records))
     assert report.problems == {"refused by the reader": 1}
     assert numbers("refused by the reader", report) == [70]
 
   def test_long_names_are_cut(self, tmp_path):
-    long = "x" * 10_000
-    record = video(mean_rgb=None, **{long: [1.0]})
-    report = check([write(tmp_path / "a.tfrecord", video(), record)])
+    record = video(mean_rgb=None, **{"x" * 10_000: [1.0]})
+    report = check(write(tmp_path / "a.tfrecord", video(), record))
     assert len(report.listed["missing feature"][0]["detail"]) == 500
-
-
-def numbers(cause, report) -> list[int]:
-  """The listed records with a problem."""
-  return [item["record"] for item in report.listed[cause]]
-
-
-def check(shards) -> verify_shards.Report:
-  """What is found in shards, in this process."""
-  settings = verify_shards.VerifySettings(num_classes=NUM_CLASSES, labels=True)
-  checker = verify_shards.make_checker(shards, settings)
-  return verify_shards.check_shards(checker, shards)
 
 
 class TestLayout:
   @pytest.mark.parametrize("name", sample_data.DIALECTS)
-  @pytest.mark.parametrize("labels", [True, False])
-  def test_dialects(self, verify, tmp_path, name, labels):
+  def test_dialects(self, verify, tmp_path, name):
     dialect = sample_data.DIALECTS[name]
     sizes = [8 + index for index in range(len(dialect.features))]
     sample_data.write_shards(
@@ -466,7 +225,6 @@ class TestLayout:
       num_shards=2,
       num_classes=30,
       feature_sizes=sizes,
-      labels=labels,
     )
     code, report, _, _ = verify(
       tmp_path / "train*.tfrecord", classes="--num_classes=30"
@@ -486,15 +244,11 @@ class TestLayout:
     ]
     totals = report["totals"]
     assert totals["num_videos"] == 20
-    assert totals["num_videos_without_labels"] == (0 if labels else 20)
-    assert report["labels_needed"] == labels
-    assert (totals["labels_per_video"] is not None) == labels
+    assert (totals["frames"] is not None) == bool(dialect.frames)
     if dialect.frames:
       low, high = dialect.frames
       spread = totals["frames"]["per_video"]
       assert low <= spread["min"] <= spread["mean"] <= spread["max"] <= high
-    else:
-      assert totals["frames"] is None
 
   def test_records_of_another_dialect(self, verify, tmp_path):
     first = write(tmp_path / "1.tfrecord", video(b"a"), video(b"b"))
@@ -511,13 +265,16 @@ class TestLayout:
     ]
     causes = {row["cause"]: row["num_records"] for row in report["problems"]}
     assert causes == {"no id": 2, "missing feature": 1}
-    (listed,) = [row["listed"] for row in report["problems"][:1]]
+    listed = report["problems"][0]["listed"]
     assert [item["video_id"] for item in listed] == ["c", "c"]
-    assert "another layout" in output
+    layout = "video level, video_id, mean_rgb 3, mean_audio 2"
+    assert (
+      f"another layout             {layout}: 2 records in 1 shard, "
+      f"{second!r} first\n"
+    ) in output
 
   def test_asked_features(self, verify, tmp_path):
-    records = video(), video(mean_rgb=None)
-    shard = write(tmp_path / "1.tfrecord", *records)
+    shard = write(tmp_path / "1.tfrecord", video(), video(mean_rgb=None))
     code, report, _, _ = verify(shard, "--feature_names=mean_audio")
     assert code == 0
     (dialect,) = report["dialects"]
@@ -529,28 +286,22 @@ class TestLayout:
     assert "error: The model reads feature 'inc3' (--feature_names)" in error
 
   @pytest.mark.parametrize(
-    ("record", "detail"),
-    [
-      (
-        video(id=None),
-        "it has neither 'id' nor 'video_id'; it has labels, "
-        "mean_audio, mean_rgb",
+    ("detail", "record"),
+    {
+      "it has neither 'id' nor 'video_id'; it has labels, mean_audio, "
+      "mean_rgb": video(id=None),
+      NO_EXAMPLE: b"\xff",
+      "no video has frames, which would show a frame's size": frame_video(
+        num_frames=0
       ),
-      (b"\xff", f"{NO_EXAMPLE}"),
-      (
-        frame_video(rgb=0, audio=0),
-        "no video has frames, which would show a frame's size",
-      ),
-    ],
-    ids=["no id", "no example", "no frames"],
+    }.items(),
   )
   def test_layout_that_no_record_shows(self, verify, tmp_path, record, detail):
     shard = write(tmp_path / "1.tfrecord", record, record)
     code, report, _, _ = verify(shard)
     assert code == 1
-    assert found_in(report) == [
-      (shard, number, "unknown layout", detail) for number in range(2)
-    ]
+    causes = [(cause, text) for *_, cause, text in found_in(report)]
+    assert causes == [("unknown layout", detail)] * 2
     assert report["dialects"] == []
     assert report["totals"]["num_videos"] == 0
 
@@ -559,46 +310,40 @@ class TestLayout:
     (tmp_path / "b.csv").touch()
     code, report, _, error = verify(tmp_path / "*.csv")
     assert code == 1
-    causes = [cause for _, _, cause, _ in found_in(report)]
-    assert causes == ["not a TFRecord file", "empty shard"]
+    causes = [problem["cause"] for problem in report["problems"]]
+    assert causes == ["empty shard", "not a TFRecord file"]
     assert "error" not in error
 
 
-class TestLabels:
-  @pytest.fixture
-  def mixed(self, tmp_path):
-    """A video without labels, then one with."""
-    return write(tmp_path / "m.tfrecord", video(b"a", labels=None), video(b"b"))
+WITHOUT, WITH, WRONG = video(labels=None), video(), video(labels=[9])
+LOOKS_SO = video(b"labels", labels=None)
 
-  def test_needed_if_any_record_has_them(self, verify, mixed):
-    code, report, _, _ = verify(mixed)
-    assert code == 1
-    assert found_in(report) == [(mixed, 0, "no labels", "it has no 'labels'")]
-    assert report["labels_needed"] is True
-    assert report["totals"]["num_videos"] == 1
-    assert report["totals"]["num_videos_without_labels"] == 0
 
-  def test_needed_if_any_record_has_wrong_ones(self, verify, tmp_path):
-    records = video(labels=None), video(labels=[9])
-    code, report, _, _ = verify(write(tmp_path / "1.tfrecord", *records))
-    assert [cause for _, _, cause, _ in found_in(report)] == [
-      *("no labels", "label out of range")
-    ]
-
-  def test_not_needed_for_inference(self, verify, mixed, tmp_path):
-    wrong = write(tmp_path / "w.tfrecord", video(b"c", labels=[9]))
-    code, report, _, _ = verify(mixed, wrong, "--nolabels")
-    assert (code, report["num_problems"]) == (0, 0)
-    assert report["totals"]["num_videos"] == 3
-    assert report["totals"]["num_videos_without_labels"] == 3
-
-  def test_asked_for(self, verify, tmp_path):
-    shard = write(tmp_path / "1.tfrecord", *[video(b"a", labels=None)] * 300)
-    assert verify(shard)[0] == 0
-    code, report, output, _ = verify(shard, "--labels")
-    assert (code, report["num_problems"]) == (1, 300)
-    words = " ".join(output.split())
-    assert f"{shard!r}, record 0 (video 'a'): it has no 'labels'" in words
+@pytest.mark.parametrize(
+  ("records", "flags", "causes", "is_needed"),
+  [
+    ([WITHOUT, WITH], [], {"no labels": 1}, True),
+    ([WITHOUT, WRONG], [], {"no labels": 1, "label out of range": 1}, True),
+    ([WITHOUT, WITH, WRONG], ["--nolabels"], {}, False),
+    ([WITHOUT] * 2, [], {}, False),
+    ([WITHOUT] * 300, ["--labels"], {"no labels": 300}, True),
+    ([LOOKS_SO, WITH], [], {"no labels": 1}, True),
+  ],
+)
+def test_labels(verify, tmp_path, records, flags, causes, is_needed):
+  shard = write(tmp_path / "1.tfrecord", *records)
+  code, report, _, _ = verify(shard, *flags)
+  assert code == bool(causes)
+  assert causes == {
+    problem["cause"]: problem["num_records"] for problem in report["problems"]
+  }
+  assert report["labels_needed"] is is_needed
+  totals = report["totals"]
+  assert totals["num_videos"] == len(records) - sum(causes.values())
+  without = 0 if is_needed else len(records)
+  assert totals["num_videos_without_labels"] == without
+  has_spread = is_needed and totals["num_videos"] > 0
+  assert (totals["labels_per_video"] is not None) == has_spread
 
 
 class TestTotals:
@@ -655,9 +400,7 @@ class TestTotals:
 
   def test_frame_level(self, verify, tmp_path):
     counts = [2, 0, 1, 300, 301, 10_000]
-    records = [
-      frame_video(b"%d" % count, rgb=count, audio=count) for count in counts
-    ]
+    records = [frame_video(b"%d" % count, num_frames=count) for count in counts]
     code, report, output, _ = verify(write(tmp_path / "1.tfrecord", *records))
     assert code == 0
     assert report["totals"]["frames"] == {
@@ -670,19 +413,6 @@ class TestTotals:
       "frames                     per video min 0, mean 1767.33, max 10,000, "
       "videos without 1, max frames 300, longer videos 2\n"
     ) in output
-
-  def test_frames_of_records_that_others_write(self):
-    # The parts of a message may come in any order, and in several pieces.
-    example = tf.train.SequenceExample.FromString(frame_video(rgb=3, audio=3))
-    context = tf.train.SequenceExample(context=example.context)
-    lists = tf.train.SequenceExample(feature_lists=example.feature_lists)
-    record = lists.SerializeToString() + context.SerializeToString()
-    reader = readers.YT8MFrameFeatureReader(
-      NUM_CLASSES, (3, 2), ("rgb", "audio"), max_frames=1
-    )
-    batch, is_bad = reader.decode([record, frame_video(rgb=1, audio=2)])
-    assert is_bad.tolist() == [False, True]
-    assert batch["num_frames"][0] == 3
 
   def test_repeated_ids(self, verify, tmp_path):
     first = write(tmp_path / "1.tfrecord", video(b"a"), video(b"b"))
@@ -704,15 +434,6 @@ class TestTotals:
     }
     places = f"shard {second!r}, record 1 and shard {first!r}, record 0"
     assert f"repeated ids               videos 3, first {places}\n" in output
-
-  def test_first_of_many_repeated_ids(self, verify, tmp_path):
-    records = [video(b"%d" % (number % 3)) for number in range(300)]
-    shard = write(tmp_path / "1.tfrecord", *records)
-    _, report, _, _ = verify(shard)
-    assert report["totals"]["repeated_ids"] == {
-      "num_videos": 297,
-      "first": [{"shard": shard, "record": n} for n in (3, 0)],
-    }
 
   def test_many_problems_are_shown_by_their_number(self, verify, tmp_path):
     bad = video(b"b", labels=[9])
@@ -738,36 +459,22 @@ class TestTotals:
 
 
 class TestArguments:
-  def test_patterns_and_files(self, verify, tmp_path):
-    names = ("a1", "a2", "b1", "c[1]", "d*")
-    for name in names:
+  @pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+      (["{}/a*.tfrecord"], 2),
+      (["{}/a*.tfrecord", "{}/b*.tfrecord", "{}/a1.tfrecord"], 3),
+      (["{}/c[1].tfrecord", "{}/d*.tfrecord"], 2),
+      (["{}/a*.tfrecord,{}/b1.tfrecord"], 3),
+      (["--num_classes", "5", "{}/a1.tfrecord", "--labels"], 1),
+    ],
+  )
+  def test_patterns_and_files(self, verify, tmp_path, arguments, count):
+    for name in ("a1", "a2", "b1", "c[1]", "d*"):
       write(tmp_path / f"{name}.tfrecord", video(name.encode()))
-    for arguments, count in (
-      (["a*.tfrecord"], 2),
-      (["a*.tfrecord", "b*.tfrecord", "a1.tfrecord"], 3),
-      (["a1.tfrecord"], 1),
-      (["c[1].tfrecord", "d*.tfrecord"], 2),
-    ):
-      paths = [str(tmp_path / argument) for argument in arguments]
-      code, report, _, _ = verify(*paths)
-      assert (code, report["totals"]["num_shards"]) == (0, count)
-    commas = f"{tmp_path}/a*.tfrecord,{tmp_path}/b1.tfrecord"
-    assert verify(commas)[1]["totals"]["num_shards"] == 3
-
-  def test_flags_come_anywhere(self, fork_program, tmp_path):
-    shard = write(tmp_path / "1.tfrecord", video(labels=[7]))
-    for arguments in (
-      [shard, "--num_classes=8"],
-      ["--num_classes=8", shard],
-      ["--num_classes", "8", "--", shard],
-    ):
-      fork_program("tools.verify_shards", *arguments)
-    assert (
-      fork_program(
-        "tools.verify_shards", shard, CLASSES_FLAG, check=False
-      ).returncode
-      == 1
-    )
+    paths = [text.replace("{}", str(tmp_path)) for text in arguments]
+    code, report, _, _ = verify(*paths)
+    assert (code, report["totals"]["num_shards"]) == (0, count)
 
   @pytest.mark.parametrize(
     ("arguments", "code", "error"),
@@ -782,29 +489,27 @@ class TestArguments:
       (["{shard}", "/none/x"], 1, "PATTERN: no file matches '/none/x'."),
       (["{shard}", "--output_json=/none/x.json"], 1, "'/none/x.json' cannot"),
       (["{shard}", "--num_classes=99999999"], 2, "flag --num_classes=99999999"),
+      (["{shard}", "--output_json={shard}"], 1, "is one of the shards to"),
     ],
   )
   def test_mistake_gets_one_line(
     self, fork_program, tmp_path, arguments, code, error
   ):
     shard = write(tmp_path / "1.tfrecord", video())
+    content = pathlib.Path(shard).read_bytes()
     arguments = [text.replace("{shard}", shard) for text in arguments]
     result = fork_program("tools.verify_shards", *arguments, check=False)
     assert (result.returncode, result.stdout) == (code, "")
     (line,) = result.stderr.splitlines()
     assert line.startswith("verify_shards.py: error: ")
     assert error in line
+    assert pathlib.Path(shard).read_bytes() == content
 
-
-def test_output_does_not_replace_a_shard(fork_program, tmp_path):
-  path = write(tmp_path / "shard", video())
-  content = pathlib.Path(path).read_bytes()
-  result = fork_program(
-    "tools.verify_shards", path, f"--output_json={path}", check=False
-  )
-  assert result.returncode == 1
-  assert f"--output_json={path!r} is one of the shards" in result.stderr
-  assert pathlib.Path(path).read_bytes() == content
+  def test_json_on_standard_output_is_alone_there(self, fork_program, tmp_path):
+    path = write(tmp_path / "shard", video())
+    result = fork_program("tools.verify_shards", path, "--output_json=-")
+    assert json.loads(result.stdout)["totals"]["num_videos"] == 1
+    assert "Problems: 0, in 0 of 1 shards.\n" in result.stderr
 
 
 class TestProcesses:
@@ -820,20 +525,19 @@ class TestProcesses:
     assert verify_shards.choose_num_workers(shards[:1]) == 1
     assert verify_shards.choose_num_workers([str(tmp_path / "gone")]) == 1
 
-  def test_results_do_not_depend_on_them(
-    self, verify, damaged, tmp_path, monkeypatch
-  ):
-    # In three groups of shards; two of them in different processes.
+  def test_results_do_not_depend_on_them(self, verify, tmp_path):
+    write_damaged(tmp_path, VIDEO)
     for number in range(400):
       name = f"many{number:03}.tfrecord"
       write(tmp_path / name, video(b"%d" % number, labels=[number % 7]))
     pattern = tmp_path / "*.tfrecord"
-    alone = verify(pattern, "--num_workers=1")
+    alone, again, others = (
+      verify(pattern, f"--num_workers={count}") for count in (1, 1, 2)
+    )
     assert alone[0] == 1
-    assert verify(pattern, "--num_workers=1")[:3] == alone[:3]
-    assert verify(pattern, "--num_workers=2")[:3] == alone[:3]
-    texts = {path.read_text() for path in tmp_path.glob("report*.json")}
-    assert len(texts) == 1
+    assert alone[:3] == again[:3] == others[:3]
+    reports = tmp_path.glob("report*.json")
+    assert len({path.read_text() for path in reports}) == 1
 
 
 @pytest.fixture(scope="module")
@@ -852,19 +556,25 @@ def group_members(group: int) -> dict[int, bytes]:
   """Processes of a group that have not ended, with their command lines."""
   members = {}
   for folder in pathlib.Path("/proc").glob("[0-9]*"):
-    try:
+    with contextlib.suppress(OSError):
       stat = (folder / "stat").read_text().rpartition(")")[2].split()
       if int(stat[2]) == group and stat[0] != "Z":
         members[int(folder.name)] = (folder / "cmdline").read_bytes()
-    except OSError:
-      continue
   return members
 
 
 def find_workers(group: int) -> list[int]:
-  return [
-    pid for pid, line in group_members(group).items() if b"spawn_main" in line
-  ]
+  members = group_members(group).items()
+  return [pid for pid, line in members if b"spawn_main" in line]
+
+
+# How it may end: its exit code, and how the only line begins, if it can say so.
+ENDS = {
+  "Ctrl-C": (130, "stopped by signal 2."),
+  "SIGTERM": (143, "stopped by signal 15."),
+  "SIGKILL": (-9, None),
+  "worker": (1, "error: A worker process was killed while "),
+}
 
 
 @pytest.mark.soak
@@ -872,9 +582,7 @@ def find_workers(group: int) -> list[int]:
 @pytest.mark.parametrize(
   ("how", "moment"),
   [
-    *itertools.product(
-      ["Ctrl-C", "SIGTERM", "SIGKILL", "worker"], ["start", "middle"]
-    ),
+    *itertools.product(ENDS, ["start", "middle"]),
     ("Ctrl-C", "stuck"),
     ("SIGTERM", "stuck"),
   ],
@@ -904,20 +612,14 @@ def test_end_of_processes(checkout, endless, tmp_path, how, moment):
     os.kill(worker, signal.SIGKILL)
   else:
     process.send_signal(getattr(signal, how))
-  codes = {"Ctrl-C": 130, "SIGTERM": 143, "SIGKILL": -9, "worker": 1}
-  assert process.wait(30) == codes[how]
+  code, last = ENDS[how]
+  assert process.wait(30) == code
   wait_until(lambda: not group_members(process.pid))
   log = errors.read_text()
   assert "Traceback" not in log
-  if how != "SIGKILL":
-    lines = [line for line in log.splitlines() if "INFO" not in line]
-    last = {
-      "Ctrl-C": "stopped by signal 2.",
-      "SIGTERM": "stopped by signal 15.",
-      "worker": "error: A worker process was killed while ",
-    }[how]
-    assert len(lines) == 1
-    assert lines[0].startswith(f"verify_shards.py: {last}")
+  if last:
+    (line,) = [line for line in log.splitlines() if "INFO" not in line]
+    assert line.startswith(f"verify_shards.py: {last}")
     assert [path.name for path in tmp_path.iterdir()] == ["stderr"]
 
 
