@@ -274,13 +274,15 @@ class TestLayout:
     ) in output
 
   def test_asked_features(self, verify, tmp_path):
-    shard = write(tmp_path / "1.tfrecord", video(), video(mean_rgb=None))
+    records = video(), video(mean_rgb=None), video(labels=[9])
+    shard = write(tmp_path / "1.tfrecord", *records)
     code, report, _, _ = verify(shard, "--feature_names=mean_audio")
-    assert code == 0
+    assert (code, report["num_problems"]) == (1, 1)
     (dialect,) = report["dialects"]
     assert dialect["features"] == {"mean_audio": 2}
+    assert dialect["num_records"] == 3
     code, report, _, _ = verify(shard, "--feature_names=mean_audio,mean_rgb")
-    assert (code, report["num_problems"]) == (1, 1)
+    assert (code, report["num_problems"]) == (1, 2)
     code, report, output, error = verify(shard, "--feature_names=inc3")
     assert (code, report, output) == (1, None, "")
     assert "error: The model reads feature 'inc3' (--feature_names)" in error
