@@ -26,7 +26,7 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -304,26 +304,26 @@ def check_shards(checker: ShardChecker, shards, num_workers=1) -> Report:
 @contextlib.contextmanager
 def _reports(checker, shards, num_workers: int) -> Iterator[Iterator[Report]]:
   """Gives the shards' reports in order; processes end with the context."""
-  arguments = checker.check, range(len(shards)), shards
   if num_workers == 1:
-    yield map(*arguments)
+    yield map(checker.check, range(len(shards)), shards)
     return
   # Not forked from this process: TensorFlow's threads do not survive that.
-  executor = concurrent.futures.ProcessPoolExecutor(
+  pool = concurrent.futures.ProcessPoolExecutor(
     num_workers, multiprocessing.get_context("spawn"), initializer=_watch_parent
   )
   try:
     # A terminal sends Ctrl-C to all processes, and this one ends the others:
     # they inherit that the signal is held back.
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    reports = executor.map(*arguments)
+    futures = deque(pool.submit(checker.check, *i) for i in enumerate(shards))
     signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-    yield reports
+    # `pool.map` would cancel some, on which the pool's thread fails.
+    yield (futures.popleft().result() for _ in shards)
   finally:
     # An end that was asked for must not wait for shards that are being read.
     for child in multiprocessing.active_children():
       child.kill()
-    executor.shutdown(cancel_futures=True)
+    pool.shutdown(cancel_futures=True)
 
 
 def _watch_parent():
