@@ -499,7 +499,13 @@ def restore_chosen_model(
     UserError: it is not there, cannot be read, or is of another model.
   """
   if step == "best":
-    train_dir, step = os.path.join(train_dir, BEST_DIR), None
+    folder = os.path.join(train_dir, BEST_DIR)
+    if not all_checkpoints(folder):
+      raise UserError(
+        f"--checkpoint_step=best: {train_dir!r} has no best model; train.py "
+        "keeps one where --eval_data_pattern is given."
+      )
+    train_dir, step = folder, None
   if step is None:
     step = restore_latest_model(model, train_dir)
     return os.path.join(train_dir, f"{CHECKPOINT_PREFIX}-{step}")

@@ -123,6 +123,13 @@ class TestChoice:
       assert results["gap"] == pytest.approx(best["gap"], abs=1e-6)
       assert written["checkpoint"].endswith(f"-{best['step']}")
 
+  def test_there_is_no_best_one(self, video_shards, tmp_path):
+    train_on(video_shards.train, tmp_path, {"num_classes": 25, "max_steps": 1})
+    with pytest.raises(
+      UserError, match="=best: .* has no best model; train.py"
+    ):
+      evaluate_on(video_shards.validate, tmp_path, checkpoint_step="best")
+
   @pytest.mark.parametrize(
     ("chosen", "message"),
     [
