@@ -228,12 +228,29 @@ class ExperimentConfig:
     "Videos between two decays of the learning rate.",
     (1, _MAX_COUNT),
   )
+  learning_rate_schedule: str = _optimization(
+    "staircase",
+    "How the learning rate falls: in steps, or as half a cosine to 0 over "
+    "--learning_rate_decay_examples videos.",
+    choices=("staircase", "cosine"),
+  )
+  learning_rate_warmup_examples: int = _optimization(
+    0,
+    "Videos over which the learning rate rises from 0, in a straight line.",
+    (0, _MAX_COUNT),
+  )
   regularization_penalty: float = _optimization(
     1.0, "Weight of the model's own regularization loss.", (0.0, math.inf)
   )
   optimizer: str = _optimization(
     "AdamOptimizer",
     "Any Keras optimizer by name, for instance Adam or AdamOptimizer.",
+  )
+  weight_decay: float | None = _optimization(
+    None,
+    "Part of each weight that the optimizer takes away in a step, times the "
+    "learning rate. When not given: 0.004 of AdamW, else 0.",
+    (0.0, 1.0),
   )
   clip_gradient_norm: float = _optimization(
     1.0,
@@ -424,9 +441,14 @@ class TrainSettings(Settings):
   )
   eval_data_pattern: str | None = _saving(
     None,
-    "Shards to evaluate on while training; the best model by GAP is kept in "
-    "TRAIN_DIR/best.",
+    "Shards to evaluate on while training; the best model by --best_metric is "
+    "kept in TRAIN_DIR/best.",
     is_path=True,
+  )
+  best_metric: str = _saving(
+    "GAP",
+    "What the best model is the best by.",
+    choices=("GAP", "MAP", "Hit@1", "PERR", "loss"),
   )
   eval_every_steps: int = _saving(
     1000,

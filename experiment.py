@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import inspect
 import json
+import math
 import os
 import re
 import sys
@@ -707,7 +708,10 @@ def build_optimizer(config: ExperimentConfig) -> keras.optimizers.Optimizer:
       f"--optimizer: unknown {config.optimizer!r}. "
       f"Available: {', '.join(names)}."
     )
-  return choices[key](learning_rate=float(config.base_learning_rate))
+  arguments = {"learning_rate": float(config.base_learning_rate)}
+  if config.weight_decay is not None:
+    arguments["weight_decay"] = config.weight_decay
+  return choices[key](**arguments)
 
 
 def _optimizer_key(name: str) -> str:
@@ -729,14 +733,27 @@ def _optimizer_classes() -> dict[str, type[keras.optimizers.Optimizer]]:
 
 
 def learning_rate(config: ExperimentConfig, num_examples):
-  """Scalar float32: decayed once every `learning_rate_decay_examples`.
+  """Scalar float32: the learning rate of the next step.
+
+  It falls in steps, once every `learning_rate_decay_examples`, or over so many
+  examples as half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983,
+  equation 5, without restarts); and it begins with a straight rise.
 
   Args:
-    config: base rate and decay.
+    config: base rate and schedule.
     num_examples: scalar int64, examples trained on so far.
   """
-  num_decays = num_examples // config.learning_rate_decay_examples
-  decay = tf.pow(config.learning_rate_decay, tf.cast(num_decays, tf.float32))
+  decay_examples = config.learning_rate_decay_examples
+  if config.learning_rate_schedule == "cosine":
+    progress = tf.cast(num_examples / decay_examples, tf.float32)
+    decay = 0.5 + 0.5 * tf.cos(math.pi * tf.minimum(progress, 1.0))
+  else:
+    num_decays = tf.cast(num_examples // decay_examples, tf.float32)
+    decay = tf.pow(config.learning_rate_decay, num_decays)
+  if config.learning_rate_warmup_examples:
+    # With this step's examples: a rate of 0 would waste the first step.
+    examples = tf.cast(num_examples + config.batch_size, tf.float32)
+    decay *= tf.minimum(examples / config.learning_rate_warmup_examples, 1.0)
   return config.base_learning_rate * decay
 
 

@@ -36,6 +36,14 @@ _TAGS = {
   "perr": "model/Training_Perr",
   "gap": "model/Training_GAP",
 }
+# What `--best_metric` is called in results.
+_METRICS = {
+  "GAP": "gap",
+  "MAP": "map",
+  "Hit@1": "hit_at_one",
+  "PERR": "perr",
+  "loss": "loss",
+}
 _NUM_BUCKETS = 30  # As tf.summary.histogram.
 # Seconds between two flushes on gs://, where each uploads all events again.
 _CLOUD_FLUSH_SECS = 30.0
@@ -527,7 +535,8 @@ class Validation:
     self._saver = checkpoints.Saver(
       self._best_dir, model, max_to_keep=1, config=config, lock=folder
     )
-    self._best_gap = self._read_best_gap()
+    self._metric = run.settings.best_metric
+    self._best = self._read_best()
     if train_dirs.has_model(self._best_dir):
       self._saver.tidy(newer_too=False)
     jit_compile = run.settings.jit_compile
@@ -568,27 +577,35 @@ class Validation:
     if results is None:
       return
     logger.note(evaluation.summary_line(step, results, num_classes))
-    if results["gap"] > self._best_gap:
+    value = results[_METRICS[self._metric]]
+    if self._is_better(value):
       utils.make_folder(self._best_dir, "train_dir")
       self._saver.save(step)
       utils.write_json(self._best_results, {"step": step, **results})
-      self._best_gap = results["gap"]
-      logger.note(f"Best GAP so far; kept in {self._best_dir}.")
+      self._best = value
+      logger.note(f"Best {self._metric} so far; kept in {self._best_dir}.")
     evaluation.write_results(self._events, step, results)
 
-  def _read_best_gap(self) -> float:
-    """The GAP of the best model so far; -1 if there is none.
+  def _is_better(self, value: float) -> bool:
+    if self._best is None:
+      return True
+    return value < self._best if self._metric == "loss" else value > self._best
+
+  def _read_best(self) -> float | None:
+    """The metric of the best model so far; None if there is none.
 
     If the file that says so is damaged, that is a UserError: to go on as if
     there were none would replace the best model with any other.
     """
     if not utils.exists(self._best_results):
-      return -1.0
+      return None
     results = utils.read_json(self._best_results)
-    gap = results.get("gap") if isinstance(results, dict) else None
-    if type(gap) not in (int, float) or not 0 <= gap < 1.01:
+    name = _METRICS[self._metric]
+    value = results.get(name) if isinstance(results, dict) else None
+    highest = float("inf") if name == "loss" else 1.01
+    if type(value) not in (int, float) or not 0 <= value < highest:
       raise UserError(
         f"{self._best_results!r} does not say how good the best model is: it "
-        f"has no gap from 0 to 1. Move {self._best_dir!r} to another place."
+        f"has no {name} from 0 to 1. Move {self._best_dir!r} to another place."
       )
-    return float(gap)
+    return float(value)

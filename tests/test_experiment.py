@@ -3,6 +3,7 @@
 """The configuration, where its values come from, and what is built from it."""
 
 import dataclasses
+import math
 
 from program import UserError
 
@@ -657,6 +658,52 @@ def test_learning_rate_staircase(num_examples, expected):
   )
   assert rate.dtype == tf.float32
   assert float(rate) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("schedule", "num_examples", "expected"),
+  [
+    # Half a cosine over 1,000 examples: (1 + cos(pi t)) / 2 of 0, 1/3, 1/2, 1.
+    ("cosine", 0, 0.2 * 100 / 400),
+    ("cosine", 300, 0.2 * (1 + math.cos(0.3 * math.pi)) / 2),
+    ("cosine", 500, 0.1),
+    ("cosine", 1000, 0.0),
+    ("cosine", 9999, 0.0),
+    # A rise over 400 examples, of which a batch has 100.
+    ("staircase", 0, 0.2 * 1 / 4),
+    ("staircase", 200, 0.2 * 3 / 4),
+    ("staircase", 300, 0.2),
+    ("staircase", 1000, 0.1),
+  ],
+)
+def test_learning_rate_schedules(schedule, num_examples, expected):
+  config = ExperimentConfig(
+    base_learning_rate=0.2,
+    learning_rate_decay=0.5,
+    learning_rate_decay_examples=1000,
+    learning_rate_schedule=schedule,
+    learning_rate_warmup_examples=400,
+    batch_size=100,
+  )
+  rate = experiment.learning_rate(config, tf.constant(num_examples, tf.int64))
+  assert rate.dtype == tf.float32
+  assert float(rate) == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+  ("optimizer", "decay", "expected"),
+  # Without a gradient, only the decay moves a weight: 2 - 0.1 * decay * 2.
+  [("SGD", 0.5, 1.9), ("AdamW", None, 2 - 0.1 * 0.004 * 2), ("SGD", None, 2.0)],
+)
+def test_weight_decay(optimizer, decay, expected):
+  config = ExperimentConfig(
+    optimizer=optimizer, base_learning_rate=0.1, weight_decay=decay
+  )
+  weight = keras.Variable([2.0])
+  built = experiment.build_optimizer(config)
+  built.build([weight])
+  built.apply([tf.zeros([1])], [weight])
+  assert weight.numpy() == pytest.approx([expected], rel=1e-6)
 
 
 def test_learning_rate_in_a_graph():

@@ -25,6 +25,7 @@ import tensorflow as tf
 import checkpoints
 import cluster
 import config
+import evaluation
 import experiment
 import models
 import monitoring
@@ -141,6 +142,9 @@ class TestFinishedRun:
       "base_learning_rate": 0.01,
       "learning_rate_decay": 0.95,
       "learning_rate_decay_examples": 4_000_000,
+      "learning_rate_schedule": "staircase",
+      "learning_rate_warmup_examples": 0,
+      "weight_decay": None,
       "regularization_penalty": 1.0,
       "optimizer": "AdamOptimizer",
       "clip_gradient_norm": 1.0,
@@ -415,6 +419,30 @@ class TestValidation:
     assert step_of_best(second, 5, 0.0) == 2
     assert step_of_best(second, 1, 0.5) == 1
 
+  @pytest.mark.parametrize(
+    ("metric", "name", "values", "best"),
+    [
+      ("Hit@1", "hit_at_one", [0.5, 0.7, 0.6], [1, 2, 2]),
+      ("MAP", "map", [0.0, 0.0, 0.1], [1, 1, 3]),
+      ("loss", "loss", [5.0, 9.0, 3.0], [1, 1, 3]),
+    ],
+  )
+  def test_best_by_another_metric(
+    self, tmp_path, monkeypatch, metric, name, values, best
+  ):
+    run, found = Run(), iter(values)
+    others = dict.fromkeys(("hit_at_one", "perr", "map", "gap", "loss"), 0.5)
+    others["videos_per_second"] = 1.0
+    monkeypatch.setattr(
+      evaluation, "evaluate", lambda *_, **__: {**others, name: next(found)}
+    )
+    for step, expected in enumerate(best, start=1):
+      # Each with what the one before it has left in the folder.
+      validation = run.validation(tmp_path, 1, best_metric=metric)
+      validation.run(step, NoteTaker(), program.StopSignals())
+      results = json.loads((tmp_path / "best/eval_results.json").read_text())
+      assert results["step"] == expected
+
   def test_weights_that_are_not_finite_are_not_evaluated(self, tmp_path):
     run = Run()
     run.set_weights(np.full_like(run.kernel, np.nan), run.bias)
@@ -502,9 +530,12 @@ class Run:
     labels[:, index] = 1
     self.batch["labels"] = tf.constant(labels)
 
-  def validation(self, train_dir, every_steps):
+  def validation(self, train_dir, every_steps, **settings):
     settings = config.TrainSettings(
-      train_data_pattern="any", eval_every_steps=every_steps, jit_compile=False
+      train_data_pattern="any",
+      eval_every_steps=every_steps,
+      jit_compile=False,
+      **settings,
     )
     folder = train_dirs.TrainDir(str(train_dir))
     folder.check = lambda: None  # Nobody holds it.
