@@ -380,7 +380,7 @@ class Lockstep:
     is_alone = self._workers.count == 1
     pairs = self._of_one_worker() if is_alone else self._of_many_workers()
     for number, (batch, flags) in enumerate(pairs):
-      if number >= most or (is_alone and self._stop.received):
+      if number >= most or (is_alone and self._stop.should_stop):
         self.is_cut_short = True
         return
       yield self._workers.split(batch), flags
@@ -415,7 +415,7 @@ class Lockstep:
     return batch
 
   def _has_to_stop(self) -> bool:
-    return bool(self._stop.received or self._error)
+    return bool(self._stop.should_stop or self._error)
 
   def note(self, sums):
     """Takes the [2] sums of the flags of all workers, from the last step."""
@@ -429,9 +429,11 @@ class Lockstep:
       Exception: what kept this worker from reading.
       UserError: another worker could not read.
     """
-    signums = self._workers.agree([self._stop.received or 0], self._error)
-    self._stop.received = self._stop.received or int(signums.max()) or None
-    self.is_cut_short |= bool(self._stop.received)
+    given = [self._stop.received or 0, self._stop.is_enough]
+    signum, is_enough = self._workers.agree(given, self._error).max(axis=0)
+    self._stop.received = self._stop.received or int(signum) or None
+    self._stop.is_enough = bool(is_enough)
+    self.is_cut_short |= self._stop.should_stop
 
 
 def _make_add_up(strategy: tf.distribute.Strategy, num_local: int):

@@ -456,6 +456,11 @@ class TrainSettings(Settings):
     "the end too.",
     (1, _MAX_COUNT),
   )
+  early_stop_evals: int | None = _saving(
+    None,
+    "Evaluations without a better model, one after another, that end training.",
+    (1, _MAX_COUNT),
+  )
   num_gpu: int | None = _machine(
     None,
     "GPUs to train on. All that are visible when not given.",

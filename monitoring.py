@@ -537,6 +537,8 @@ class Validation:
     )
     self._metric = run.settings.best_metric
     self._best = self._read_best()
+    self._patience = run.settings.early_stop_evals
+    self._num_worse = 0  # Evaluations since the best one.
     if train_dirs.has_model(self._best_dir):
       self._saver.tidy(newer_too=False)
     jit_compile = run.settings.jit_compile
@@ -578,13 +580,21 @@ class Validation:
       return
     logger.note(evaluation.summary_line(step, results, num_classes))
     value = results[_METRICS[self._metric]]
+    self._num_worse += 1
     if self._is_better(value):
+      self._num_worse = 0
       utils.make_folder(self._best_dir, "train_dir")
       self._saver.save(step)
       utils.write_json(self._best_results, {"step": step, **results})
       self._best = value
       logger.note(f"Best {self._metric} so far; kept in {self._best_dir}.")
     evaluation.write_results(self._events, step, results)
+    if self._patience and self._num_worse >= self._patience:
+      stop.is_enough = True
+      logger.note(
+        f"No better {self._metric} in {self._num_worse} evaluations: training "
+        "ends (--early_stop_evals)."
+      )
 
   def _is_better(self, value: float) -> bool:
     if self._best is None:

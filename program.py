@@ -281,10 +281,12 @@ class StopSignals:
   Attributes:
     received: the signal's number, or None. May be set to that of another
       process, after which the first signal to this process is no second one.
+    is_enough: whether to stop without a signal, since the work is done.
   """
 
   def __init__(self):
     self.received: int | None = None
+    self.is_enough = False
     self._has_come = False
     self._handling = _handling_signals(self._note)
 
@@ -294,6 +296,11 @@ class StopSignals:
 
   def __exit__(self, *error):
     return self._handling.__exit__(*error)
+
+  @property
+  def should_stop(self) -> bool:
+    """Whether the loop is to end."""
+    return self.received is not None or self.is_enough
 
   def _note(self, signum, frame):
     if self._has_come:

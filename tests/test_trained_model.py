@@ -287,6 +287,26 @@ class TestInitFrom:
     assert gaps["tuned"] > gaps["new"] + 0.1, gaps
 
 
+@pytest.mark.parametrize("patience", [1, 3])
+def test_training_ends_early(video_shards, tmp_path, caplog, patience):
+  caplog.set_level("INFO")
+  # Nothing changes, so that no model is better than the first.
+  given = {"num_classes": 25, "base_learning_rate": 0.0, "num_epochs": 9}
+  code = train_on(
+    video_shards.train,
+    tmp_path,
+    {**given, "model": "LogisticModel"},
+    eval_data_pattern=video_shards.validate,
+    eval_every_steps=2,
+    early_stop_evals=patience,
+  )
+  assert code == 0
+  last = 2 * (1 + patience)
+  assert checkpoints.latest_checkpoint(str(tmp_path)).endswith(f"-{last}")
+  assert f"No better GAP in {patience} evaluations: training" in caplog.text
+  assert f"Finished training at step {last}." in caplog.text
+
+
 class TestFreeze:
   @pytest.mark.parametrize(
     ("patterns", "message"),
