@@ -7,13 +7,14 @@ The state of a run, and where it is kept:
 | state | saved by | restored by | other workers | eval, inference |
 | --- | --- | --- | --- | --- |
 | weights | `Saver` | `Saver` | copied from the chief | `restore_model` |
+| averages | `Saver` | `Saver` | copied from the chief | read by default |
 | optimizer | `Saver` | `Saver` | copied from the chief | not read |
 | position | `Saver` | `Saver` | copied from the chief | not read |
 | configuration | `Saver`, once | train.py | sent by the chief | read first |
 | bad records | `bad_records` | `bad_records` | gathered each pass | not read |
 
-The first three are in one checkpoint, so they are of the same step. What else a
-run has, averages of weights for instance, is one more argument of `Saver`. The
+The first four are in one checkpoint, so they are of the same step. What else a
+run has is one more argument of `Saver`. The
 configuration is `model_flags.json`, written before the first checkpoint; the
 counts of bad records are `bad_records.json`.
 
@@ -60,7 +61,8 @@ _TRANSIENT_ERRORS = (
 )
 # Errors that TensorFlow raises for damage; a damaged size gives a MemoryError.
 _READ_ERRORS = (tf.errors.OpError, IndexError, MemoryError)
-# Name of a variable of the position in a checkpoint.
+# Names of variables in a checkpoint: the first average, and of the position.
+_AVERAGES_KEY = "averages/values/0/.ATTRIBUTES/VARIABLE_VALUE"
 _POSITION_KEY = "position/{}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
@@ -158,6 +160,43 @@ class Position(tf.Module):
       if np.any((value < 0) | (value >= 10**18)):
         name = variable.name.split(":")[0]
         raise tf.errors.DataLossError(None, None, f"its {name} is {value}")
+
+
+class Averages(tf.Module):
+  """Exponential moving averages of a model's weights (`--ema_decay`).
+
+  They often predict better than the weights of the last step (Polyak and
+  Juditsky 1992, "Acceleration of stochastic approximation by averaging").
+
+  Args:
+    model: whose weights are averaged, the moving statistics too.
+    decay: weight of the average before a step, in [0, 1); less in the first
+      steps, so that what was there before training is soon forgotten.
+  """
+
+  def __init__(self, model: keras.Model, decay: float = 0.0):
+    super().__init__()
+    self._decay = decay
+    self.values = [
+      tf.Variable(weight.value, trainable=False) for weight in model.weights
+    ]
+
+  def update(self, model: keras.Model, step: tf.Tensor):
+    """Adds the weights after a step; may be traced.
+
+    Args:
+      model: as in the constructor.
+      step: scalar int64, steps done.
+    """
+    num_steps = tf.cast(step, tf.float32)
+    decay = tf.minimum(self._decay, num_steps / (num_steps + 10.0))
+    for average, weight in zip(self.values, model.weights, strict=True):
+      average.assign(average + (1.0 - decay) * (weight.value - average))
+
+  def copy_to(self, model: keras.Model):
+    """Gives a model the averages as its weights."""
+    for average, weight in zip(self.values, model.weights, strict=True):
+      weight.assign(average)
 
 
 def _difference(saved: Sequence[int], layout: Sequence[int]) -> str:
@@ -428,8 +467,13 @@ def step_of(path: str) -> int:
   return int(path.rsplit("-", 1)[1])
 
 
-def restore_model(model: keras.Model, path: str):
+def restore_model(model: keras.Model, path: str, use_averages: bool = True):
   """Loads a checkpoint's weights, and nothing else of it.
+
+  Args:
+    model: what to load them into.
+    path: the checkpoint's.
+    use_averages: whether to take the weights' averages, where it has some.
 
   Raises:
     UnreadableError: the checkpoint cannot be read, for instance because the
@@ -437,8 +481,13 @@ def restore_model(model: keras.Model, path: str):
     UserError: it lacks some of the model's weights, or has others.
   """
   try:
-    _open(path)
-    _restore_objects(tf.train.Checkpoint(model=model), path)
+    reader = _open(path)
+    parts = {}
+    if use_averages and reader.has_tensor(_AVERAGES_KEY):
+      parts["averages"] = Averages(model)
+    _restore_objects(tf.train.Checkpoint(model=model, **parts), path)
+    for averages in parts.values():
+      averages.copy_to(model)
   except _READ_ERRORS as error:
     raise UnreadableError(
       f"{path!r} cannot be read: {_first_line(error)}"
@@ -450,10 +499,13 @@ def restore_model(model: keras.Model, path: str):
     ) from error
 
 
-def restore_latest_model(model: keras.Model, train_dir: str) -> int:
+def restore_latest_model(
+  model: keras.Model, train_dir: str, use_averages: bool = True
+) -> int:
   """Loads the weights of the latest checkpoint that can be read.
 
-  A damaged one is passed over with a warning.
+  A damaged one is passed over with a warning. The arguments are those of
+  `restore_model`.
 
   Returns:
     Its step.
@@ -468,7 +520,7 @@ def restore_latest_model(model: keras.Model, train_dir: str) -> int:
     path for path in all_checkpoints(train_dir) if path not in damaged
   ]:
     try:
-      restore_model(model, paths[-1])
+      restore_model(model, paths[-1], use_averages)
       return step_of(paths[-1])
     except UnreadableError as error:
       damaged[paths[-1]] = error
@@ -483,7 +535,10 @@ def restore_latest_model(model: keras.Model, train_dir: str) -> int:
 
 
 def restore_chosen_model(
-  model: keras.Model, train_dir: str, step: str | None = None
+  model: keras.Model,
+  train_dir: str,
+  step: str | None = None,
+  use_averages: bool = True,
 ) -> str:
   """Loads the weights of the checkpoint that `--checkpoint_step` names.
 
@@ -491,6 +546,7 @@ def restore_chosen_model(
     model: what to load them into.
     train_dir: the trainer's folder.
     step: a step; "best"; None for the latest that can be read.
+    use_averages: as in `restore_model`.
 
   Returns:
     The checkpoint's path.
@@ -507,7 +563,7 @@ def restore_chosen_model(
       )
     train_dir, step = folder, None
   if step is None:
-    step = restore_latest_model(model, train_dir)
+    step = restore_latest_model(model, train_dir, use_averages)
     return os.path.join(train_dir, f"{CHECKPOINT_PREFIX}-{step}")
   path = os.path.join(train_dir, f"{CHECKPOINT_PREFIX}-{int(step)}")
   paths = all_checkpoints(train_dir)
@@ -517,7 +573,7 @@ def restore_chosen_model(
       f"--checkpoint_step={step}: {train_dir!r} has no such checkpoint; it has "
       f"those of the steps: {steps}."
     )
-  restore_model(model, path)
+  restore_model(model, path, use_averages)
   return path
 
 

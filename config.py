@@ -252,6 +252,12 @@ class ExperimentConfig:
     "learning rate. When not given: 0.004 of AdamW, else 0.",
     (0.0, 1.0),
   )
+  ema_decay: float | None = _optimization(
+    None,
+    "Keep moving averages of the weights, which the other programs use: the "
+    "weight of the average before a step, for instance 0.999.",
+    (0.0, 0.999999),
+  )
   clip_gradient_norm: float = _optimization(
     1.0,
     "Longest L2 norm of the gradient, per variable (not over all of them "
@@ -488,6 +494,12 @@ class TrainedSettings(Settings):
     None,
     "Step of the checkpoint to use, or best: the one in TRAIN_DIR/best. The "
     "latest when not given.",
+    group="Model folder",
+  )
+  use_ema: bool = setting(
+    True,
+    "Use the averages of the weights where a checkpoint has some (--ema_decay "
+    "of train.py).",
     group="Model folder",
   )
 

@@ -103,7 +103,10 @@ def evaluate(
     path = None
     if workers.is_chief:
       path = checkpoints.restore_chosen_model(
-        evaluator.model, settings.train_dir, settings.checkpoint_step
+        evaluator.model,
+        settings.train_dir,
+        settings.checkpoint_step,
+        settings.use_ema,
       )
     return evaluator.evaluate(path)
 
@@ -186,7 +189,7 @@ def restored_paths(folder: str, evaluator: "Evaluator") -> Iterator[str | None]:
     key = new[0] if has_begun else new[-1]
     seen.add(key)
     try:
-      checkpoints.restore_model(evaluator.model, key[0])
+      checkpoints.restore_model(evaluator.model, key[0], evaluator.use_ema)
     except checkpoints.UnreadableError as error:
       logging.warning("Skipped: %s", error)
       continue
@@ -213,11 +216,13 @@ class Evaluator:
 
   Attributes:
     model: to be loaded with a checkpoint, by the chief.
+    use_ema: whether to load the averages of its weights.
   """
 
   def __init__(self, run_config: ExperimentConfig, run: experiment.Run):
     settings = run.settings
     self._run = run
+    self.use_ema = settings.use_ema
     self._num_classes = run_config.num_classes
     self._batches = experiment.open_batches(
       run_config, run, "eval_data_pattern", settings.batch_size

@@ -39,6 +39,8 @@ from config import ExperimentConfig
 
 # With fewer labels, none of the larger half may be there by chance.
 _FEWEST_LABELS = 100
+# What cannot change in a train dir, beside what the model is.
+_FIXED = ("optimizer", "seed", "freeze", "ema_decay")
 _MODEL_MODULES = (models, video_level_models, frame_level_models)
 _PARAMETER_FLAGS = {
   int: flags.DEFINE_integer,
@@ -150,9 +152,7 @@ def resolve_config(
       f"{unknown.pop()!r} is no setting. Available: {', '.join(sorted(known))}."
     )
   if saved:
-    check_agreement(
-      given, saved, (*configs.MODEL_SETTINGS, "optimizer", "seed", "freeze")
-    )
+    check_agreement(given, saved, (*configs.MODEL_SETTINGS, *_FIXED))
     # --max_steps is not taken over: a resumed run is to go on.
     config = dataclasses.replace(saved, **{"max_steps": None, **given})
     check_schema(config, schema)

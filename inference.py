@@ -118,7 +118,10 @@ def infer(
     model = experiment.build_model(run_config, jit_compile=settings.jit_compile)
     if workers.is_chief:
       checkpoints.restore_chosen_model(
-        model, settings.train_dir, settings.checkpoint_step
+        model,
+        settings.train_dir,
+        settings.checkpoint_step,
+        settings.use_ema,
       )
     workers.copy_from_chief(model.variables)
     devices.log("Predicting")

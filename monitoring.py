@@ -113,8 +113,12 @@ class Books:
       folder.delete_model()  # Only now that nothing is wrong.
       if run.left_out:
         run.left_out.forget_earlier_runs()
+    # The averages, where there are some, are one more part of a checkpoint.
+    averages = {"averages": state.averages} if state.averages else {}
     if batches:
-      self._validation = Validation(config, run, folder, state.model, batches)
+      self._validation = Validation(
+        config, run, folder, state.model, batches, **averages
+      )
     self._saver = checkpoints.Saver(
       folder.path,
       state.model,
@@ -124,6 +128,7 @@ class Books:
       lock=folder,
       optimizer=state.optimizer,
       position=state.position,
+      **averages,
     )
     self._logger = Logger(
       config, folder.path, state, settings.log_every_steps, total_steps
@@ -505,6 +510,7 @@ class Validation:
     model: the model that is trained. Where it computes in mixed precision, one
       in float32 with its weights is evaluated, as eval.py does.
     batches: the batches to evaluate on.
+    averages: of the model's weights, which are evaluated where there are some.
 
   Raises:
     UserError: a folder cannot be written, or the best model so far is damaged.
@@ -517,8 +523,10 @@ class Validation:
     folder: train_dirs.TrainDir,
     model,
     batches,
+    averages: checkpoints.Averages | None = None,
   ):
     self._config = config
+    self._averages = averages
     # The other workers do not evaluate, and the trainer checks bad records.
     self._run = run._replace(workers=cluster.alone(), left_out=None)
     self._model = model
@@ -532,8 +540,9 @@ class Validation:
     self._best_results = os.path.join(
       self._best_dir, train_dirs.EVAL_RESULTS_FILE
     )
+    parts = {"averages": averages} if averages else {}
     self._saver = checkpoints.Saver(
-      self._best_dir, model, max_to_keep=1, config=config, lock=folder
+      self._best_dir, model, max_to_keep=1, config=config, lock=folder, **parts
     )
     self._metric = run.settings.best_metric
     self._best = self._read_best()
@@ -542,7 +551,7 @@ class Validation:
     if train_dirs.has_model(self._best_dir):
       self._saver.tidy(newer_too=False)
     jit_compile = run.settings.jit_compile
-    if config.mixed_precision:
+    if config.mixed_precision or averages:
       model = experiment.build_model(config, jit_compile=jit_compile)
     self._predictor = evaluation.Predictor(
       model, experiment.build_loss(config), jit_compile=jit_compile
@@ -565,7 +574,9 @@ class Validation:
       return
     self._last_step = step
     checkpoints.check_finite(step, self._model)
-    if self._config.mixed_precision:
+    if self._averages:
+      self._averages.copy_to(self._predictor.model)
+    elif self._config.mixed_precision:
       self._predictor.model.set_weights(self._model.get_weights())
     num_classes = self._config.num_classes
     results = evaluation.evaluate(

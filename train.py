@@ -241,11 +241,13 @@ class TrainState(NamedTuple):
     model: with its weights.
     optimizer: built for them.
     position: how far the run has come.
+    averages: moving averages of the weights, or None.
   """
 
   model: keras.Model
   optimizer: keras.optimizers.Optimizer
   position: checkpoints.Position
+  averages: checkpoints.Averages | None = None
 
   @property
   def variables(self) -> list:
@@ -254,6 +256,7 @@ class TrainState(NamedTuple):
       *self.model.variables,
       *self.optimizer.variables,
       *self.position.counters,
+      *(self.averages.values if self.averages else ()),
     ]
 
 
@@ -273,11 +276,14 @@ def build_train_state(
     checkpoints.freeze_weights(model, run_config.freeze)
     optimizer = experiment.build_optimizer(run_config)
     optimizer.build(model.trainable_variables)
+    averages = None
+    if run_config.ema_decay is not None:
+      averages = checkpoints.Averages(model, run_config.ema_decay)
   if workers.strategy.num_replicas_in_sync > 1:
     for layer in model._flatten_layers():
       if isinstance(layer, keras.layers.BatchNormalization):
         layer.synchronized = True  # Else each replica would have its own.
-  return TrainState(model, optimizer, checkpoints.Position())
+  return TrainState(model, optimizer, checkpoints.Position(), averages)
 
 
 def run_training(
@@ -392,7 +398,7 @@ def make_train_step(
     A function from a batch, split over the replicas, and [2] float32 flags to
     an `Outcome`.
   """
-  model, optimizer, position = state
+  model, optimizer, position, averages = state
   loss = experiment.build_loss(run_config)
   update = make_update_function(
     run_config, model, optimizer, workers, jit_compile
@@ -418,6 +424,8 @@ def make_train_step(
     with tf.control_dependencies([num_rows, *gradients]):
       update(gradients, num_rows)
       position.advance(num_rows)
+      if averages:
+        averages.update(model, position.step)
     return Outcome(
       losses={name: value / num_rows for name, value in sums.items()},
       learning_rate=rate,

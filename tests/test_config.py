@@ -43,6 +43,7 @@ UNUSUAL = ExperimentConfig(
   learning_rate_schedule="cosine",
   learning_rate_warmup_examples=7,
   weight_decay=0.5,
+  ema_decay=0.9,
   regularization_penalty=0.0,
   optimizer="SGD",
   clip_gradient_norm=0.0,

@@ -356,13 +356,13 @@ class FakeEvaluator:
   """Evaluates in no time, and cannot restore what was deleted."""
 
   def __init__(self, monkeypatch, deleted=()):
-    self.model = None
+    self.model, self.use_ema = None, True
     self.deleted = deleted
     self.evaluated = []
     monkeypatch.setattr(checkpoints, "restore_model", self.restore)
 
-  def restore(self, model, path):
-    assert model is self.model
+  def restore(self, model, path, use_averages):
+    assert (model, use_averages) == (self.model, self.use_ema)
     if path in self.deleted:
       raise checkpoints.UnreadableError(f"{path} is gone")
 

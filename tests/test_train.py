@@ -145,6 +145,7 @@ class TestFinishedRun:
       "learning_rate_schedule": "staircase",
       "learning_rate_warmup_examples": 0,
       "weight_decay": None,
+      "ema_decay": None,
       "regularization_penalty": 1.0,
       "optimizer": "AdamOptimizer",
       "clip_gradient_norm": 1.0,

@@ -307,6 +307,55 @@ def test_training_ends_early(video_shards, tmp_path, caplog, patience):
   assert f"Finished training at step {last}." in caplog.text
 
 
+def test_averages_of_weights(video_shards, tmp_path):
+  given = {"num_classes": 25, "ema_decay": 0.9, "num_epochs": 9}
+  for steps in (5, 8):  # Stopped, and resumed.
+    train_on(
+      video_shards.train,
+      tmp_path / "model",
+      {**given, "max_steps": steps, "model": "LogisticModel"},
+      max_to_keep=20,
+      save_checkpoint_secs=0,
+      eval_data_pattern=video_shards.validate,
+      eval_every_steps=100,
+    )
+  config = ExperimentConfig.load(str(tmp_path / "model"))
+  model = experiment.build_model(config)
+
+  def weights_of(step, use_averages):
+    path = str(tmp_path / "model" / f"model.ckpt-{step}")
+    checkpoints.restore_model(model, path, use_averages)
+    return model.get_weights()
+
+  # By hand, from the weights of each step and the decay of its number.
+  expected = weights_of(1, False)
+  for step in range(1, 9):
+    decay = min(0.9, step / (step + 10))
+    expected = [
+      decay * average + (1 - decay) * weight if step > 1 else average
+      for average, weight in zip(expected, weights_of(step, False), strict=True)
+    ]
+    if step == 1:
+      expected = weights_of(1, True)
+    for average, other in zip(expected, weights_of(step, True), strict=True):
+      np.testing.assert_allclose(average, other, rtol=1e-4, atol=1e-6)
+  results = [
+    evaluate_on(video_shards.validate, tmp_path / "model", use_ema=use)
+    for use in (True, False)
+  ]
+  assert results[0]["loss"] != results[1]["loss"]
+  # What was evaluated while training, and kept as the best, are the averages.
+  best = json.loads((tmp_path / "model/best/eval_results.json").read_text())
+  assert best["step"] == 8
+  assert best["loss"] == pytest.approx(results[0]["loss"], rel=1e-6)
+  with pytest.raises(UserError, match="--ema_decay=0.5 contradicts the train"):
+    train_on(
+      video_shards.train,
+      tmp_path / "model",
+      {**given, "ema_decay": 0.5, "model": "LogisticModel"},
+    )
+
+
 class TestFreeze:
   @pytest.mark.parametrize(
     ("patterns", "message"),
