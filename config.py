@@ -159,7 +159,7 @@ class ExperimentConfig:
   """Everything that decides what is trained and how."""
 
   model: str = _model(
-    "LogisticModel", "Class name of the model, one of those in models.py."
+    "LogisticModel", "Class name of the model; docs/own_model.md lists them."
   )
   model_kwargs: dict[str, Any] = _model(
     {}, "The model's arguments as JSON, for instance '{\"l2_penalty\": 1e-6}'."

@@ -193,6 +193,8 @@ def check_agreement(
 def _same(name: str, value, other) -> bool:
   if name == "optimizer":
     return _optimizer_key(value) == _optimizer_key(other)
+  if name == "model_kwargs":  # Only some of them may have been given.
+    return {**other, **value} == other
   return value == other
 
 

@@ -347,13 +347,13 @@ def test_frame_level_model():
       "FrameLevelLogisticModel",
       r"--model=FrameLevelLogisticModel takes frame-level features, but the "
       r"shards hold video-level ones \(mean_rgb, mean_audio\)\. Choose another "
-      r"--model: LogisticModel",
+      r"--model: GatedMoeModel, LogisticModel, MoeModel",
     ),
     (
       FRAME,
       "LogisticModel",
       r"takes video-level features, .* frame-level ones .*: "
-      "FrameLevelLogisticModel",
+      "AttentionPoolingModel, DbofModel, FrameLevelLogisticModel",
     ),
     (
       VIDEO,

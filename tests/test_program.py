@@ -301,9 +301,11 @@ HELP = [
     "train",
     {
       *("Data", "Model folder", "Model", "Optimization"),
-      *("Saving and logging", "Machine"),
+      *("Saving and logging", "Machine", "Several models", "DbofModel"),
+      *("AttentionPoolingModel", "GruModel", "LstmModel", "ResidualMlpModel"),
     },
     {
+      "moe_num_mixtures": "of GatedMoeModel, MoeModel: 2 if not given.",
       "batch_size": "Videos per step, of all workers together. Default: 1024.",
       "num_classes": "Default: 3862.",
       "num_epochs": "Default: 5.",

@@ -88,7 +88,9 @@ class TestFinishedRun:
     lines = trained_video.result.stderr.splitlines()
     assert trained_video.result.stdout == ""
     assert re.search(r" INFO Training on (GPU|\d+ CPU core)", lines[0])
-    matches = [LOG_LINE.match(line) for line in lines[1:-1]]
+    # 24 features and 25 classes: 24 * 25 weights and 25 biases.
+    assert lines[1].endswith(" INFO Model: LogisticModel, 625 parameters.")
+    matches = [LOG_LINE.match(line) for line in lines[2:-1]]
     steps = [int(match["step"]) for match in matches]
     # Every tenth.
     assert steps == [*range(10, 81, 10)]
@@ -978,8 +980,8 @@ def test_bad_record_costs_nothing_of_what_was_learnt(
     check=False,
   )
   assert result.returncode == 1
-  _, *lines = result.stderr.splitlines()
-  assert lines == [
+  *_, last = result.stderr.splitlines()
+  assert [last] == [
     f"train.py: error: {str(bad_shard)!r}, record 7 (video "
     f"{video_id.decode()!r}): its label 99 is outside [0, 25); check "
     "--num_classes. --on_bad_record=skip leaves such records out."

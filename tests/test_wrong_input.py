@@ -100,7 +100,7 @@ CASES = {
       "--feature_names=mean_rgb,mean_rgb names a feature twice"
     ),
     # Choices
-    "--model=os.system": "Available: FrameLevelLogisticModel, LogisticModel",
+    "--model=os.system": "Available: AttentionPoolingModel, DbofModel",
     "--label_loss=Hinge": (
       "--label_loss: unknown 'Hinge'. "
       "Available: CrossEntropyLoss, HingeLoss, SoftmaxLoss"
@@ -162,7 +162,7 @@ CASES = {
       r"--train_dir='.*/no_checkpoint' has no checkpoint yet\. Train a model"
     ),
     '--model_kwargs={"l2_penalty":1}': (
-      f"--model_kwargs=.*l2_penalty.*{HAS_MODEL}model_kwargs={{}}"
+      f"--model_kwargs=.*l2_penalty.*{HAS_MODEL}" r'model_kwargs={"l2_pen'
     ),
     "--train_dir=$other_json": (
       r"model_flags\.json' was not written by this trainer: expected an object"
@@ -195,7 +195,7 @@ CASES = {
     "--train_dir=$wrong_type": (
       r"model_flags\.json': --num_classes='25' should be of type int"
     ),
-    "--train_dir=$stranger": "Available: FrameLevelLogisticModel, Logis",
+    "--train_dir=$stranger": "Available: AttentionPoolingModel, DbofMod",
     "--train_dir=$giant": (
       r"--num_classes=9000000 times --feature_sizes=.* weights, more than"
     ),
