@@ -199,6 +199,12 @@ VIDEO_RECORDS = {
   "no labels": (video(labels=None), "no labels", "it has no 'labels'"),
   "labels without values": (video(labels=[]), None, None),
   "labels twice": (video(labels=[2, 2, 0]), None, None),
+  "N-hot labels": (
+    video(labels=[0, 1, 0, 1, 0]),
+    "labels N-hot",
+    "its 'labels' are 5 zeros and ones; the numbers of its classes are "
+    "expected, such as [0, 7]",
+  ),
   "strange id": (video('a,"b"\n\u00e9'.encode() + b"\xff"), None, None),
   "another key": (video(title=[b"words"]), None, None),
 }
