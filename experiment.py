@@ -42,6 +42,12 @@ _FEWEST_LABELS = 100
 # What cannot change in a train dir, beside what the model is.
 _FIXED = ("optimizer", "seed", "freeze", "ema_decay")
 _MODEL_MODULES = (models, video_level_models, frame_level_models)
+# Names that no parameter of a model can have, since their flags are taken.
+_SETTINGS = {
+  field.name
+  for settings in (ExperimentConfig, configs.TrainSettings)
+  for field in dataclasses.fields(settings)
+}
 _PARAMETER_FLAGS = {
   int: flags.DEFINE_integer,
   float: flags.DEFINE_float,
@@ -396,7 +402,7 @@ def define_parameter_flags(flag_values: flags.FlagValues = flags.FLAGS):
   owners: dict[str, list[type]] = {}
   for model_class in model_classes():
     for name in parameters_of(model_class):
-      if name not in flag_values:  # Nor is it a setting.
+      if name not in _SETTINGS:
         owners.setdefault(name, []).append(model_class)
   for name, classes in owners.items():
     default = parameters_of(classes[0])[name]
@@ -424,10 +430,9 @@ def given_parameters(
     for model_class in model_classes()
     for name, default in parameters_of(model_class).items()
   }
-  settings = {field.name for field in dataclasses.fields(ExperimentConfig)}
   given = {}
   for name, default in parameters.items():
-    if name in settings or not flag_values[name].present:
+    if name in _SETTINGS or not flag_values[name].present:
       continue
     given[name] = flag_values[name].value
     if default is None:
@@ -460,8 +465,7 @@ def build_model(
   """
   model_class = find_model(config.model)
   _check_kind(config, model_class)
-  settings = {field.name for field in dataclasses.fields(ExperimentConfig)}
-  if clash := settings & {*parameters_of(model_class)}:
+  if clash := _SETTINGS & {*parameters_of(model_class)}:
     raise UserError(
       f"--model={config.model} has an argument {clash.pop()!r}, which is a "
       "setting of all models. Give it another name."
