@@ -686,12 +686,12 @@ def test_a_live_trainers_newer_checkpoint_is_taken(
   saver.save(0)
   restore = checkpoints.restore_model
 
-  def restore_late(model, path):
+  def restore_late(model, path, use_averages):
     # The trainer is always faster, three times.
     step = checkpoints.step_of(path)
     if step < 3:
       saver.save(step + 1)
-    restore(model, path)
+    restore(model, path, use_averages)
 
   monkeypatch.setattr(checkpoints, "restore_model", restore_late)
   assert checkpoints.restore_latest_model(dense_model(), str(tmp_path)) == 3
