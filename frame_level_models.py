@@ -7,6 +7,8 @@ level, its head. Padding frames take no part: masks come from `num_frames`, and
 a video without frames has a vector of zeros.
 """
 
+from program import UserError
+
 import keras
 from keras import ops
 
@@ -358,6 +360,12 @@ class AttentionPoolingModel(BaseModel):
       video_level_classifier_model: the head, a model of the video level.
       classifier_kwargs: the head's arguments.
     """
+    for name, feature in model_input.items():
+      if len(feature.shape) != 3:
+        raise UserError(
+          f"--feature_names: {name!r} has no frames, and AttentionPoolingModel "
+          "takes features of frames only."
+        )
     pooled = [
       _attended(frames, num_frames, attention_heads, f"stream_{number}")
       for number, frames in enumerate(model_input.values())

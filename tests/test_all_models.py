@@ -545,6 +545,13 @@ class TestParameters:
     batch = make_batch("FrameMeanModel")
     assert predict(experiment.build_model(config), batch).shape == (8, 5)
 
+  def test_attention_needs_frames(self):
+    config = make_config(
+      "AttentionPoolingModel", feature_kinds=("codes", "vector")
+    )
+    with pytest.raises(UserError, match="'audio' has no frames, and Attention"):
+      experiment.build_model(config)
+
   def test_an_argument_that_is_a_setting(self, monkeypatch):
     class SeedModel(models.LogisticModel):
       def create_model(self, model_input, vocab_size, num_frames=None, seed=1):
