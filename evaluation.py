@@ -299,9 +299,11 @@ class Events:
   def _losing_events(self) -> Iterator[None]:
     try:
       yield
-    except tf.errors.OpError as error:
+    # A graph may be too large to be written, and memory may not suffice.
+    except (tf.errors.OpError, OSError, MemoryError, ValueError) as error:
       # TensorFlow's message may have several lines that all name the file.
-      cause = utils.error_text(error).splitlines()[0]
+      text = utils.error_text(error) or type(error).__name__
+      cause = text.splitlines()[0]
       if not self._has_warned:
         self._has_warned = True
         logging.warning(

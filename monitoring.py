@@ -44,6 +44,7 @@ _METRICS = {
   "PERR": "perr",
   "loss": "loss",
 }
+_PIECE = 2**16  # Numbers that a histogram looks at together.
 _NUM_BUCKETS = 30  # As tf.summary.histogram.
 # Seconds between two flushes on gs://, where each uploads all events again.
 _CLOUD_FLUSH_SECS = 30.0
@@ -426,14 +427,42 @@ class Logger:
 def _write_histogram(tag: str, values):
   """A histogram made in numpy: tf.summary's takes 240 bytes for each value."""
   numbers = np.asarray(tf.cast(values, tf.float32)).ravel()
-  numbers = numbers[np.isfinite(numbers)]
-  counts, edges = np.histogram(numbers, _NUM_BUCKETS if numbers.size else 1)
+  counts, edges = histogram(numbers)
   buckets = np.stack([edges[:-1], edges[1:], counts], axis=1)
   tf.summary.write(
     tag,
     tf.constant(buckets, tf.float64),
     metadata=histogram_metadata.create_summary_metadata(None, None),
   )
+
+
+def histogram(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Counts finite numbers in buckets of one width, from the least to the most.
+
+  Args:
+    numbers: [N] float32.
+
+  Returns:
+    [buckets] counts and [buckets + 1] edges; one empty bucket of no number.
+  """
+  # In pieces: a mask and a copy of the whole would take more than it does.
+  starts = range(0, numbers.size, _PIECE)
+  pieces = (numbers[start : start + _PIECE] for start in starts)
+  low, high = np.inf, -np.inf
+  for piece in pieces:
+    is_finite = np.isfinite(piece)
+    low = float(piece.min(initial=low, where=is_finite))
+    high = float(piece.max(initial=high, where=is_finite))
+  if low > high:
+    return np.zeros(1), np.array([0.0, 1.0])
+  counts, edges = 0, np.array([])
+  for start in starts:
+    piece = numbers[start : start + _PIECE]
+    piece_counts, edges = np.histogram(
+      piece[np.isfinite(piece)], _NUM_BUCKETS, (low, high)
+    )
+    counts = counts + piece_counts
+  return counts, edges
 
 
 class Profiler:
@@ -455,7 +484,12 @@ class Profiler:
     if not self._steps or not self._steps[0] <= step <= self._steps[1]:
       return
     if not self._is_running:
-      tf.profiler.experimental.start(self._train_dir)
+      try:
+        tf.profiler.experimental.start(self._train_dir)
+      except tf.errors.OpError as error:  # Another one runs, for instance.
+        logging.warning("No trace: %s", utils.error_text(error))
+        self._steps = ()
+        return
       self._is_running = True
     # _r=1 marks a root of the trace: TensorBoard counts time by these steps.
     self._traced_step.enter_context(

@@ -8,9 +8,17 @@ import re
 import subprocess
 import sys
 import time
+import tracemalloc
 import urllib.parse
 
+import program  # noqa: F401 Before TensorFlow.
+
+import numpy as np
 import pytest
+import tensorflow as tf
+
+import evaluation
+import monitoring
 
 TRAINING_SCALARS = {
   "label_loss",
@@ -101,6 +109,59 @@ def test_values_are_those_that_the_programs_said(
   assert gap == pytest.approx(evaluated_video.results["gap"], rel=1e-6)
   rates = ask("scalars/scalars", run=".", tag="learning_rate")
   assert [value for _, _, value in rates] == pytest.approx([0.01] * len(lines))
+
+
+def test_histograms_are_numpys_and_take_little_memory():
+  numbers = np.random.default_rng(0).normal(size=2**24).astype(np.float32)
+  numbers[::1000] = np.nan
+  numbers[7] = -np.inf
+  tracemalloc.start()
+  counts, edges = monitoring.histogram(numbers)
+  _, peak = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert peak < 0.05 * numbers.nbytes
+  finite = numbers[np.isfinite(numbers)]
+  expected, expected_edges = np.histogram(finite, 30)
+  np.testing.assert_allclose(edges, expected_edges, rtol=1e-6)
+  # A number at an edge may fall on either side of it: the edges are float32
+  # in one of the two.
+  assert counts.sum() == finite.size
+  np.testing.assert_allclose(counts, expected, atol=50)
+
+
+@pytest.mark.parametrize(
+  ("numbers", "total"), [([], 0), ([np.nan], 0), ([2.0], 1), ([3.0, 3.0], 2)]
+)
+def test_histograms_of_few_numbers(numbers, total):
+  counts, edges = monitoring.histogram(np.array(numbers, np.float32))
+  assert counts.sum() == total
+  assert (np.diff(edges) > 0).all()
+  assert len(edges) == len(counts) + 1
+
+
+@pytest.mark.parametrize(
+  "error", [MemoryError(), ValueError("too large"), OSError("no")]
+)
+def test_what_is_only_shown_ends_nothing(tmp_path, caplog, error):
+  events = evaluation.Events(str(tmp_path))
+  for _ in range(2):
+    with events.of_step(1):
+      raise error
+  assert [r.levelname for r in caplog.records] == ["WARNING"]
+
+
+def test_a_trace_that_cannot_begin_ends_nothing(tmp_path, caplog):
+  profiler = monitoring.Profiler(str(tmp_path), (1, 2))
+  tf.profiler.experimental.start(str(tmp_path / "other"))
+  try:
+    for step in (1, 2, 3):
+      profiler.before(step)
+      profiler.after(step)
+    profiler.close()
+  finally:
+    tf.profiler.experimental.stop(save=False)
+  assert [r.levelname for r in caplog.records] == ["WARNING"]
+  assert "No trace: " in caplog.text
 
 
 def test_histograms_of_weights_and_predictions(ask, trained_video):
