@@ -830,6 +830,8 @@ def _match(
     if size <= _HEADER_BYTES:
       is_it = (headers[:, :size] == list(entry.header)).all(axis=1)
       numbers[is_it] = number
+      if is_it.all():  # Records of one writer have the same key here.
+        break
   if not entries:
     return numbers, begins, ends
   sizes = np.minimum([len(entry.header) for entry in entries], _HEADER_BYTES)
