@@ -255,6 +255,33 @@ def build_reader(
   return readers.YT8MAggregatedFeatureReader(**arguments)
 
 
+def complete_parameters(config: ExperimentConfig) -> dict[str, Any]:
+  """The model's parameters, with the defaults of those that are not given."""
+  parameters = parameters_of(find_model(config.model))
+  if parameters.get("iterations", 0) >= config.max_frames:
+    parameters["iterations"] = 0  # Short clips are taken whole.
+  return parameters | config.model_kwargs
+
+
+def frame_sample(config: ExperimentConfig) -> readers.FrameSample | None:
+  """The frames of each video that training takes; None for all.
+
+  Raises:
+    UserError: the model is to be trained on more frames than videos have.
+  """
+  parameters = complete_parameters(config)
+  size = parameters.get("iterations", 0)
+  if not 0 <= size <= config.max_frames:
+    raise UserError(
+      f"--iterations={size} should be from 1 to --max_frames="
+      f"{config.max_frames}, or 0 for all frames."
+    )
+  if not size:
+    return None
+  is_random = parameters.get("sample_random_frames", True)
+  return readers.FrameSample(size, is_random, config.seed)
+
+
 def open_batches(
   config: ExperimentConfig,
   run: Run,
@@ -375,12 +402,7 @@ def find_model(name: str) -> type[models.BaseModel]:
 
 def model_classes() -> list[type[models.BaseModel]]:
   """All models, by name."""
-  found = {
-    name: choice
-    for module in _MODEL_MODULES
-    for name, choice in inspect.getmembers(module, inspect.isclass)
-    if issubclass(choice, models.BaseModel) and choice is not models.BaseModel
-  }
+  found = utils.concrete_classes(_MODEL_MODULES, models.BaseModel)
   return [found[name] for name in sorted(found)]
 
 

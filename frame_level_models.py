@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from model_layers import FrameMean, compiled
-from models import BaseModel
+from models import FrameModel
 from video_level_models import (
   MaskedBatchNormalization,
   classify,
@@ -25,10 +25,8 @@ from video_level_models import (
 _ACTIVATIONS = ("sigmoid", "relu", "relu6")
 
 
-class FrameMeanModel(BaseModel):
+class FrameMeanModel(FrameModel):
   """The mean of the frames, then any model of the video level."""
-
-  frame_features = True
 
   def create_model(
     self,
@@ -112,13 +110,14 @@ class AttentionPool(keras.layers.Layer):
     return ops.einsum("bth,btd->bhd", weights, frames)
 
 
-class DbofModel(BaseModel):
+class DbofModel(FrameModel):
   """Deep bag of frames: a wide code of each frame, pooled, then a head.
 
   Abu-El-Haija et al. 2016, arXiv:1609.08675, section 5.1.1.
   """
 
-  frame_features = True
+  def __init__(self, iterations=30, sample_random_frames=True):
+    super().__init__(iterations, sample_random_frames)
 
   def create_model(
     self,
@@ -224,13 +223,11 @@ def _last_state(frames, num_frames, layers):
   return HasFrames(name="last")(frames, num_frames)
 
 
-class LstmModel(BaseModel):
+class LstmModel(FrameModel):
   """Stacked LSTMs over the frames; the last output, then a head.
 
   Hochreiter and Schmidhuber 1997; Ng et al. 2015, arXiv:1503.08909.
   """
-
-  frame_features = True
 
   def create_model(
     self,
@@ -279,14 +276,12 @@ def _open_gates(shape, dtype=None):
   )
 
 
-class GruModel(BaseModel):
+class GruModel(FrameModel):
   """Stacked GRUs over the frames; the last output, then a head.
 
   Cho et al. 2014, arXiv:1406.1078, whose reset gate acts before the matrix
   product.
   """
-
-  frame_features = True
 
   def create_model(
     self,
@@ -329,14 +324,13 @@ class GruModel(BaseModel):
     )
 
 
-class AttentionPoolingModel(BaseModel):
+class AttentionPoolingModel(FrameModel):
   """Gated attention chooses frames; with several heads, each is classified.
 
   Ilse, Tomczak and Welling 2018, arXiv:1802.04712, equation 9, for each feature
   of its own; a video's class is what any of the heads says.
   """
 
-  frame_features = True
   takes_features = True
 
   def create_model(

@@ -7,6 +7,7 @@ To add a model, subclass `BaseModel` in this file and name the class in
 not take Keras' symbolic tensors, so put those inside a `keras.layers.Layer`.
 """
 
+import abc
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -74,6 +75,29 @@ class BaseModel:
     raise NotImplementedError
 
 
+class FrameModel(BaseModel, abc.ABC):
+  """Base class of models of the frame level that may train on some frames.
+
+  Everywhere else, all frames of a video are used.
+
+  Args:
+    iterations: frames of each video to train on, drawn anew in each pass; 0 for
+      all of them.
+    sample_random_frames: whether frames are drawn one by one; else they are
+      adjacent ones.
+  """
+
+  frame_features = True
+
+  def __init__(self, iterations=0, sample_random_frames=True):
+    self.iterations = iterations
+    self.sample_random_frames = sample_random_frames
+
+  @abc.abstractmethod
+  def create_model(self, model_input, vocab_size, num_frames):
+    """See `BaseModel`."""
+
+
 class LogisticModel(BaseModel):
   """One fully connected layer with a sigmoid, at video level."""
 
@@ -91,14 +115,12 @@ class LogisticModel(BaseModel):
     return logistic_layer(model_input, vocab_size, l2_penalty, labels_per_video)
 
 
-class FrameLevelLogisticModel(BaseModel):
+class FrameLevelLogisticModel(FrameModel):
   """The mean of a video's frames, then one fully connected layer.
 
   The mean is over the video's own frames, each normalised before it; padding
   takes no part. A video without frames has a mean of zeros.
   """
-
-  frame_features = True
 
   def create_model(
     self,

@@ -21,8 +21,11 @@ training -> blocks are decoded (records.py), and their bad records stop the
 pipeline or are left out (sources.py) -> batches -> padding.
 """
 
+import functools
 import itertools
+import zlib
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import program
 from program import UserError
@@ -43,6 +46,7 @@ from records import (
   VIDEO_FEATURES,
   Decoder,
   Form,
+  FrameChoice,
   Problem,
   Schema,
   first_key,
@@ -158,6 +162,61 @@ def first_labels(shard: str) -> list[int]:
   return labels
 
 
+class FrameSample(NamedTuple):
+  """The frames of each video that training takes, others in each pass.
+
+  Attributes:
+    size: frames of each video, S.
+    is_random: whether they are drawn one by one, so that one may come twice,
+      and put in their order; else they are S adjacent frames, or all of a
+      shorter video.
+    seed: what they depend on, beside the pass and the video's id.
+  """
+
+  size: int
+  is_random: bool
+  seed: int
+
+  def choose(
+    self, number: int, video_ids: np.ndarray, num_frames: np.ndarray
+  ) -> np.ndarray:
+    """Draws frames; see `records.FrameChoice`.
+
+    Args:
+      number: the pass's.
+      video_ids: [K] bytes.
+      num_frames: [K] int64.
+    """
+    draws = self._draws(number, video_ids)
+    counts = num_frames.astype(np.uint64)[:, None]
+    if self.is_random:
+      frames = np.sort(draws * counts >> np.uint64(32), axis=1)
+      is_there = np.broadcast_to(counts > 0, frames.shape)
+    else:
+      starts = np.maximum(num_frames - self.size, 0).astype(np.uint64) + 1
+      first = draws[:, :1] * starts[:, None] >> np.uint64(32)
+      frames = first + np.arange(self.size, dtype=np.uint64)
+      is_there = frames < counts
+    return np.where(is_there, frames.astype(np.int64), -1)
+
+  def _draws(self, number: int, video_ids: np.ndarray) -> np.ndarray:
+    """[K, S] uint64 below 2**32: the numbers of SplitMix64.
+
+    Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
+    generators", figure 16; a sequence for each video and pass.
+    """
+    checksums = np.fromiter(map(zlib.crc32, video_ids), np.uint64)
+    start = np.random.SeedSequence([self.seed, number]).generate_state(
+      1, np.uint64
+    )
+    states = checksums[:, None] * np.uint64(0xD1342543DE82EF95) + start
+    steps = np.arange(1, self.size + 1, dtype=np.uint64)
+    mixed = states + steps * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+      mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return (mixed ^ (mixed >> np.uint64(31))) >> np.uint64(32)
+
+
 class BaseReader:
   """Base class of the readers: pipelines, ids, labels.
 
@@ -212,19 +271,27 @@ class BaseReader:
       for name, form in self._forms.items()
     }
 
-  def decode(self, records: Sequence[bytes], with_labels: bool = True):
+  def decode(
+    self,
+    records: Sequence[bytes],
+    with_labels: bool = True,
+    choose_frames: FrameChoice | None = None,
+  ):
     """Decodes a block of records; a new reader adds features to this one's.
 
     Args:
       records: K serialized records.
       with_labels: False where the records need not have labels.
+      choose_frames: the frames to take, S of each video. Only given where
+        training takes some of them.
 
     Returns:
       A dict of arrays as in the module's docstring without "weights", with
-      "num_frames" of the whole videos; the features are as `feature_spec` says.
-      And [K] bool, True for the bad records, whose rows mean nothing.
+      "num_frames" of the whole videos, or of the frames that were chosen; the
+      features are as `feature_spec` says, but with S frames where they are
+      chosen. And [K] bool, True for the bad records, whose rows mean nothing.
     """
-    return self._decoder.decode(records, with_labels)
+    return self._decoder.decode(records, with_labels, choose_frames)
 
   def describe_problem(self, record: bytes, with_labels=True) -> Problem | None:
     """The problem of a serialized record; None if it has none."""
@@ -267,6 +334,7 @@ class BaseReader:
     record_bytes: int,
     left_out: BadRecords | None = None,
     part: Part = WHOLE,
+    sample: FrameSample | None = None,
   ) -> Passes:
     """Shuffled passes over the data; the last batch of each is padded.
 
@@ -283,6 +351,7 @@ class BaseReader:
       left_out: takes note of bad records, which are left out; None stops with
         a UserError at the first.
       part: which of each pass's videos to read.
+      sample: the frames to take of each video; None for all.
     """
     per_epoch = passes_per_epoch(len(shards), part.count)
     least = part.count * _LEAST_SHARDS_PER_WORKER
@@ -312,7 +381,7 @@ class BaseReader:
     @_as_written
     def batches_of(number):
       batches = self._batched(
-        records_of(number), source, batch_size, with_labels=True
+        records_of(number), source, batch_size, True, sample, number
       )
       return batches.map(_as_written(lambda batch: (number, batch)))
 
@@ -372,21 +441,33 @@ class BaseReader:
       return num_readers, 0
     return num_readers, max(1, _AHEAD_BYTES // self._most_bytes())
 
-  def _batched(self, records, source, batch_size, with_labels):
-    """A dataset of padded batches of (location, record) pairs."""
+  def _batched(
+    self, records, source, batch_size, with_labels, sample=None, number=0
+  ):
+    """A dataset of padded batches of (location, record) pairs of a pass."""
     self._refuse_giant_batches(batch_size)
     row_bytes = self._most_bytes() + 4 * self.num_classes
     most_decoders = max(1, _DECODED_BYTES // (batch_size * row_bytes))
+    features = self.feature_spec
+    if sample:
+      features = {
+        name: tf.TensorSpec([None, sample.size, *item.shape[2:]], item.dtype)
+        if item.shape.rank == 3
+        else item
+        for name, item in features.items()
+      }
     spec = {
       "video_ids": tf.TensorSpec([None], tf.string),
-      "features": self.feature_spec,
+      "features": features,
       "num_frames": tf.TensorSpec([None], tf.int32),
       "labels": tf.TensorSpec([None, self.num_classes], tf.float32),
     }
 
-    def decode(locations, block):
+    def decode(number, locations, block):
+      # A reader of somebody's own need not know how to choose frames.
+      chosen = [functools.partial(sample.choose, number)] if sample else []
       try:
-        batch, is_bad = self.decode(block, with_labels)
+        batch, is_bad = self.decode(block, with_labels, *chosen)
       except Exception as error:  # Shown with its traceback.
         source.fail(error)
       source.examine(block, locations, is_bad)
@@ -400,7 +481,7 @@ class BaseReader:
     def decode_block(locations, block):
       specs = tf.nest.flatten(spec)
       types = [item.dtype for item in specs]
-      values = tf.numpy_function(decode, [locations, block], types)
+      values = tf.numpy_function(decode, [number, locations, block], types)
       for value, item in zip(values, specs, strict=True):
         value.set_shape(item.shape)
       return tf.nest.pack_sequence_as(spec, values)

@@ -25,7 +25,7 @@ a valid tf.SequenceExample without feature lists:
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from program import UserError
@@ -120,6 +120,11 @@ class Form(NamedTuple):
     return (num_records, *frames, self.size)
 
 
+# Chooses frames: a function of video ids, [K] bytes, and of their numbers of
+# frames, [K] int64, to [K, S] int64: numbers of frames, and -1 behind the last.
+FrameChoice = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
 class Decoder:
   """Decodes a data set's records, and says what is wrong with one.
 
@@ -155,7 +160,10 @@ class Decoder:
     )
 
   def decode(
-    self, records: Sequence[bytes], with_labels: bool = True
+    self,
+    records: Sequence[bytes],
+    with_labels: bool = True,
+    choose_frames: FrameChoice | None = None,
   ) -> tuple[dict[str, Any], np.ndarray]:
     """Decodes K records; what is wrong with one does not touch the others.
 
@@ -163,13 +171,15 @@ class Decoder:
       records: K serialized records.
       with_labels: False where the records need not have labels; those that
         they have are left out.
+      choose_frames: the frames of each video to take, S of them at most; the
+        others are not copied. None takes the first `max_frames`.
 
     Returns:
       A dict of "video_ids", [K] bytes; "features", a dict of [K, D] float32, or
-      [K, max_frames, D] uint8 or float32, zero after a video's last frame;
-      "num_frames", [K] int32, of the whole video, 1 without frame features;
-      "labels", [K, num_classes] float32. And [K] bool, True for the bad
-      records, whose rows mean nothing.
+      [K, max_frames or S, D] uint8 or float32, zero after a video's last frame;
+      "num_frames", [K] int32, of the whole video, or of those chosen; 1 without
+      frame features; "labels", [K, num_classes] float32. And [K] bool, True for
+      the bad records, whose rows mean nothing.
     """
     is_bad = np.zeros(len(records), bool)
     labels = _aligned_zeros((len(records), self._num_classes), np.float32)
@@ -189,7 +199,9 @@ class Decoder:
     for values in vectors.values():
       is_bad |= ~np.isfinite(values).all(axis=1)
     is_bad |= ids == b""
-    frames, num_frames = self._decode_frames(records, layout, is_bad)
+    frames, num_frames = self._decode_frames(
+      records, layout, ids, is_bad, choose_frames
+    )
     batch = {
       "video_ids": ids,
       "features": {**vectors, **frames},
@@ -251,49 +263,107 @@ class Decoder:
       values[:] = context[key].float_list.value
     return only_bytes(context.get(first_key(ID_KEYS, context))), False
 
-  def _decode_frames(self, records, layout, is_bad):
+  def _decode_frames(self, records, layout, ids, is_bad, choose_frames):
     """Decodes the frame features; returns them, and the numbers of frames."""
     if not self._frames:
       return {}, np.ones(len(records), np.int32)
     lists = self._lists.find(records, layout.lists, layout.is_usual)
-    arrays, counts = {}, {}
+    counts = self._count_frames(lists, is_bad)
+
+    def choose(rows):
+      most = np.minimum(counts[rows], self._max_frames)
+      return (choose_frames or self._first_frames)(ids[rows], most)
+
+    chosen = choose(slice(None))
+    usual = np.flatnonzero(lists.is_usual & ~is_bad)
+    arrays = {}
     for key, form in self._frames.items():
-      shape = form.shape(len(records), self._max_frames)
+      shape = form.shape(*chosen.shape)
       arrays[key] = _aligned_zeros(shape, form.dtype)
-      spans, wrapping = lists.spans[key], self._wrappings[key]
-      is_bad |= lists.is_usual & (spans.starts < 0)
-      counts[key] = spans.sizes // (len(wrapping) + form.num_bytes)
-      rows = np.flatnonzero(lists.is_usual & ~is_bad)
-      for run in _runs(rows, spans.sizes):
-        data = spans.read(records, run)
-        lists.is_usual[run] &= _copy_frames(
-          data, run, counts[key][run], wrapping, arrays[key].view(np.uint8)
-        )
+      copy = self._copy_chosen if choose_frames else self._copy_all
+      lists.is_usual[usual] &= copy(
+        records, usual, lists.spans[key], counts, key, arrays[key], chosen
+      )
     for row in np.flatnonzero(~lists.is_usual & ~is_bad):
-      is_bad[row] = not self._parse_frames(records[row], row, arrays, counts)
-    first, *others = counts.values()
-    for other in others:
-      is_bad |= first != other
+      frames = self._parse_frames(records[row])
+      is_bad[row] = frames is None
+      for key, values in (frames or {}).items():
+        counts[row] = len(values)
+        chosen[row] = choose([row])[0]
+        numbers = chosen[row][chosen[row] >= 0]
+        arrays[key][row] = 0
+        arrays[key][row, : len(numbers)] = values[numbers]
     for key, form in self._frames.items():
       if form.kind == FLOATS:
         is_bad |= ~np.isfinite(arrays[key]).all(axis=(1, 2))
-    return arrays, np.where(is_bad, 0, first).astype(np.int32)
+    if choose_frames:
+      counts = (chosen >= 0).sum(axis=1)
+    return arrays, np.where(is_bad, 0, counts).astype(np.int32)
 
-  def _parse_frames(self, record, row, arrays, counts) -> bool:
-    """Fills a row's frames with protobuf; returns whether they are right."""
+  def _count_frames(self, lists: "_Found", is_bad) -> np.ndarray:
+    """[K] int64: the frames of each video whose lists were found.
+
+    Sets `is_bad` where a list is missing, or is longer than another.
+    """
+    counts = [
+      lists.spans[key].sizes // (len(self._wrappings[key]) + form.num_bytes)
+      for key, form in self._frames.items()
+    ]
+    for key, count in zip(self._frames, counts, strict=True):
+      is_wrong = (lists.spans[key].starts < 0) | (count != counts[0])
+      is_bad |= lists.is_usual & is_wrong
+    return np.where(lists.is_usual & ~is_bad, counts[0], 0)
+
+  def _first_frames(self, ids, counts) -> np.ndarray:
+    """The `FrameChoice` of the first `max_frames`."""
+    numbers = np.arange(self._max_frames)
+    return np.where(numbers < counts[:, None], numbers, -1)
+
+  def _copy_all(self, records, rows, spans, counts, key, array, _):
+    """Copies a feature's first frames; returns [R] bool as `_copy_frames`."""
+    wrapping, codes = self._wrappings[key], array.view(np.uint8)
+    is_right = [
+      _copy_frames(spans.read(records, run), run, counts[run], wrapping, codes)
+      for run in _runs(rows, spans.sizes)
+    ]
+    return np.concatenate([np.ones(0, bool), *is_right])
+
+  def _copy_chosen(self, records, rows, spans, counts, key, array, chosen):
+    """Copies the chosen frames; returns [R] bool as `_copy_frames`."""
+    wrapping, codes = self._wrappings[key], array.view(np.uint8)
+    size, unit = codes.shape[-1], len(wrapping) + codes.shape[-1]
+    slots = codes.view(f"V{size}")[..., 0]
+    tags = [bytes([code]) for code in wrapping]
+    is_right = []
+    for row in rows.tolist():
+      start, stop, count = (int(of[row]) for of in (*spans, counts))
+      record, numbers = records[row], chosen[row][chosen[row] >= 0]
+      frames = np.ndarray(
+        (count,), slots.dtype, record, start + len(wrapping), (unit,)
+      )
+      slots[row, : len(numbers)] = frames[numbers]
+      # Those that are not copied, too: a bad record is bad in all passes.
+      is_right.append(
+        all(
+          record[place:stop:unit] == tag * count
+          for place, tag in enumerate(tags, start)
+        )
+      )
+    return np.array(is_right, bool)
+
+  def _parse_frames(self, record: bytes) -> dict[str, np.ndarray] | None:
+    """Each feature's frames, by protobuf: [n, D]; None where one is bad."""
     context, lists = parse(record) or ({}, {})
     self._lists.learn(_Entry.of_list(key, 1) for key in lists)
     if self._describe_frames(context, lists):
-      return False
-    for key, form in self._frames.items():
-      frames = [_frame_bytes(frame, form) for frame in lists[key].feature]
-      counts[key][row] = len(frames)
-      arrays[key][row] = 0
-      frames = frames[: self._max_frames]
-      arrays[key][row, : len(frames)] = np.frombuffer(
-        b"".join(frames), form.dtype
+      return None
+    return {
+      key: np.frombuffer(
+        b"".join(_frame_bytes(frame, form) for frame in lists[key].feature),
+        form.dtype,
       ).reshape(-1, form.size)
-    return True
+      for key, form in self._frames.items()
+    }
 
   def describe(self, record: bytes, with_labels: bool = True) -> Problem | None:
     """The problem of a serialized record; None if it has none."""

@@ -209,8 +209,7 @@ def prepare_config(
   if seed is None:
     seed = secrets.randbelow(2**31)
   # Saved whole: another version may have other defaults.
-  model_class = experiment.find_model(run_config.model)
-  kwargs = experiment.parameters_of(model_class) | run_config.model_kwargs
+  kwargs = experiment.complete_parameters(run_config)
   run_config = dataclasses.replace(run_config, seed=seed, model_kwargs=kwargs)
   return run_config, schema
 
@@ -231,6 +230,7 @@ def open_passes(
     record_bytes,
     left_out=run.left_out,
     part=sources.Part(workers.index, workers.count),
+    sample=experiment.frame_sample(run_config),
   )
 
 

@@ -193,6 +193,20 @@ def one_ahead(items: Iterable) -> Iterator[Iterator]:
     yield run()
 
 
+def concrete_classes(
+  modules: Iterable[ModuleType], base: type
+) -> dict[str, type]:
+  """The subclasses of `base` in some modules, by name; no abstract ones."""
+  return {
+    name: candidate
+    for module in modules
+    for name, candidate in inspect.getmembers(module, inspect.isclass)
+    if issubclass(candidate, base)
+    and candidate is not base
+    and not inspect.isabstract(candidate)
+  }
+
+
 def find_class_by_name(
   name: str, modules: Iterable[ModuleType], base: type, flag_name: str
 ) -> type:
@@ -204,12 +218,7 @@ def find_class_by_name(
   Raises:
     UserError: there is no such class; the message lists those there are.
   """
-  choices = {
-    class_name: candidate
-    for module in modules
-    for class_name, candidate in inspect.getmembers(module, inspect.isclass)
-    if issubclass(candidate, base) and candidate is not base
-  }
+  choices = concrete_classes(modules, base)
   if name not in choices:
     raise UserError(
       f"--{flag_name}: unknown {name!r}. "
