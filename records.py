@@ -334,22 +334,21 @@ class Decoder:
     size, unit = codes.shape[-1], len(wrapping) + codes.shape[-1]
     slots = codes.view(f"V{size}")[..., 0]
     tags = [bytes([code]) for code in wrapping]
-    is_right = []
-    for row in rows.tolist():
+    is_right = np.ones(len(rows), bool)
+    for number in np.flatnonzero(counts[rows]):
+      row = rows[number]
       start, stop, count = (int(of[row]) for of in (*spans, counts))
-      record, numbers = records[row], chosen[row][chosen[row] >= 0]
+      record, taken = records[row], chosen[row][chosen[row] >= 0]
       frames = np.ndarray(
         (count,), slots.dtype, record, start + len(wrapping), (unit,)
       )
-      slots[row, : len(numbers)] = frames[numbers]
+      slots[row, : len(taken)] = frames[taken]
       # Those that are not copied, too: a bad record is bad in all passes.
-      is_right.append(
-        all(
-          record[place:stop:unit] == tag * count
-          for place, tag in enumerate(tags, start)
-        )
+      is_right[number] = all(
+        record[place:stop:unit] == tag * count
+        for place, tag in enumerate(tags, start)
       )
-    return np.array(is_right, bool)
+    return is_right
 
   def _parse_frames(self, record: bytes) -> dict[str, np.ndarray] | None:
     """Each feature's frames, by protobuf: [n, D]; None where one is bad."""

@@ -233,6 +233,7 @@ def own_code(tmp_path_factory) -> pathlib.Path:
   for module, text in (
     ("models", "class TwoLayerModel"),
     ("models", "class FrameAttentionModel"),
+    ("frame_level_models", "class LargestCodesModel"),
     ("losses", "class FocalLoss"),
     ("readers", "class RawVectorReader"),
   ):
@@ -340,6 +341,21 @@ class TestExamples:
     )
     assert results["num_videos"] == frame_shards.num_videos["validate"]
     assert 0 < results["loss"] < frame_shards.num_classes
+
+  def test_own_model_of_sampled_frames(self, run_own, frame_shards, tmp_path):
+    results = train_and_evaluate(
+      run_own,
+      tmp_path,
+      frame_shards.train,
+      frame_shards.validate,
+      f"--num_classes={frame_shards.num_classes}",
+      "--model=LargestCodesModel",
+      "--code_size=8",
+      "--iterations=2",
+    )
+    assert results["num_videos"] == frame_shards.num_videos["validate"]
+    saved = json.loads((tmp_path / "model_flags.json").read_text())
+    assert saved["model_kwargs"]["iterations"] == 2
 
   def test_attention_takes_no_notice_of_padding(self, own_code):
     layer = runpy.run_path(str(own_code / "models.py"))["FrameAttention"]()
