@@ -103,8 +103,8 @@ def check(settings):
   In paths, `~` is replaced by the home folder.
 
   Raises:
-    UserError: a value is of the wrong type or out of range; the message names
-      the flag.
+    UserError: a value is of the wrong type or out of range, or there is no such
+      fold; the message names the flag.
   """
   for field in dataclasses.fields(settings):
     value = getattr(settings, field.name)
@@ -128,6 +128,8 @@ def check(settings):
       _check_range(field, item)
     if field.metadata["is_path"]:
       object.__setattr__(settings, field.name, utils.expanded(value))
+  if isinstance(settings, FoldSettings):
+    settings.check_fold()
 
 
 def _check_range(field: dataclasses.Field, value):
@@ -155,7 +157,36 @@ def shown(value) -> str:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ExperimentConfig:
+class FoldSettings:
+  """Cross-validation: which videos are trained on, and which are held out."""
+
+  folds: int | None = _data(
+    None,
+    "Cross-validation: number of parts that the videos are divided into, by "
+    "the CRC-32 of their ids. Training leaves out the part --fold; evaluation "
+    "and inference use it alone.",
+    (2, 1000),
+  )
+  fold: int | None = _data(
+    None, "The part that is held out, from 0 to --folds - 1.", (0, 999)
+  )
+
+  def check_fold(self):
+    """Raises a UserError if there is no such fold."""
+    if (self.folds is None) != (self.fold is None):
+      raise UserError(
+        f"--folds={self.folds} and --fold={self.fold}: give both, for instance "
+        "--folds=5 --fold=0, or none."
+      )
+    if self.folds is not None and self.fold >= self.folds:
+      raise UserError(
+        f"--fold={self.fold} should be from 0 to {self.folds - 1}, below "
+        f"--folds={self.folds}."
+      )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExperimentConfig(FoldSettings):
   """Everything that decides what is trained and how."""
 
   model: str = _model(
@@ -513,7 +544,7 @@ class TrainedSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvalSettings(TrainedSettings):
+class EvalSettings(TrainedSettings, FoldSettings):
   """How eval.py is run."""
 
   eval_data_pattern: str = _data(
@@ -540,7 +571,7 @@ class EvalSettings(TrainedSettings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InferenceSettings(TrainedSettings):
+class InferenceSettings(TrainedSettings, FoldSettings):
   """How inference.py is run."""
 
   input_data_pattern: str = _data(

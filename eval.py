@@ -225,7 +225,11 @@ class Evaluator:
     self.use_ema = settings.use_ema
     self._num_classes = run_config.num_classes
     self._batches = experiment.open_batches(
-      run_config, run, "eval_data_pattern", settings.batch_size
+      run_config,
+      run,
+      "eval_data_pattern",
+      settings.batch_size,
+      fold=experiment.fold_of(settings),
     )
     jit_compile = settings.jit_compile
     self.model = experiment.build_model(run_config, jit_compile=jit_compile)

@@ -39,8 +39,9 @@ from config import ExperimentConfig
 
 # With fewer labels, none of the larger half may be there by chance.
 _FEWEST_LABELS = 100
+_FOLD = ("folds", "fold")
 # What cannot change in a train dir, beside what the model is.
-_FIXED = ("optimizer", "seed", "freeze", "ema_decay")
+_FIXED = ("optimizer", "seed", "freeze", "ema_decay", *_FOLD)
 _MODEL_MODULES = (models, video_level_models, frame_level_models)
 # Names that no parameter of a model can have, since their flags are taken.
 _SETTINGS = {
@@ -282,6 +283,15 @@ def frame_sample(config: ExperimentConfig) -> readers.FrameSample | None:
   return readers.FrameSample(size, is_random, config.seed)
 
 
+def fold_of(
+  settings: configs.FoldSettings, is_left_out: bool = False
+) -> sources.Fold | None:
+  """The fold of `--folds` and `--fold`, or None."""
+  if settings.folds is None:
+    return None
+  return sources.Fold(settings.fold, settings.folds, is_left_out)
+
+
 def open_batches(
   config: ExperimentConfig,
   run: Run,
@@ -289,6 +299,7 @@ def open_batches(
   batch_size: int,
   with_labels: bool = True,
   is_divided: bool = True,
+  fold: sources.Fold | None = None,
 ) -> sources.Batches:
   """Batches for a trained model, of shards that it can read.
 
@@ -299,10 +310,15 @@ def open_batches(
     batch_size: rows of a batch.
     with_labels: whether shards without labels are an error.
     is_divided: whether each worker calls this, and gets its part of the rows.
+    fold: which videos to keep; None for all.
 
   Raises:
-    UserError: no shards, shards of another kind, or others at other workers.
+    UserError: no shards, shards of another kind, others at other workers, or a
+      fold that is not the one that the model has not seen.
   """
+  if fold and config.folds is not None:
+    found = {"folds": fold.count, "fold": fold.index}
+    check_agreement(found, config, _FOLD)
   pattern = getattr(run.settings, flag_name)
   shards = utils.list_shards(pattern, flag_name)
   schema = look_at_shards(shards, config.feature_names, run, with_labels)
@@ -315,7 +331,7 @@ def open_batches(
     part = sources.Part(run.workers.index, run.workers.count)
   reader = build_reader(config, run.settings.num_readers)
   return reader.evaluation_batches(
-    shards, batch_size, with_labels, run.left_out, part
+    shards, batch_size, with_labels, run.left_out, part, fold
   )
 
 

@@ -109,6 +109,7 @@ def infer(
       "input_data_pattern",
       settings.batch_size,
       with_labels=False,
+      fold=experiment.fold_of(settings),
     )
     if output_file in batches.shards:
       raise UserError(

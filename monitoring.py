@@ -104,7 +104,12 @@ class Books:
     batches = None
     if settings.eval_data_pattern is not None:
       batches = experiment.open_batches(
-        config, run, "eval_data_pattern", config.batch_size, is_divided=False
+        config,
+        run,
+        "eval_data_pattern",
+        config.batch_size,
+        is_divided=False,
+        fold=experiment.fold_of(config),
       )
     is_new = settings.start_new_model or not train_dirs.can_resume(folder.path)
     if settings.init_from and is_new:

@@ -56,6 +56,7 @@ from records import (
 from sources import (
   WHOLE,
   Batches,
+  Fold,
   Part,
   Passes,
   SkippingSource,
@@ -304,6 +305,7 @@ class BaseReader:
     with_labels: bool = True,
     left_out: BadRecords | None = None,
     part: Part = WHOLE,
+    fold: Fold | None = None,
   ) -> Batches:
     """Every video exactly once, in an order that is always the same.
 
@@ -314,6 +316,7 @@ class BaseReader:
       left_out: takes note of bad records, which are left out; None stops with
         a UserError at the first.
       part: which of the videos to read; all parts together are all videos.
+      fold: which videos to keep of those; None for all.
     """
     by_shards = len(shards) >= part.count * _LEAST_SHARDS_PER_WORKER
     source = self._source(shards, with_labels, left_out)
@@ -323,7 +326,7 @@ class BaseReader:
     records = self._records(source, order)
     if not by_shards:
       records = _filtered(records, 0, part)
-    dataset = self._batched(records, source, batch_size, with_labels)
+    dataset = self._batched(records, source, batch_size, with_labels, fold)
     return Batches(dataset.with_options(_options()), source)
 
   def training_passes(
@@ -334,6 +337,7 @@ class BaseReader:
     record_bytes: int,
     left_out: BadRecords | None = None,
     part: Part = WHOLE,
+    fold: Fold | None = None,
     sample: FrameSample | None = None,
   ) -> Passes:
     """Shuffled passes over the data; the last batch of each is padded.
@@ -351,6 +355,7 @@ class BaseReader:
       left_out: takes note of bad records, which are left out; None stops with
         a UserError at the first.
       part: which of each pass's videos to read.
+      fold: which videos to keep of those; None for all.
       sample: the frames to take of each video; None for all.
     """
     per_epoch = passes_per_epoch(len(shards), part.count)
@@ -381,7 +386,7 @@ class BaseReader:
     @_as_written
     def batches_of(number):
       batches = self._batched(
-        records_of(number), source, batch_size, True, sample, number
+        records_of(number), source, batch_size, True, fold, sample, number
       )
       return batches.map(_as_written(lambda batch: (number, batch)))
 
@@ -442,7 +447,7 @@ class BaseReader:
     return num_readers, max(1, _AHEAD_BYTES // self._most_bytes())
 
   def _batched(
-    self, records, source, batch_size, with_labels, sample=None, number=0
+    self, records, source, batch_size, with_labels, fold, sample=None, number=0
   ):
     """A dataset of padded batches of (location, record) pairs of a pass."""
     self._refuse_giant_batches(batch_size)
@@ -471,8 +476,11 @@ class BaseReader:
       except Exception as error:  # Shown with its traceback.
         source.fail(error)
       source.examine(block, locations, is_bad)
-      if is_bad.any():
-        batch = tf.nest.map_structure(lambda rows: rows[~is_bad], batch)
+      is_kept = ~is_bad
+      if fold:
+        is_kept &= fold.keeps(batch["video_ids"])
+      if not is_kept.all():
+        batch = tf.nest.map_structure(lambda rows: rows[is_kept], batch)
       counts = np.minimum(batch["num_frames"], self.max_frames, dtype=np.int32)
       batch = {**batch, "num_frames": counts}
       return tf.nest.flatten(batch)

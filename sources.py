@@ -13,6 +13,7 @@ which can go on behind a fault, and leaves out what is bad.
 import collections
 import itertools
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -67,6 +68,27 @@ class Part(NamedTuple):
 
 
 WHOLE = Part()
+
+
+class Fold(NamedTuple):
+  """One of the parts into which cross-validation divides videos.
+
+  A video is in the fold CRC-32(id) modulo `count`, whatever shard it lies in.
+
+  Attributes:
+    index: the fold's number, in [0, count).
+    count: how many folds there are.
+    is_left_out: whether the fold's videos are left out, or all others.
+  """
+
+  index: int
+  count: int
+  is_left_out: bool
+
+  def keeps(self, video_ids: Sequence[bytes]) -> np.ndarray:
+    """[K] bool, which of K videos are read."""
+    checksums = np.array([*map(zlib.crc32, video_ids)], np.uint32)
+    return (checksums % self.count == self.index) != self.is_left_out
 
 
 class Source:

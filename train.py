@@ -41,6 +41,7 @@ from config import ExperimentConfig, TrainSettings
 _EVALUATOR_FLAGS = (
   *("train_dir", "eval_data_pattern", "num_readers", "jit_compile"),
   *("on_bad_record", "max_bad_fraction", "worker_timeout_secs"),
+  *("folds", "fold"),
 )
 
 
@@ -231,6 +232,7 @@ def open_passes(
     left_out=run.left_out,
     part=sources.Part(workers.index, workers.count),
     sample=experiment.frame_sample(run_config),
+    fold=experiment.fold_of(run_config, is_left_out=True),
   )
 
 
@@ -497,6 +499,8 @@ def estimate_steps(
   """About how many steps a run will have, from the sizes of a few shards."""
   num_bytes = utils.mean_file_size(shards) * len(shards)
   num_videos = num_bytes / record_bytes
+  if run_config.folds is not None:
+    num_videos *= 1 - 1 / run_config.folds
   num_steps = num_videos * run_config.num_epochs / run_config.batch_size
   steps = max(1, round(num_steps))
   return min(steps, run_config.max_steps or steps)

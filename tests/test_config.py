@@ -48,6 +48,8 @@ UNUSUAL = ExperimentConfig(
   optimizer="SGD",
   clip_gradient_norm=0.0,
   freeze=("hidden/*",),
+  folds=5,
+  fold=2,
   mixed_precision=True,
   seed=2**31 - 1,
 )

@@ -134,6 +134,8 @@ class TestFinishedRun:
       "feature_sizes": [16, 8],
       "feature_kinds": ["codes", "codes"],
       "freeze": [],
+      "folds": None,
+      "fold": None,
       "frame_features": True,
       "max_frames": 300,
       "label_loss": "CrossEntropyLoss",
