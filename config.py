@@ -189,6 +189,24 @@ class FoldSettings:
 class ExperimentConfig(FoldSettings):
   """Everything that decides what is trained and how."""
 
+  segment_labels: bool = _data(
+    False,
+    "Train on the segments of five seconds that were rated, in shards of 2019, "
+    "instead of on whole videos.",
+  )
+  segment_context: int = _data(
+    0,
+    "With --segment_labels: frames on both sides of a segment that are read "
+    "with it.",
+    (0, _MAX_SIZE),
+  )
+  unrated_weight: float = _data(
+    0.0,
+    "With --segment_labels: weight of the loss of classes that were not rated, "
+    "as if a segment did not show them.",
+    (0.0, 1.0),
+  )
+
   model: str = _model(
     "LogisticModel", "Class name of the model; docs/own_model.md lists them."
   )
@@ -341,6 +359,13 @@ class ExperimentConfig(FoldSettings):
         f"{shown(self.feature_sizes)} makes {num_weights:,} weights, more than "
         f"{_MAX_WEIGHTS:,}. One of them must be wrong."
       )
+
+  @property
+  def row_frames(self) -> int:
+    """Most frames of what is predicted, a video or a segment."""
+    if self.segment_labels:
+      return records.SEGMENT_SECS + 2 * self.segment_context
+    return self.max_frames
 
   @property
   def forms(self) -> dict[str, records.Form]:
@@ -551,6 +576,11 @@ class EvalSettings(TrainedSettings, FoldSettings):
     dataclasses.MISSING,
     "Shards to evaluate on: a glob, or several separated by commas.",
     is_path=True,
+  )
+  segment_labels: bool = _data(
+    False,
+    "Evaluate on the segments of five seconds that were rated, in shards of "
+    "2019, instead of on whole videos.",
   )
   batch_size: int = _data(
     1024, "Videos per step and worker.", (1, _MAX_BATCH_SIZE)

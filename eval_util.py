@@ -93,6 +93,17 @@ def best_classes(predictions, top_k) -> tuple[np.ndarray, np.ndarray]:
   return np.take_along_axis(predictions, classes, axis=1), classes
 
 
+def of_rated_classes(predictions, label_weights) -> np.ndarray:
+  """[N, C] predictions, the lowest number for classes that were not rated.
+
+  Args:
+    predictions: [N, C] float scores, of any range.
+    label_weights: [N, C] float, 1 where a class was rated, else below.
+  """
+  lowest = np.finfo(predictions.dtype).min
+  return np.where(label_weights >= 1, predictions, lowest)
+
+
 def rank_predictions(predictions, labels, top_k) -> RankedPredictions:
   """Picks the best classes of each video.
 

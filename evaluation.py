@@ -49,6 +49,9 @@ class Predictions(NamedTuple):
     losses: [N] float32, the label losses; None without a loss.
     num_frames: [N] int32, each video's own frames.
     outputs: name -> [N, ...], the model's further outputs that were asked for.
+    segment_starts: [N] int64 seconds, where a row is a segment; else None.
+    label_weights: [N, num_classes] float32, 1 where a class was rated; None
+      where all were.
   """
 
   video_ids: np.ndarray
@@ -57,6 +60,15 @@ class Predictions(NamedTuple):
   losses: np.ndarray | None
   num_frames: np.ndarray
   outputs: dict[str, np.ndarray]
+  segment_starts: np.ndarray | None = None
+  label_weights: np.ndarray | None = None
+
+  @property
+  def rated_scores(self) -> np.ndarray:
+    """The predictions, without those of classes that were not rated."""
+    if self.label_weights is None:
+      return self.predictions
+    return eval_util.of_rated_classes(self.predictions, self.label_weights)
 
 
 class Predictor:
@@ -93,6 +105,11 @@ class Predictor:
     def without_padding(tensor):
       return tensor.numpy()[:num_rows]
 
+    of_segments = {
+      key: without_padding(batch[key])
+      for key in ("segment_starts", "label_weights")
+      if key in batch
+    }
     return Predictions(
       video_ids=without_padding(batch["video_ids"]),
       predictions=without_padding(predictions),
@@ -100,6 +117,7 @@ class Predictor:
       losses=None if losses is None else without_padding(losses),
       num_frames=without_padding(batch["num_frames"]),
       outputs={name: without_padding(outputs[name]) for name in outputs},
+      **of_segments,
     )
 
 
@@ -182,7 +200,7 @@ def evaluate(
   num_videos, start = 0, time.monotonic()
   ranked_batches = (
     (
-      *eval_util.rank_predictions(item.predictions, item.labels, top_k),
+      *eval_util.rank_predictions(item.rated_scores, item.labels, top_k),
       item.losses,
     )
     for item in predictor.predictions(batches)

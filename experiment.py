@@ -30,6 +30,7 @@ import frame_level_models
 import losses
 import models
 import readers
+import segment_reader
 import sources
 import train_dir as train_dirs
 import utils
@@ -41,7 +42,10 @@ from config import ExperimentConfig
 _FEWEST_LABELS = 100
 _FOLD = ("folds", "fold")
 # What cannot change in a train dir, beside what the model is.
-_FIXED = ("optimizer", "seed", "freeze", "ema_decay", *_FOLD)
+_FIXED = (
+  *("optimizer", "seed", "freeze", "ema_decay", *_FOLD),
+  *("segment_labels", "segment_context"),
+)
 _MODEL_MODULES = (models, video_level_models, frame_level_models)
 # Names that no parameter of a model can have, since their flags are taken.
 _SETTINGS = {
@@ -239,9 +243,20 @@ def _level(frame_features: bool) -> str:
 
 
 def build_reader(
-  config: ExperimentConfig, num_readers: int | None = None
+  config: ExperimentConfig,
+  num_readers: int | None = None,
+  segments: bool = False,
 ) -> readers.BaseReader:
-  """The reader for shards that `check_schema` accepts."""
+  """The reader for shards that `check_schema` accepts.
+
+  Args:
+    config: the configuration.
+    num_readers: as in `readers.BaseReader`.
+    segments: whether its rows are segments instead of videos.
+
+  Raises:
+    UserError: segments of features without frames.
+  """
   arguments: dict[str, Any] = {
     "num_classes": config.num_classes,
     "feature_sizes": config.feature_sizes,
@@ -249,6 +264,18 @@ def build_reader(
     "feature_kinds": config.feature_kinds,
     "num_readers": num_readers,
   }
+  if segments:
+    if not config.frame_features:
+      raise UserError(
+        "--segment_labels: segments are some frames of a video, but the model "
+        f"reads video-level features ({', '.join(config.feature_names)})."
+      )
+    return segment_reader.YT8MSegmentReader(
+      max_frames=config.max_frames,
+      context_frames=config.segment_context,
+      unrated_weight=config.unrated_weight,
+      **arguments,
+    )
   if config.frame_features:
     return readers.YT8MFrameFeatureReader(
       max_frames=config.max_frames, **arguments
@@ -259,8 +286,8 @@ def build_reader(
 def complete_parameters(config: ExperimentConfig) -> dict[str, Any]:
   """The model's parameters, with the defaults of those that are not given."""
   parameters = parameters_of(find_model(config.model))
-  if parameters.get("iterations", 0) >= config.max_frames:
-    parameters["iterations"] = 0  # Short clips are taken whole.
+  if parameters.get("iterations", 0) >= config.row_frames:
+    parameters["iterations"] = 0  # Short clips, and segments, are taken whole.
   return parameters | config.model_kwargs
 
 
@@ -272,6 +299,11 @@ def frame_sample(config: ExperimentConfig) -> readers.FrameSample | None:
   """
   parameters = complete_parameters(config)
   size = parameters.get("iterations", 0)
+  if config.segment_labels and size:
+    raise UserError(
+      f"--iterations={size}: the frames of segments (--segment_labels) are all "
+      "trained on. Leave it out."
+    )
   if not 0 <= size <= config.max_frames:
     raise UserError(
       f"--iterations={size} should be from 1 to --max_frames="
@@ -300,6 +332,7 @@ def open_batches(
   with_labels: bool = True,
   is_divided: bool = True,
   fold: sources.Fold | None = None,
+  segments: bool = False,
 ) -> sources.Batches:
   """Batches for a trained model, of shards that it can read.
 
@@ -311,6 +344,7 @@ def open_batches(
     with_labels: whether shards without labels are an error.
     is_divided: whether each worker calls this, and gets its part of the rows.
     fold: which videos to keep; None for all.
+    segments: whether a row is a segment instead of a video.
 
   Raises:
     UserError: no shards, shards of another kind, others at other workers, or a
@@ -321,15 +355,18 @@ def open_batches(
     check_agreement(found, config, _FOLD)
   pattern = getattr(run.settings, flag_name)
   shards = utils.list_shards(pattern, flag_name)
-  schema = look_at_shards(shards, config.feature_names, run, with_labels)
+  schema = look_at_shards(
+    shards, config.feature_names, run, with_labels and not segments
+  )
   check_schema(config, schema)
   if with_labels:
-    check_labels(schema, flag_name)
+    check_labels(schema, flag_name, segments)
   part = sources.WHOLE
   if is_divided:
     check_same_shards(run.workers, shards, flag_name)
     part = sources.Part(run.workers.index, run.workers.count)
-  reader = build_reader(config, run.settings.num_readers)
+  config = dataclasses.replace(config, unrated_weight=0.0)
+  reader = build_reader(config, run.settings.num_readers, segments)
   return reader.evaluation_batches(
     shards, batch_size, with_labels, run.left_out, part, fold
   )
@@ -381,9 +418,22 @@ def look_at_shards(
   return schema
 
 
-def check_labels(schema: readers.Schema, flag_name: str):
-  """Raises a UserError if the shards have no labels."""
-  if not schema.has_labels:
+def check_labels(
+  schema: readers.Schema, flag_name: str, segments: bool = False
+):
+  """Raises a UserError if the shards have no labels, of videos or segments."""
+  key = segment_reader.LABELS_KEY
+  if segments and not readers.first_labels(schema.shard, [key]):
+    raise UserError(
+      f"--{flag_name}: the first videos of {schema.shard!r} have no ratings of "
+      f"segments ({key}). Give the shards of 2019 that have, or leave "
+      "--segment_labels out."
+    )
+  if not segments and key in schema.keys:
+    logging.info(
+      "%s has ratings of segments; --segment_labels uses them.", schema.shard
+    )
+  if not segments and not schema.has_labels:
     raise UserError(
       f"--{flag_name}: {schema.shard!r} has no labels; test shards are only "
       "for inference.py. Labels are the numbers of a video's classes, under "

@@ -110,6 +110,7 @@ class Books:
         config.batch_size,
         is_divided=False,
         fold=experiment.fold_of(config),
+        segments=config.segment_labels,
       )
     is_new = settings.start_new_model or not train_dirs.can_resume(folder.path)
     if settings.init_from and is_new:
@@ -533,6 +534,9 @@ def batch_metrics(outcome) -> dict[str, float] | None:
     return None
   scores = tf.cast(outcome.scores, tf.float32).numpy()[:num_rows]
   labels = outcome.labels.numpy()[:num_rows]
+  if outcome.label_weights is not None:
+    label_weights = outcome.label_weights.numpy()[:num_rows]
+    scores = eval_util.of_rated_classes(scores, label_weights)
   metrics = eval_util.EvaluationMetrics(labels.shape[1], _TOP_K)
   figures = metrics.accumulate(scores, labels, outcome.losses["loss"].numpy())
   return {**figures, "gap": float(metrics.get()["gap"])}

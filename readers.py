@@ -147,7 +147,7 @@ def detect_schema(
   raise problem or UserError(f"{shards[0]!r} has no record.")
 
 
-def first_labels(shard: str) -> list[int]:
+def first_labels(shard: str, keys: Sequence[str] = LABELS_KEYS) -> list[int]:
   """The labels of a shard's first records, of all that can be read."""
   labels, num_bytes = [], 0
   items = shard_files.read_shard(shard)
@@ -155,7 +155,7 @@ def first_labels(shard: str) -> list[int]:
     context, _ = (
       parse(item) or ({}, {}) if isinstance(item, bytes) else ({}, {})
     )
-    if key := first_key(LABELS_KEYS, context):
+    if key := first_key(keys, context):
       labels += context[key].int64_list.value
       num_bytes += len(item)
     if num_bytes > _LABEL_BYTES:
@@ -233,6 +233,7 @@ class BaseReader:
   """
 
   usual_kind = VECTOR
+  rows_per_video = 1  # About, for readers of which a row is no whole video.
 
   def __init__(
     self,
@@ -257,6 +258,7 @@ class BaseReader:
     kinds = feature_kinds or [self.usual_kind] * len(feature_names)
     self.num_classes = num_classes
     self.max_frames = max_frames
+    self.row_frames = max_frames
     self.feature_sizes = dict(zip(feature_names, feature_sizes, strict=True))
     self._forms = dict(
       zip(feature_names, map(Form, kinds, feature_sizes), strict=True)
@@ -297,6 +299,28 @@ class BaseReader:
   def describe_problem(self, record: bytes, with_labels=True) -> Problem | None:
     """The problem of a serialized record; None if it has none."""
     return self._decoder.describe(record, with_labels)
+
+  def rows_of(self, batch: dict, with_labels: bool = True) -> dict:
+    """The rows of videos that are not bad; here, each video is one.
+
+    Args:
+      batch: what `decode` returned, K videos.
+      with_labels: as in `decode`.
+
+    Returns:
+      A dict of arrays of N rows, as `row_spec` says.
+    """
+    counts = np.minimum(batch["num_frames"], self.max_frames, dtype=np.int32)
+    return {**batch, "num_frames": counts}
+
+  def row_spec(self, with_labels: bool = True) -> dict:
+    """Shape and type of each part of some rows, but for the weights."""
+    return {
+      "video_ids": tf.TensorSpec([None], tf.string),
+      "features": self.feature_spec,
+      "num_frames": tf.TensorSpec([None], tf.int32),
+      "labels": tf.TensorSpec([None, self.num_classes], tf.float32),
+    }
 
   def evaluation_batches(
     self,
@@ -453,19 +477,13 @@ class BaseReader:
     self._refuse_giant_batches(batch_size)
     row_bytes = self._most_bytes() + 4 * self.num_classes
     most_decoders = max(1, _DECODED_BYTES // (batch_size * row_bytes))
-    features = self.feature_spec
-    if sample:
-      features = {
-        name: tf.TensorSpec([None, sample.size, *item.shape[2:]], item.dtype)
-        if item.shape.rank == 3
-        else item
-        for name, item in features.items()
-      }
-    spec = {
-      "video_ids": tf.TensorSpec([None], tf.string),
-      "features": features,
-      "num_frames": tf.TensorSpec([None], tf.int32),
-      "labels": tf.TensorSpec([None, self.num_classes], tf.float32),
+    spec = self.row_spec(with_labels)
+    row_frames = sample.size if sample else self.row_frames
+    spec["features"] = {
+      name: tf.TensorSpec([None, row_frames, *item.shape[2:]], item.dtype)
+      if item.shape.rank == 3
+      else item
+      for name, item in spec["features"].items()
     }
 
     def decode(number, locations, block):
@@ -481,9 +499,7 @@ class BaseReader:
         is_kept &= fold.keeps(batch["video_ids"])
       if not is_kept.all():
         batch = tf.nest.map_structure(lambda rows: rows[is_kept], batch)
-      counts = np.minimum(batch["num_frames"], self.max_frames, dtype=np.int32)
-      batch = {**batch, "num_frames": counts}
-      return tf.nest.flatten(batch)
+      return tf.nest.flatten(self.rows_of(batch, with_labels))
 
     @_as_written
     def decode_block(locations, block):
@@ -495,7 +511,7 @@ class BaseReader:
       return tf.nest.pack_sequence_as(spec, values)
 
     # Bounded parallelism: each decoder holds one batch that is ready.
-    dataset = records.batch(batch_size).map(
+    dataset = records.batch(-(-batch_size // self.rows_per_video)).map(
       decode_block,
       num_parallel_calls=min(devices.available_cpus(), most_decoders),
       deterministic=True,

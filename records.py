@@ -72,6 +72,8 @@ _MOST_ENTRIES = 32
 _RUN_BYTES = 2**17
 # TensorFlow takes over an array without a copy if it has this alignment.
 _ALIGNMENT = 64
+# Raters saw a video in segments of this length, with one frame a second.
+SEGMENT_SECS = 5
 # AudioSet clips are 10 s; padding them to 300 frames would waste 97%.
 _SHORT_CLIP_FEATURE, _SHORT_CLIP_FRAMES = "audio_embedding", 10
 
@@ -504,6 +506,16 @@ def parse(record: bytes) -> tuple[dict, dict] | None:
   context = dict(example.context.feature)
   lists = dict(example.feature_lists.feature_list)
   return (context, lists) if context or lists else None
+
+
+def parse_contexts(records: Sequence[bytes]) -> list[dict]:
+  """The contexts of records, whose feature lists are not parsed."""
+  layout = _find_layout(records)
+  places = zip(records, layout.contexts.stops, layout.is_usual, strict=True)
+  parsed = (
+    parse(data[:stop] if usual else data) for data, stop, usual in places
+  )
+  return [found[0] if found else {} for found in parsed]
 
 
 def only_bytes(feature: tf.train.Feature | None) -> bytes:

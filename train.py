@@ -32,6 +32,7 @@ import devices
 import experiment
 import monitoring
 import readers
+import segment_reader
 import sources
 import train_dir
 import utils
@@ -179,7 +180,9 @@ def agree_on_config(
     workers.share(run_config.to_json())
   else:
     run_config = ExperimentConfig.from_json(workers.share(None))
-    schema = experiment.look_at_shards(shards, run_config.feature_names, run)
+    schema = experiment.look_at_shards(
+      shards, run_config.feature_names, run, not run_config.segment_labels
+    )
   experiment.check_same_shards(workers, shards, "train_data_pattern")
   return run_config, schema
 
@@ -199,10 +202,11 @@ def prepare_config(
     merged = {**saved.model_kwargs, **given["model_kwargs"]}
     given = {**given, "model_kwargs": merged}
   names = given.get("feature_names", saved.feature_names if saved else None)
+  segments = given.get("segment_labels", saved and saved.segment_labels)
   schema = experiment.look_at_shards(
-    shards, names, run, frame_features=given.get("frame_features")
+    shards, names, run, not segments, given.get("frame_features")
   )
-  experiment.check_labels(schema, "train_data_pattern")
+  experiment.check_labels(schema, "train_data_pattern", segments)
   run_config = experiment.resolve_config(given, saved, schema)
   if not saved and "num_classes" not in given:
     experiment.warn_of_unused_classes(run_config, schema)
@@ -223,7 +227,9 @@ def open_passes(
 ) -> sources.Passes:
   """This worker's part of each pass over the shards."""
   workers = run.workers
-  reader = experiment.build_reader(run_config, run.settings.num_readers)
+  reader = experiment.build_reader(
+    run_config, run.settings.num_readers, run_config.segment_labels
+  )
   return reader.training_passes(
     shards,
     workers.part_of(run_config.batch_size),
@@ -372,6 +378,8 @@ class Outcome(NamedTuple):
     labels: [rows, num_classes] float32; like `scores` and `weights`, of this
       worker's rows.
     weights: [rows] float32, 0 for padding.
+    label_weights: [rows, num_classes] float32, below 1 where a label was not
+      rated; None where all were.
   """
 
   losses: dict[str, tf.Tensor]
@@ -380,6 +388,7 @@ class Outcome(NamedTuple):
   scores: tf.Tensor
   labels: tf.Tensor
   weights: tf.Tensor
+  label_weights: tf.Tensor | None = None
 
 
 def make_train_step(
@@ -435,6 +444,9 @@ def make_train_step(
       scores=workers.join_parts(scores),
       labels=workers.join_parts(batch["labels"]),
       weights=workers.join_parts(batch["weights"]),
+      label_weights=workers.join_parts(batch["label_weights"])
+      if "label_weights" in batch
+      else None,
     )
 
   return train_step
@@ -501,6 +513,8 @@ def estimate_steps(
   num_videos = num_bytes / record_bytes
   if run_config.folds is not None:
     num_videos *= 1 - 1 / run_config.folds
+  if run_config.segment_labels:
+    num_videos *= segment_reader.YT8MSegmentReader.rows_per_video
   num_steps = num_videos * run_config.num_epochs / run_config.batch_size
   steps = max(1, round(num_steps))
   return min(steps, run_config.max_steps or steps)

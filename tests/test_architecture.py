@@ -37,18 +37,19 @@ LEVELS = {
   "bad_records": 3,
   "sources": 4,
   "readers": 5,
-  "experiment": 6,
-  "evaluation": 7,
-  "monitoring": 8,
-  "train": 9,
-  "eval": 9,
-  "inference": 9,
-  "tools.verify_shards": 9,
-  "tools.download": 9,
-  "tools.sample_data": 9,
-  "tools.quickstart": 9,
+  "segment_reader": 6,
+  "experiment": 7,
+  "evaluation": 8,
+  "monitoring": 9,
+  "train": 10,
+  "eval": 10,
+  "inference": 10,
+  "tools.verify_shards": 10,
+  "tools.download": 10,
+  "tools.sample_data": 10,
+  "tools.quickstart": 10,
 }
-PROGRAM_LEVEL = 9
+PROGRAM_LEVEL = 10
 
 # Plain Python for the installer and for the import system.
 PACKAGING = {"__init__", "setup"}
