@@ -61,8 +61,8 @@ def main() -> int:
   """Trains as the flags say; returns the exit code."""
   settings = config.from_flags(TrainSettings)
   given = config.given_values(ExperimentConfig)
-  if parameters := experiment.given_parameters():
-    given["model_kwargs"] = {**given.get("model_kwargs", {}), **parameters}
+  for name, parameters in experiment.given_parameters().items():
+    given[name] = {**given.get(name, {}), **parameters}
   task = cluster.read_task()
   if not cluster.has_work(task):
     return 0
@@ -195,9 +195,8 @@ def prepare_config(
   saved, folder = None, run.settings.train_dir
   if not run.settings.start_new_model and train_dir.can_resume(folder):
     saved = ExperimentConfig.load(folder)
-  if saved and "model_kwargs" in given:
-    merged = {**saved.model_kwargs, **given["model_kwargs"]}
-    given = {**given, "model_kwargs": merged}
+  if saved:
+    given = experiment.add_saved_parameters(given, saved)
   names = given.get("feature_names", saved.feature_names if saved else None)
   schema = experiment.look_at_shards(
     shards, names, run, frame_features=given.get("frame_features")
@@ -209,9 +208,16 @@ def prepare_config(
   seed = run_config.seed
   if seed is None:
     seed = secrets.randbelow(2**31)
+  loss_class = experiment.find_loss(run_config.label_loss)
+  loss_kwargs = experiment.parameters_of(loss_class)
   # Saved whole: another version may have other defaults.
-  kwargs = experiment.complete_parameters(run_config)
-  run_config = dataclasses.replace(run_config, seed=seed, model_kwargs=kwargs)
+  run_config = dataclasses.replace(
+    run_config,
+    seed=seed,
+    model_kwargs=experiment.complete_parameters(run_config),
+    label_loss_kwargs=loss_kwargs | run_config.label_loss_kwargs,
+  )
+  experiment.build_loss(run_config)  # Refused before a model is deleted.
   return run_config, schema
 
 

@@ -19,6 +19,7 @@ import cluster
 import config as configs
 import experiment
 import frame_level_models
+import losses
 import models
 import train
 import video_level_models
@@ -479,13 +480,18 @@ class TestParameters:
       "--dbof_pooling_method=swap",
       "--dropout=0.5",
       '--classifier_kwargs={"l2_penalty": 0.1}',
+      "--label_smoothing=0.1",
+      "--gamma=1",
     )
     assert given == {
-      "moe_num_mixtures": 4,
-      "dbof_add_batch_norm": False,
-      "dbof_pooling_method": "swap",
-      "dropout": 0.5,
-      "classifier_kwargs": {"l2_penalty": 0.1},
+      "model_kwargs": {
+        "moe_num_mixtures": 4,
+        "dbof_add_batch_norm": False,
+        "dbof_pooling_method": "swap",
+        "dropout": 0.5,
+        "classifier_kwargs": {"l2_penalty": 0.1},
+      },
+      "label_loss_kwargs": {"label_smoothing": 0.1, "gamma": 1.0},
     }
     with pytest.raises(UserError, match="--classifier_kwargs='{' is not JSON"):
       self.parse("--classifier_kwargs={")
@@ -501,6 +507,11 @@ class TestParameters:
       for name, default in experiment.parameters_of(model_class).items():
         assert types.setdefault(name, type(default)) is type(default), name
         assert name not in settings
+    for loss_class in (losses.CrossEntropyLoss, losses.FocalLoss):
+      assert not experiment.parameters_of(loss_class).keys() & {
+        *types,
+        *settings,
+      }
 
   def test_a_parameter_that_the_model_lacks(self):
     config = make_config("MoeModel", model_kwargs={"lstm_cells": 3})

@@ -139,7 +139,7 @@ class TestFinishedRun:
       "frame_features": True,
       "max_frames": 300,
       "label_loss": "CrossEntropyLoss",
-      "label_loss_kwargs": {},
+      "label_loss_kwargs": {"label_smoothing": 0.0},
       "batch_size": 16,
       "num_epochs": 10,
       "max_steps": None,
@@ -244,7 +244,11 @@ class TestResume:
     assert not events & old_events
 
   @pytest.mark.parametrize(
-    "wrong", ["--model=Typo", "--optimizer=Typo", "--eval_data_pattern=typo*"]
+    "wrong",
+    [
+      *("--model=Typo", "--optimizer=Typo", "--label_smoothing=2"),
+      "--eval_data_pattern=typo*",
+    ],
   )
   def test_a_wrong_flag_deletes_nothing(
     self, trained_video, fork_program, tmp_path, wrong
