@@ -520,16 +520,17 @@ def add_saved_parameters(
 
 def build_model(
   config: ExperimentConfig,
-  mixed_precision: bool = False,
+  mixed_precision: str | None = None,
   jit_compile: bool = True,
 ) -> keras.Model:
   """The model, from a batch's raw features to its dict of outputs.
 
   Args:
     config: the configuration.
-    mixed_precision: whether layers compute in bfloat16. Weights, normalised
-      features and predictions are float32 in any case, so a checkpoint suits
-      both. For training: the other programs compute in float32.
+    mixed_precision: the type in which layers compute, "bfloat16" or "float16";
+      None for float32. Weights, normalised features and predictions are float32
+      in any case, so a checkpoint suits all. For training: the other programs
+      compute in float32.
     jit_compile: as in `models.build_model`.
 
   Raises:
@@ -547,7 +548,7 @@ def build_model(
   with _checked_arguments("model_kwargs", config.model_kwargs, model_class):
     # Keras keeps the policy for new layers in a global.
     keras.config.set_dtype_policy(
-      "mixed_bfloat16" if mixed_precision else "float32"
+      f"mixed_{mixed_precision}" if mixed_precision else "float32"
     )
     try:
       return models.build_model(
@@ -663,11 +664,14 @@ def auxiliary_losses(
   return total
 
 
-def gradient_sums(config, model, loss, batch, jit_compile: bool):
+def gradient_sums(
+  config, model, loss, batch, jit_compile: bool, loss_scale=1.0
+):
   """A replica's gradients and losses, each the sum over the rows of its batch.
 
   Such sums add up over replicas and workers. Divided by the number of videos of
-  all of them, they are those of the whole batch.
+  all of them, they are those of the whole batch. The gradients alone are
+  multiplied by `loss_scale`, a scalar float32.
 
   Returns:
     The gradients without those of the weights' penalty, a dense tensor for each
@@ -683,7 +687,9 @@ def gradient_sums(config, model, loss, batch, jit_compile: bool):
     outputs = tf.nest.map_structure(tf.identity, outputs)
     penalty = other_penalty(model, outputs) * tf.reduce_sum(batch["weights"])
     objective = config.regularization_penalty * penalty
-  sums, output_gradients = _differentiate(loss, outputs, batch, jit_compile)
+  sums, output_gradients = _differentiate(
+    loss, outputs, batch, jit_compile, loss_scale
+  )
   used = [
     pair
     for pair in zip(tf.nest.flatten(outputs), output_gradients, strict=True)
@@ -692,7 +698,7 @@ def gradient_sums(config, model, loss, batch, jit_compile: bool):
   gradients = tape.gradient(
     [*(output for output, _ in used), objective],
     model.trainable_variables,
-    [*(gradient for _, gradient in used), tf.ones([])],
+    [*(gradient for _, gradient in used), tf.convert_to_tensor(loss_scale)],
     # A layer that a model makes and does not use has no gradient.
     unconnected_gradients=tf.UnconnectedGradients.ZERO,
   )
@@ -702,8 +708,11 @@ def gradient_sums(config, model, loss, batch, jit_compile: bool):
   return gradients, {**sums, "regularization_loss": penalty}, scores
 
 
-def _differentiate(loss, outputs, batch, jit_compile: bool):
-  """The summed losses, and the gradient of each output; None of unused ones."""
+def _differentiate(loss, outputs, batch, jit_compile: bool, loss_scale):
+  """The summed losses, and the gradient of each output; None of unused ones.
+
+  The gradients are scaled while they are float32.
+  """
 
   # Captured instead of passed: XLA then leaves out outputs that are not used.
   @tf.function(jit_compile=jit_compile, autograph=False)
@@ -718,7 +727,7 @@ def _differentiate(loss, outputs, batch, jit_compile: bool):
         name: tf.reduce_sum(values * batch["weights"])
         for name, values in each.items()
       }
-      objective = tf.add_n(list(sums.values()))
+      objective = loss_scale * tf.add_n(list(sums.values()))
     return sums, tape.gradient(objective, tf.nest.flatten(outputs))
 
   return differentiate()

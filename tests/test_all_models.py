@@ -197,13 +197,13 @@ class TestEveryModel:
       np.testing.assert_array_equal(value, other)
 
   def test_mixed_precision_has_float32_probabilities(self, trained):
-    config = make_config(trained.name, mixed_precision=True)
-    mixed = experiment.build_model(config, mixed_precision=True)
-    mixed.set_weights(trained.run.model.get_weights())
-    scores = predict(mixed, trained.batch)
-    assert scores.dtype == np.float32
     exact = predict(trained.run.model, trained.batch)
-    np.testing.assert_allclose(scores, exact, atol=0.1)
+    for precision, tolerance in (("bfloat16", 0.1), ("float16", 0.01)):
+      mixed = experiment.build_model(trained.run.config, precision)
+      mixed.set_weights(trained.run.model.get_weights())
+      scores = predict(mixed, trained.batch)
+      assert scores.dtype == np.float32
+      np.testing.assert_allclose(scores, exact, atol=tolerance)
 
   def test_a_checkpoint_has_it_all(self, trained, tmp_path):
     checkpoints.Saver(str(tmp_path), trained.run.model, 1).save(1)
