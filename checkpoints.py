@@ -8,12 +8,13 @@ The state of a run, and where it is kept:
 | --- | --- | --- | --- | --- |
 | weights | `Saver` | `Saver` | copied from the chief | `restore_model` |
 | averages | `Saver` | `Saver` | copied from the chief | read by default |
+| loss scale | `Saver` | `Saver` | copied from the chief | not read |
 | optimizer | `Saver` | `Saver` | copied from the chief | not read |
 | position | `Saver` | `Saver` | copied from the chief | not read |
 | configuration | `Saver`, once | train.py | sent by the chief | read first |
 | bad records | `bad_records` | `bad_records` | gathered each pass | not read |
 
-The first four are in one checkpoint, so they are of the same step. What else a
+The first five are in one checkpoint, so they are of the same step. What else a
 run has is one more argument of `Saver`. The
 configuration is `model_flags.json`, written before the first checkpoint; the
 counts of bad records are `bad_records.json`.
@@ -26,10 +27,12 @@ Damage is found by reading: TensorFlow keeps a checksum of all that it writes.
 import collections
 import contextlib
 import fnmatch
+import math
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from program import UserError
 
@@ -61,8 +64,10 @@ _TRANSIENT_ERRORS = (
 )
 # Errors that TensorFlow raises for damage; a damaged size gives a MemoryError.
 _READ_ERRORS = (tf.errors.OpError, IndexError, MemoryError)
-# Names of variables in a checkpoint: the first average, and of the position.
+# Names of variables in a checkpoint: the first average, the loss scale, and of
+# the position.
 _AVERAGES_KEY = "averages/values/0/.ATTRIBUTES/VARIABLE_VALUE"
+_LOSS_SCALE_KEY = "loss_scale/scale/.ATTRIBUTES/VARIABLE_VALUE"
 _POSITION_KEY = "position/{}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
@@ -199,6 +204,53 @@ class Averages(tf.Module):
       weight.assign(average)
 
 
+class LossScale(tf.Module):
+  """What the loss is multiplied by where layers compute in float16.
+
+  Gradients below 2^-24 are 0 in float16, above 65,504 infinite (Micikevicius et
+  al. 2018, arXiv:1710.03740, section 3.2). The scale moves them between the two
+  and is taken out of their float32 sums. It is adapted as NVIDIA's guide to
+  mixed precision has it: a step with a gradient that is not finite changes no
+  weight and halves the scale; 2,000 other steps, one after another, double it.
+  It is a power of two, so that it costs no digit.
+
+  Attributes:
+    scale: float32 variable.
+    num_good_steps: int64 variable, steps since the scale changed.
+
+  Args:
+    batch_size: rows of a batch, of whose losses the *sum* is scaled: the first
+      scale is about 2^15 for their mean.
+  """
+
+  _LOWEST, _HIGHEST = 2.0**-16, 2.0**24
+  _NUM_GOOD_STEPS = 2000
+
+  def __init__(self, batch_size: int):
+    super().__init__()
+    first = 2.0 ** (15 - round(math.log2(batch_size)))
+    self.scale = tf.Variable(first, trainable=False)
+    self.num_good_steps = tf.Variable(0, trainable=False, dtype=tf.int64)
+
+  def apply(self, gradients: Sequence[tf.Tensor], update: Callable[[], Any]):
+    """Calls `update` if all gradients are finite, and adapts the scale.
+
+    At the lowest scale it is called in any case: what is not finite there did
+    not overflow, and must show in the weights. May be traced.
+    """
+    is_finite = tf.reduce_all(
+      [tf.reduce_all(tf.math.is_finite(part)) for part in gradients]
+    )
+    tf.cond(is_finite | (self.scale <= self._LOWEST), update, lambda: None)
+    num_good = (self.num_good_steps + 1) * tf.cast(is_finite, tf.int64)
+    doubles = num_good >= self._NUM_GOOD_STEPS
+    factor = tf.where(doubles, 2.0, tf.where(is_finite, 1.0, 0.5))
+    self.scale.assign(
+      tf.clip_by_value(self.scale * factor, self._LOWEST, self._HIGHEST)
+    )
+    self.num_good_steps.assign(num_good * tf.cast(~doubles, tf.int64))
+
+
 def _difference(saved: Sequence[int], layout: Sequence[int]) -> str:
   """Says how two layouts of a `Position` differ."""
   if not saved[0]:
@@ -300,11 +352,16 @@ class Saver:
   def _restore(self, path: str):
     """Loads a checkpoint, of this version of the suite or the one before."""
     reader = _open(path)
+    others = dict(self._trackables)
+    is_scaled = others.pop("loss_scale", None) is not None
     if self._position and self._position.has_earlier(reader):
-      _restore_objects(tf.train.Checkpoint(**self._trackables), path)
+      _restore_objects(tf.train.Checkpoint(**others), path)
       self._position.take_earlier(reader)
-    else:
+    elif reader.has_tensor(_LOSS_SCALE_KEY) == is_scaled:
       self._checkpoint.restore(path).assert_consumed()
+    else:  # Float16 begins or ends here.
+      checkpoint = tf.train.Checkpoint(**others, position=self._position)
+      _restore_objects(checkpoint, path)
     if self._position:
       self._position.check()
 

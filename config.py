@@ -51,6 +51,7 @@ def setting(
   choices: Collection[str] = (),
   has_flag_default: bool = True,
   is_path: bool = False,
+  of_true: str | None = None,
 ):
   """A field of a dataclass of settings.
 
@@ -62,6 +63,8 @@ def setting(
     choices: the values of a string, where only these are possible.
     has_flag_default: False where a value that is not typed comes from the data.
     is_path: whether a string is a path, or a list of patterns.
+    of_true: the choice that True stands for, as does the flag without a value;
+      False stands for None.
   """
   metadata = {
     "text": text,
@@ -70,6 +73,7 @@ def setting(
     "choices": tuple(choices),
     "has_flag_default": has_flag_default,
     "is_path": is_path,
+    "of_true": of_true,
   }
   if isinstance(default, dict):
     return dataclasses.field(default_factory=dict, metadata=metadata)
@@ -100,14 +104,17 @@ def _types_of(field: dataclasses.Field) -> tuple[type, type | None]:
 def check(settings):
   """Checks the type and the range of each setting of a dataclass.
 
-  In paths, `~` is replaced by the home folder.
+  In paths, `~` is replaced by the home folder; True by what it stands for.
 
   Raises:
     UserError: a value is of the wrong type or out of range, or there is no such
       fold; the message names the flag.
   """
   for field in dataclasses.fields(settings):
-    value = getattr(settings, field.name)
+    value, of_true = getattr(settings, field.name), field.metadata["of_true"]
+    if of_true and isinstance(value, bool):
+      value = of_true if value else None
+      object.__setattr__(settings, field.name, value)
     if value is None and field.default is None:
       continue
     kind, item_type = _types_of(field)
@@ -319,10 +326,13 @@ class ExperimentConfig(FoldSettings):
     "commas, for instance hidden/*.",
     has_flag_default=False,
   )
-  mixed_precision: bool = _optimization(
-    False,
-    "Compute layers in bfloat16; weights, loss and update stay float32. Faster "
-    "on processors and GPUs that have bfloat16 instructions.",
+  mixed_precision: str | None = _optimization(
+    None,
+    "Compute layers in bfloat16, which --mixed_precision alone means, or in "
+    "float16, whose loss is scaled: GPUs older than NVIDIA's Ampere, a T4 for "
+    "instance, have no bfloat16. Weights, loss and update stay float32.",
+    choices=("bfloat16", "float16"),
+    of_true="bfloat16",
   )
   seed: int | None = _optimization(
     None,
@@ -646,6 +656,17 @@ _DEFINERS = {
 }
 
 
+class _SwitchParser(flags.EnumParser):
+  """Parses one of some choices, or what a boolean flag takes."""
+
+  def parse(self, argument):
+    """A bool or a choice."""
+    try:
+      return flags.BooleanParser().parse(argument)
+    except ValueError:
+      return super().parse(argument)
+
+
 def define_flags(
   settings_class: type, flag_values: flags.FlagValues = flags.FLAGS
 ):
@@ -670,7 +691,10 @@ def _define_flag(flag_values, field: dataclasses.Field, default, note=""):
   kind, _ = _types_of(field)
   details = field.metadata
   define, options = _DEFINERS.get(kind, flags.DEFINE_string), {}
-  if details["choices"] and kind is not tuple:
+  if details["of_true"]:
+    parser = _SwitchParser(details["choices"])
+    define, options = functools.partial(flags.DEFINE, parser), {"boolean": True}
+  elif details["choices"] and kind is not tuple:
     define, options = flags.DEFINE_enum, {"enum_values": details["choices"]}
   elif details["within"] and kind is not tuple:
     lowest, highest = details["within"]

@@ -16,8 +16,12 @@ from absl import logging
 # The NVIDIA driver keeps a folder for each of its GPUs here.
 _DRIVER_FOLDER = pathlib.Path("/proc/driver/nvidia/gpus")
 _CPU_INFO = pathlib.Path("/proc/cpuinfo")
-# Flags of processors with instructions for bfloat16; the last is ARM's.
-_BFLOAT16_FLAGS = frozenset(("avx512_bf16", "amx_bf16", "bf16"))
+# Flags of processors with instructions for a type of numbers ("bf16" is ARM's),
+# and the compute capability from which on NVIDIA's GPUs have them.
+_INSTRUCTIONS = {
+  "bfloat16": ({"avx512_bf16", "amx_bf16", "bf16"}, (8, 0)),
+  "float16": ({"avx512_fp16", "amx_fp16"}, (6, 0)),
+}
 _NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
 _LIST_GPUS = "import tensorflow as tf; tf.config.list_physical_devices('GPU')"
 _TIMEOUT_SECS = 120
@@ -42,13 +46,17 @@ def memory_bytes() -> int:
     return 2**40
 
 
-def warn_of_slow_bfloat16():
-  """Warns where what computes has no instructions for bfloat16."""
+def warn_of_slow_type(name: str):
+  """Warns where what computes has no instructions for a type of numbers.
+
+  Args:
+    name: "bfloat16" or "float16".
+  """
+  cpu_flags, capability = _INSTRUCTIONS[name]
   gpus = tf.config.get_visible_devices("GPU")
   details = map(tf.config.experimental.get_device_details, gpus)
-  # NVIDIA's have them from compute capability 8.0 on.
   is_fast = all(
-    gpu.get("compute_capability", (8, 0)) >= (8, 0) for gpu in details
+    gpu.get("compute_capability", capability) >= capability for gpu in details
   )
   if not gpus:
     try:
@@ -56,12 +64,15 @@ def warn_of_slow_bfloat16():
       text = _CPU_INFO.read_text(errors="replace")
     except OSError:
       return  # Nothing is known of this processor.
-    is_fast = bool(_BFLOAT16_FLAGS & {*text.split()})
+    is_fast = bool(cpu_flags & {*text.split()})
   if not is_fast:
     logging.warning(
-      "--mixed_precision: this %s has no instructions for bfloat16, so that "
-      "training takes longer with it than without it.",
+      "--mixed_precision=%s: this %s has no instructions for %s, so that "
+      "training takes longer with it than without it.%s",
+      name,
       "GPU" if gpus else "processor",
+      name,
+      " Try --mixed_precision=float16." if gpus and name == "bfloat16" else "",
     )
 
 

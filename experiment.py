@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from program import UserError
@@ -466,35 +466,58 @@ def find_model(name: str) -> type[models.BaseModel]:
   )
 
 
+def find_loss(name: str) -> type[losses.BaseLoss]:
+  """The loss's class; raises a UserError that lists those there are."""
+  return utils.find_class_by_name(name, [losses], losses.BaseLoss, "label_loss")
+
+
 def model_classes() -> list[type[models.BaseModel]]:
   """All models, by name."""
   found = utils.concrete_classes(_MODEL_MODULES, models.BaseModel)
   return [found[name] for name in sorted(found)]
 
 
-def parameters_of(model_class: type) -> dict[str, Any]:
-  """Name -> default of what `--model_kwargs` may set."""
+def parameters_of(owner: type) -> dict[str, Any]:
+  """Name -> default of the arguments that a user may set of a model or loss."""
+  functions = [owner.__init__]
+  if issubclass(owner, models.BaseModel):
+    functions.append(owner.create_model)
   return {
     name: parameter.default
-    for function in (model_class.__init__, model_class.create_model)
+    for function in functions
     for name, parameter in inspect.signature(function).parameters.items()
     if parameter.default is not parameter.empty and name != "num_frames"
   }
 
 
-def define_parameter_flags(flag_values: flags.FlagValues = flags.FLAGS):
-  """Defines a flag for each parameter of a model, beside `--model_kwargs`.
+def _parameter_owners() -> dict[str, tuple[str, list[type]]]:
+  """Parameter -> the setting that holds it, and the classes that take it.
 
-  Where it is not typed, the model's own default holds.
+  Parameters that share their name with a setting, or a loss's with a model's,
+  are not among them: only `--label_loss_kwargs` sets these.
   """
-  owners: dict[str, list[type]] = {}
-  for model_class in model_classes():
-    for name in parameters_of(model_class):
-      if name not in _SETTINGS:
-        owners.setdefault(name, []).append(model_class)
-  for name, classes in owners.items():
+  of_losses = utils.concrete_classes([losses], losses.BaseLoss)
+  owners: dict[str, tuple[str, list[type]]] = {}
+  for setting, classes in (
+    ("model_kwargs", model_classes()),
+    ("label_loss_kwargs", of_losses.values()),
+  ):
+    for owner in classes:
+      for name in parameters_of(owner):
+        holder, takers = owners.setdefault(name, (setting, []))
+        if holder == setting:
+          takers.append(owner)
+  return {name: owners[name] for name in owners if name not in _SETTINGS}
+
+
+def define_parameter_flags(flag_values: flags.FlagValues = flags.FLAGS):
+  """Defines a flag for each parameter of a model or a loss.
+
+  Where it is not typed, the class's own default holds.
+  """
+  for name, (_, classes) in _parameter_owners().items():
     default = parameters_of(classes[0])[name]
-    names = [model_class.__name__ for model_class in classes]
+    names = [owner.__name__ for owner in classes]
     define = _PARAMETER_FLAGS.get(type(default), flags.DEFINE_string)
     define(
       name,
@@ -507,44 +530,57 @@ def define_parameter_flags(flag_values: flags.FlagValues = flags.FLAGS):
 
 def given_parameters(
   flag_values: flags.FlagValues = flags.FLAGS,
-) -> dict[str, Any]:
-  """The parameters of models whose flags were typed.
+) -> dict[str, dict[str, Any]]:
+  """Setting -> the parameters of models or losses whose flags were typed.
 
   Raises:
     UserError: what should be JSON is not.
   """
-  parameters = {
-    name: default
-    for model_class in model_classes()
-    for name, default in parameters_of(model_class).items()
-  }
-  given = {}
-  for name, default in parameters.items():
-    if name in _SETTINGS or not flag_values[name].present:
+  given: dict[str, dict[str, Any]] = {}
+  for name, (setting, classes) in _parameter_owners().items():
+    if not flag_values[name].present:
       continue
-    given[name] = flag_values[name].value
-    if default is None:
+    value = flag_values[name].value
+    if parameters_of(classes[0])[name] is None:
       try:
-        given[name] = json.loads(given[name])
+        value = json.loads(value)
       except ValueError as error:
-        raise UserError(
-          f"--{name}={given[name]!r} is not JSON: {error}."
-        ) from error
+        raise UserError(f"--{name}={value!r} is not JSON: {error}.") from error
+    given.setdefault(setting, {})[name] = value
   return given
+
+
+def add_saved_parameters(
+  given: Mapping[str, Any], saved: ExperimentConfig
+) -> dict[str, Any]:
+  """`given` with the saved parameters of model and loss that it leaves open.
+
+  Those of another loss than the saved one are not taken over.
+  """
+  merged = dict(given)
+  for setting in ("model", "label_loss"):
+    kwargs = f"{setting}_kwargs"
+    is_same = given.get(setting, getattr(saved, setting)) == getattr(
+      saved, setting
+    )
+    kept = getattr(saved, kwargs) if is_same else {}
+    merged[kwargs] = {**kept, **given.get(kwargs, {})}
+  return merged
 
 
 def build_model(
   config: ExperimentConfig,
-  mixed_precision: bool = False,
+  mixed_precision: str | None = None,
   jit_compile: bool = True,
 ) -> keras.Model:
   """The model, from a batch's raw features to its dict of outputs.
 
   Args:
     config: the configuration.
-    mixed_precision: whether layers compute in bfloat16. Weights, normalised
-      features and predictions are float32 in any case, so a checkpoint suits
-      both. For training: the other programs compute in float32.
+    mixed_precision: the type in which layers compute, "bfloat16" or "float16";
+      None for float32. Weights, normalised features and predictions are float32
+      in any case, so a checkpoint suits all. For training: the other programs
+      compute in float32.
     jit_compile: as in `models.build_model`.
 
   Raises:
@@ -558,14 +594,11 @@ def build_model(
       f"--model={config.model} has an argument {clash.pop()!r}, which is a "
       "setting of all models. Give it another name."
     )
-  functions = model_class.__init__, model_class.create_model
   previous = keras.config.dtype_policy()
-  with _checked_arguments(
-    "model_kwargs", config.model_kwargs, model_class, functions
-  ):
+  with _checked_arguments("model_kwargs", config.model_kwargs, model_class):
     # Keras keeps the policy for new layers in a global.
     keras.config.set_dtype_policy(
-      "mixed_bfloat16" if mixed_precision else "float32"
+      f"mixed_{mixed_precision}" if mixed_precision else "float32"
     )
     try:
       return models.build_model(
@@ -599,26 +632,17 @@ def _check_kind(config: ExperimentConfig, model_class: type):
 
 @contextlib.contextmanager
 def _checked_arguments(
-  flag_name: str,
-  arguments: Mapping[str, Any],
-  owner: type,
-  functions: Sequence[Callable],
+  flag_name: str, arguments: Mapping[str, Any], owner: type
 ) -> Iterator[None]:
   """Turns what is wrong with a user's arguments into a UserError.
 
   Args:
     flag_name: the flag that they came from.
     arguments: by their names.
-    owner: the class that is made with them.
-    functions: those of the class that take them. Only arguments with defaults
-      can be set; the suite itself fills in the others.
+    owner: the class that is made with them. Only arguments with defaults can
+      be set; the suite itself fills in the others.
   """
-  known = {
-    name
-    for function in functions
-    for name, parameter in inspect.signature(function).parameters.items()
-    if parameter.default is not parameter.empty and name != "num_frames"
-  }
+  known = parameters_of(owner)
   for name in arguments:
     if name not in known:
       raise UserError(
@@ -648,15 +672,11 @@ def build_loss(config: ExperimentConfig) -> losses.BaseLoss:
   """The label loss.
 
   Raises:
-    UserError: unknown name or argument.
+    UserError: unknown name or argument, or an argument out of range.
   """
-  loss_class = utils.find_class_by_name(
-    config.label_loss, [losses], losses.BaseLoss, "label_loss"
-  )
+  loss_class = find_loss(config.label_loss)
   arguments = config.label_loss_kwargs
-  with _checked_arguments(
-    "label_loss_kwargs", arguments, loss_class, [loss_class.__init__]
-  ):
+  with _checked_arguments("label_loss_kwargs", arguments, loss_class):
     return loss_class(**arguments)
 
 
@@ -694,11 +714,14 @@ def auxiliary_losses(
   return total
 
 
-def gradient_sums(config, model, loss, batch, jit_compile: bool):
+def gradient_sums(
+  config, model, loss, batch, jit_compile: bool, loss_scale=1.0
+):
   """A replica's gradients and losses, each the sum over the rows of its batch.
 
   Such sums add up over replicas and workers. Divided by the number of videos of
-  all of them, they are those of the whole batch.
+  all of them, they are those of the whole batch. The gradients alone are
+  multiplied by `loss_scale`, a scalar float32.
 
   Returns:
     The gradients without those of the weights' penalty, a dense tensor for each
@@ -714,7 +737,9 @@ def gradient_sums(config, model, loss, batch, jit_compile: bool):
     outputs = tf.nest.map_structure(tf.identity, outputs)
     penalty = other_penalty(model, outputs) * tf.reduce_sum(batch["weights"])
     objective = config.regularization_penalty * penalty
-  sums, output_gradients = _differentiate(loss, outputs, batch, jit_compile)
+  sums, output_gradients = _differentiate(
+    loss, outputs, batch, jit_compile, loss_scale
+  )
   used = [
     pair
     for pair in zip(tf.nest.flatten(outputs), output_gradients, strict=True)
@@ -723,7 +748,7 @@ def gradient_sums(config, model, loss, batch, jit_compile: bool):
   gradients = tape.gradient(
     [*(output for output, _ in used), objective],
     model.trainable_variables,
-    [*(gradient for _, gradient in used), tf.ones([])],
+    [*(gradient for _, gradient in used), tf.convert_to_tensor(loss_scale)],
     # A layer that a model makes and does not use has no gradient.
     unconnected_gradients=tf.UnconnectedGradients.ZERO,
   )
@@ -733,8 +758,11 @@ def gradient_sums(config, model, loss, batch, jit_compile: bool):
   return gradients, {**sums, "regularization_loss": penalty}, scores
 
 
-def _differentiate(loss, outputs, batch, jit_compile: bool):
-  """The summed losses, and the gradient of each output; None of unused ones."""
+def _differentiate(loss, outputs, batch, jit_compile: bool, loss_scale):
+  """The summed losses, and the gradient of each output; None of unused ones.
+
+  The gradients are scaled while they are float32.
+  """
 
   # Captured instead of passed: XLA then leaves out outputs that are not used.
   @tf.function(jit_compile=jit_compile, autograph=False)
@@ -749,7 +777,7 @@ def _differentiate(loss, outputs, batch, jit_compile: bool):
         name: tf.reduce_sum(values * batch["weights"])
         for name, values in each.items()
       }
-      objective = tf.add_n(list(sums.values()))
+      objective = loss_scale * tf.add_n(list(sums.values()))
     return sums, tape.gradient(objective, tf.nest.flatten(outputs))
 
   return differentiate()

@@ -4,8 +4,10 @@
 
 To add a loss, subclass `BaseLoss`, give it `per_example_loss`, and name the
 class in `--label_loss`. The arguments of its constructor need defaults; they
-are set by `--label_loss_kwargs`.
+are set by flags of the same names, or by `--label_loss_kwargs`.
 """
+
+import math
 
 from keras import ops
 
@@ -62,17 +64,73 @@ class CrossEntropyLoss(BaseLoss):
 
   Computed from logits where the model gives them, which is exact however far
   from 0 they are; else from probabilities clipped to [1e-7, 1 - 1e-7].
+
+  Args:
+    label_smoothing: how far the targets lie from 0 and 1, in [0, 1): a label y
+      becomes (1 - label_smoothing) y + label_smoothing / 2 (Szegedy et al.
+      2016, arXiv:1512.00567, section 7, with the two values of a label in place
+      of the classes). 0 leaves them.
+
+  Raises:
+    ValueError: `label_smoothing` is out of range.
   """
+
+  def __init__(self, label_smoothing=0.0):
+    if not 0 <= label_smoothing < 1:
+      raise ValueError(
+        f"label_smoothing={label_smoothing} should be at least 0 and below 1."
+      )
+    self.label_smoothing = label_smoothing
 
   def per_example_loss(
     self, predictions, labels, logits=None, label_weights=None
   ):
     """See `BaseLoss`."""
     logits = _logits(predictions, logits)
+    if self.label_smoothing:
+      labels = labels + self.label_smoothing * (0.5 - labels)
     # max(x, 0) - x * y + log(1 + exp(-|x|)) never takes exp of a large number.
     losses = ops.maximum(logits, 0.0) - logits * labels
     losses = losses + ops.log1p(ops.exp(-ops.abs(logits)))
     return _sum_of_classes(losses, label_weights)
+
+
+class FocalLoss(BaseLoss):
+  """Cross entropy in which what is predicted well weighs less.
+
+  -alpha_t (1 - p_t)^gamma log(p_t), summed over the classes: p_t is the
+  probability given to what is true, alpha_t is `alpha` for labels and
+  1 - `alpha` for their absence. Lin et al. 2017, "Focal Loss for Dense Object
+  Detection", arXiv:1708.02002, equation 5.
+
+  Args:
+    alpha: weight of labels, in [0, 1].
+    gamma: how fast the weight falls with p_t, at least 0; with 0 it is a
+      weighted cross entropy.
+
+  Raises:
+    ValueError: an argument is out of range.
+  """
+
+  def __init__(self, alpha=0.25, gamma=2.0):
+    if not 0 <= alpha <= 1:
+      raise ValueError(f"alpha={alpha} should be from 0 to 1.")
+    if not 0 <= gamma < math.inf:
+      raise ValueError(f"gamma={gamma} should be at least 0, and finite.")
+    self.alpha = alpha
+    self.gamma = gamma
+
+  def per_example_loss(
+    self, predictions, labels, logits=None, label_weights=None
+  ):
+    """See `BaseLoss`."""
+    signs = 2.0 * labels - 1.0
+    margins = signs * _logits(predictions, logits)
+    weights = 0.5 + signs * (self.alpha - 0.5)
+    # log(p_t) is -softplus(-margin) and log(1 - p_t) is -softplus(margin):
+    # neither takes the logarithm of a probability that was rounded to 0.
+    weights = weights * ops.exp(-self.gamma * ops.softplus(margins))
+    return _sum_of_classes(weights * ops.softplus(-margins), label_weights)
 
 
 class HingeLoss(BaseLoss):

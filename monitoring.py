@@ -32,6 +32,7 @@ _HEAD = ("logits/", "gates/", "experts/")
 # TensorBoard's tag of each figure of a batch.
 _TAGS = {
   "auxiliary_loss": "auxiliary_loss",
+  "loss_scale": "loss_scale",
   "hit_at_one": "model/Training_Hit@1",
   "perr": "model/Training_Perr",
   "gap": "model/Training_GAP",
@@ -122,6 +123,7 @@ class Books:
         run.left_out.forget_earlier_runs()
     # The averages, where there are some, are one more part of a checkpoint.
     averages = {"averages": state.averages} if state.averages else {}
+    scale = {"loss_scale": state.loss_scale} if state.loss_scale else {}
     if batches:
       self._validation = Validation(
         config, run, folder, state.model, batches, **averages
@@ -136,6 +138,7 @@ class Books:
       optimizer=state.optimizer,
       position=state.position,
       **averages,
+      **scale,
     )
     self._logger = Logger(
       config, folder.path, state, settings.log_every_steps, total_steps

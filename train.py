@@ -11,6 +11,7 @@ resumes from its latest checkpoint. README.md has more examples.
 
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import secrets
@@ -62,8 +63,8 @@ def main() -> int:
   """Trains as the flags say; returns the exit code."""
   settings = config.from_flags(TrainSettings)
   given = config.given_values(ExperimentConfig)
-  if parameters := experiment.given_parameters():
-    given["model_kwargs"] = {**given.get("model_kwargs", {}), **parameters}
+  for name, parameters in experiment.given_parameters().items():
+    given[name] = {**given.get(name, {}), **parameters}
   task = cluster.read_task()
   if not cluster.has_work(task):
     return 0
@@ -155,7 +156,7 @@ def train(
       f"{sum(math.prod(weight.shape) for weight in weights):,}",
     )
     if run_config.mixed_precision:
-      devices.warn_of_slow_bfloat16()
+      devices.warn_of_slow_type(run_config.mixed_precision)
     return run_training(run_config, run, state, passes, train_step, books)
 
 
@@ -198,9 +199,8 @@ def prepare_config(
   saved, folder = None, run.settings.train_dir
   if not run.settings.start_new_model and train_dir.can_resume(folder):
     saved = ExperimentConfig.load(folder)
-  if saved and "model_kwargs" in given:
-    merged = {**saved.model_kwargs, **given["model_kwargs"]}
-    given = {**given, "model_kwargs": merged}
+  if saved:
+    given = experiment.add_saved_parameters(given, saved)
   names = given.get("feature_names", saved.feature_names if saved else None)
   segments = given.get("segment_labels", saved and saved.segment_labels)
   schema = experiment.look_at_shards(
@@ -213,9 +213,16 @@ def prepare_config(
   seed = run_config.seed
   if seed is None:
     seed = secrets.randbelow(2**31)
+  loss_class = experiment.find_loss(run_config.label_loss)
+  loss_kwargs = experiment.parameters_of(loss_class)
   # Saved whole: another version may have other defaults.
-  kwargs = experiment.complete_parameters(run_config)
-  run_config = dataclasses.replace(run_config, seed=seed, model_kwargs=kwargs)
+  run_config = dataclasses.replace(
+    run_config,
+    seed=seed,
+    model_kwargs=experiment.complete_parameters(run_config),
+    label_loss_kwargs=loss_kwargs | run_config.label_loss_kwargs,
+  )
+  experiment.build_loss(run_config)  # Refused before a model is deleted.
   return run_config, schema
 
 
@@ -250,21 +257,24 @@ class TrainState(NamedTuple):
     optimizer: built for them.
     position: how far the run has come.
     averages: moving averages of the weights, or None.
+    loss_scale: that of float16, or None.
   """
 
   model: keras.Model
   optimizer: keras.optimizers.Optimizer
   position: checkpoints.Position
   averages: checkpoints.Averages | None = None
+  loss_scale: checkpoints.LossScale | None = None
 
   @property
   def variables(self) -> list:
-    """The variables of model, optimizer and position."""
+    """All variables of them."""
     return [
       *self.model.variables,
       *self.optimizer.variables,
       *self.position.counters,
       *(self.averages.values if self.averages else ()),
+      *(self.loss_scale.variables if self.loss_scale else ()),
     ]
 
 
@@ -291,7 +301,11 @@ def build_train_state(
     for layer in model._flatten_layers():
       if isinstance(layer, keras.layers.BatchNormalization):
         layer.synchronized = True  # Else each replica would have its own.
-  return TrainState(model, optimizer, checkpoints.Position(), averages)
+  loss_scale = None
+  if run_config.mixed_precision == "float16":
+    loss_scale = checkpoints.LossScale(run_config.batch_size)
+  position = checkpoints.Position()
+  return TrainState(model, optimizer, position, averages, loss_scale)
 
 
 def run_training(
@@ -368,7 +382,7 @@ class Outcome(NamedTuple):
   Attributes:
     losses: name -> scalar float32, means over the rows of all workers: "loss",
       without regularization; "regularization_loss", without that of the
-      weights; and what else the model has.
+      weights; and what else the model has. With float16 also "loss_scale".
     learning_rate: scalar float32.
     flags: [2] float32, the sums over the workers of what `train_step` was
       given.
@@ -405,40 +419,53 @@ def make_train_step(
   depends neither on how many workers there are nor on how the rows are spread
   over them, and a worker that has only padding takes part with zeros.
 
+  With float16, a step whose gradients overflow changes neither weights nor
+  their averages nor the optimizer. The position moves on: the batch was read.
+
   Returns:
     A function from a batch, split over the replicas, and [2] float32 flags to
     an `Outcome`.
   """
-  model, optimizer, position, averages = state
+  model, optimizer, position, averages, loss_scale = state
   loss = experiment.build_loss(run_config)
   update = make_update_function(
     run_config, model, optimizer, workers, jit_compile
   )
 
-  def replica_step(batch, flags):
+  def replica_step(batch, flags, scale):
     gradients, sums, scores = experiment.gradient_sums(
-      run_config, model, loss, batch, jit_compile
+      run_config, model, loss, batch, jit_compile, scale
     )
     sums["num_rows"] = tf.reduce_sum(batch["weights"])
     # An argument has no device, and TensorFlow finds the replicas by device.
     sums["flags"] = tf.identity(flags)
     return cluster.add_over_replicas((gradients, sums)), scores
 
+  def change_weights(gradients, divisor):
+    update(gradients, divisor)
+    if averages:
+      averages.update(model, position.step)
+
   @tf.function(autograph=False)
   def train_step(batch, flags):
     rate = experiment.learning_rate(run_config, position.num_examples)
     optimizer.learning_rate.assign(rate)
-    reduced, scores = workers.strategy.run(replica_step, (batch, flags))
+    scale = loss_scale.scale.read_value() if loss_scale else 1.0
+    reduced, scores = workers.strategy.run(replica_step, (batch, flags, scale))
     gradients, sums = tf.nest.map_structure(workers.first, reduced)
     num_rows, flags = sums.pop("num_rows"), sums.pop("flags")
+    losses = {name: value / num_rows for name, value in sums.items()}
+    change = functools.partial(change_weights, gradients, num_rows * scale)
     # If another worker is lost in the all-reduce, no variable is changed.
     with tf.control_dependencies([num_rows, *gradients]):
-      update(gradients, num_rows)
       position.advance(num_rows)
-      if averages:
-        averages.update(model, position.step)
+      if loss_scale:
+        losses["loss_scale"] = scale
+        loss_scale.apply(gradients, change)
+      else:
+        change()
     return Outcome(
-      losses={name: value / num_rows for name, value in sums.items()},
+      losses=losses,
       learning_rate=rate,
       flags=flags,
       scores=workers.join_parts(scores),
@@ -462,20 +489,21 @@ def make_update_function(
   """A function that clips gradients and lets the optimizer apply them.
 
   It takes the sums of the gradients over the rows of the whole batch, a dense
-  tensor for each trainable variable, and the number of these rows. It is called
+  tensor for each trainable variable, and what they are to be divided by: the
+  number of these rows, times what the loss was multiplied by. It is called
   once for all replicas: called in each, Keras would add up their gradients
   again. It adds the gradients of the weights' penalty, whose value nothing here
   needs: XLA leaves it out.
   """
 
   @tf.function(jit_compile=jit_compile, autograph=False)
-  def average(gradients, num_rows):
+  def average(gradients, divisor):
     with tf.GradientTape() as tape:
       penalty = experiment.weight_penalty(model)
       objective = run_config.regularization_penalty * penalty
     extra = tape.gradient(objective, model.trainable_variables)
     return [
-      gradient / num_rows + (0.0 if more is None else more)
+      gradient / divisor + (0.0 if more is None else more)
       for gradient, more in zip(gradients, extra, strict=True)
     ]
 
@@ -492,8 +520,8 @@ def make_update_function(
   if len(copies) == 1:  # What XLA compiles is of one device.
     apply = tf.function(apply, jit_compile=jit_compile, autograph=False)
 
-  def update(gradients, num_rows):
-    gradients = average(gradients, num_rows)
+  def update(gradients, divisor):
+    gradients = average(gradients, divisor)
     scales = [1.0] * len(gradients)
     limit = run_config.clip_gradient_norm
     if limit > 0:

@@ -19,6 +19,7 @@ import cluster
 import config as configs
 import experiment
 import frame_level_models
+import losses
 import models
 import train
 import video_level_models
@@ -196,13 +197,13 @@ class TestEveryModel:
       np.testing.assert_array_equal(value, other)
 
   def test_mixed_precision_has_float32_probabilities(self, trained):
-    config = make_config(trained.name, mixed_precision=True)
-    mixed = experiment.build_model(config, mixed_precision=True)
-    mixed.set_weights(trained.run.model.get_weights())
-    scores = predict(mixed, trained.batch)
-    assert scores.dtype == np.float32
     exact = predict(trained.run.model, trained.batch)
-    np.testing.assert_allclose(scores, exact, atol=0.1)
+    for precision, tolerance in (("bfloat16", 0.1), ("float16", 0.01)):
+      mixed = experiment.build_model(trained.run.config, precision)
+      mixed.set_weights(trained.run.model.get_weights())
+      scores = predict(mixed, trained.batch)
+      assert scores.dtype == np.float32
+      np.testing.assert_allclose(scores, exact, atol=tolerance)
 
   def test_a_checkpoint_has_it_all(self, trained, tmp_path):
     checkpoints.Saver(str(tmp_path), trained.run.model, 1).save(1)
@@ -479,13 +480,18 @@ class TestParameters:
       "--dbof_pooling_method=swap",
       "--dropout=0.5",
       '--classifier_kwargs={"l2_penalty": 0.1}',
+      "--label_smoothing=0.1",
+      "--gamma=1",
     )
     assert given == {
-      "moe_num_mixtures": 4,
-      "dbof_add_batch_norm": False,
-      "dbof_pooling_method": "swap",
-      "dropout": 0.5,
-      "classifier_kwargs": {"l2_penalty": 0.1},
+      "model_kwargs": {
+        "moe_num_mixtures": 4,
+        "dbof_add_batch_norm": False,
+        "dbof_pooling_method": "swap",
+        "dropout": 0.5,
+        "classifier_kwargs": {"l2_penalty": 0.1},
+      },
+      "label_loss_kwargs": {"label_smoothing": 0.1, "gamma": 1.0},
     }
     with pytest.raises(UserError, match="--classifier_kwargs='{' is not JSON"):
       self.parse("--classifier_kwargs={")
@@ -501,6 +507,11 @@ class TestParameters:
       for name, default in experiment.parameters_of(model_class).items():
         assert types.setdefault(name, type(default)) is type(default), name
         assert name not in settings
+    for loss_class in (losses.CrossEntropyLoss, losses.FocalLoss):
+      assert not experiment.parameters_of(loss_class).keys() & {
+        *types,
+        *settings,
+      }
 
   def test_a_parameter_that_the_model_lacks(self):
     config = make_config("MoeModel", model_kwargs={"lstm_cells": 3})

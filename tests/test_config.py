@@ -248,6 +248,41 @@ def test_typed_flags_become_values():
   }
 
 
+@pytest.mark.parametrize(
+  ("arguments", "expected"),
+  [
+    ([], None),
+    *((["--mixed_precision"], "bfloat16"), (["--nomixed_precision"], None)),
+    (["--mixed_precision=True"], "bfloat16"),
+    (["--mixed_precision=false"], None),
+    (["--mixed_precision=float16"], "float16"),
+    (["--mixed_precision=bfloat16"], "bfloat16"),
+  ],
+)
+def test_a_switch_that_has_choices(arguments, expected, tmp_path):
+  local = flags.FlagValues()
+  configs.define_flags(ExperimentConfig, local)
+  local(["train.py", *arguments])
+  given = configs.given_values(ExperimentConfig, flag_values=local)
+  assert len(given) == len(arguments)
+  config = ExperimentConfig(**given)
+  assert config.mixed_precision == expected
+  assert configs.from_flags(ExperimentConfig, local) == config
+  # An earlier version's file has true or false.
+  found = load_json(tmp_path, {"mixed_precision": expected is not None})
+  assert bool(found.mixed_precision) == (expected is not None)
+
+
+def test_a_switch_takes_no_other_choice(tmp_path):
+  local = flags.FlagValues()
+  configs.define_flags(ExperimentConfig, local)
+  message = "mixed_precision=fp16: value should be one of <bfloat16.float16>"
+  with pytest.raises(flags.IllegalFlagValueError, match=message):
+    local(["train.py", "--mixed_precision=fp16"])
+  with pytest.raises(UserError, match="='fp16' should be one of bfloat16, flo"):
+    load_json(tmp_path, {"mixed_precision": "fp16"})
+
+
 @pytest.mark.parametrize("is_trainer", [False, True])
 def test_only_typed_flags_are_given(is_trainer):
   assert parse_model_flags(is_trainer=is_trainer) == {}

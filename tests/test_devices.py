@@ -184,35 +184,47 @@ class TestGpus:
       devices.choose(4)
 
 
-class TestBfloat16:
+class TestSlowTypes:
   @pytest.mark.parametrize(
-    ("flags", "is_slow"),
+    ("flags", "slow"),
     [
-      ("flags : fpu avx512f avx512_bf16 sse", False),
-      ("Features : fp asimd bf16", False),
-      ("flags : fpu avx2 avx512f", True),
-      (None, False),  # Nothing is known.
+      ("flags : fpu avx512f avx512_bf16 sse", ["float16"]),
+      ("flags : avx512_bf16 avx512_fp16", []),
+      ("Features : fp asimd bf16", ["float16"]),
+      ("flags : fpu avx2 avx512f", ["bfloat16", "float16"]),
+      (None, []),  # Nothing is known.
     ],
   )
-  def test_processors(self, flags, is_slow, tmp_path, monkeypatch, caplog):
+  def test_processors(self, flags, slow, tmp_path, monkeypatch, caplog):
     if flags:
       (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
     monkeypatch.setattr(devices, "_CPU_INFO", tmp_path / "cpuinfo")
-    devices.warn_of_slow_bfloat16()
-    assert warnings(caplog) == is_slow * [
-      "--mixed_precision: this processor has no instructions for bfloat16, so "
-      "that training takes longer with it than without it."
+    for name in ("bfloat16", "float16"):
+      devices.warn_of_slow_type(name)
+    assert warnings(caplog) == [
+      f"--mixed_precision={name}: this processor has no instructions for "
+      f"{name}, so that training takes longer with it than without it."
+      for name in slow
     ]
 
   @pytest.mark.parametrize(
-    ("capability", "is_slow"), [((7, 5), True), ((8, 0), False)]
+    ("name", "capability", "is_slow"),
+    [
+      # A T4, and an A100, by NVIDIA's table of compute capabilities.
+      *(("bfloat16", (7, 5), True), ("bfloat16", (8, 0), False)),
+      # A GTX 980, and a P100.
+      *(("float16", (5, 2), True), ("float16", (6, 0), False)),
+    ],
   )
-  def test_gpus(self, capability, is_slow, monkeypatch, caplog):
+  def test_gpus(self, name, capability, is_slow, monkeypatch, caplog):
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda _: ["a GPU"])
     monkeypatch.setattr(
       tf.config.experimental,
       "get_device_details",
       lambda _: {"compute_capability": capability},
     )
-    devices.warn_of_slow_bfloat16()
-    assert len(warnings(caplog)) == is_slow
+    devices.warn_of_slow_type(name)
+    found = warnings(caplog)
+    assert len(found) == is_slow
+    if is_slow and name == "bfloat16":
+      assert found[0].endswith("without it. Try --mixed_precision=float16.")

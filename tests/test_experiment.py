@@ -136,6 +136,31 @@ def test_what_is_typed_goes_over_the_train_dir():
   assert config == dataclasses.replace(VIDEO, **given)
 
 
+def test_saved_parameters_stay_unless_the_loss_is_another():
+  saved = dataclasses.replace(
+    VIDEO,
+    model_kwargs={"l2_penalty": 0.5, "labels_per_video": 2.0},
+    label_loss="FocalLoss",
+    label_loss_kwargs={"alpha": 0.5, "gamma": 1.0},
+  )
+  for given, model_kwargs, loss_kwargs in (
+    ({}, saved.model_kwargs, saved.label_loss_kwargs),
+    (
+      {
+        "label_loss_kwargs": {"gamma": 3.0},
+        "model_kwargs": {"l2_penalty": 0.5},
+      },
+      saved.model_kwargs,
+      {"alpha": 0.5, "gamma": 3.0},
+    ),
+    ({"label_loss": "CrossEntropyLoss"}, saved.model_kwargs, {}),
+  ):
+    merged = experiment.add_saved_parameters(given, saved)
+    config = experiment.resolve_config(merged, saved, SCHEMA)
+    assert config.model_kwargs == model_kwargs
+    assert config.label_loss_kwargs == loss_kwargs
+
+
 @pytest.mark.parametrize(
   ("given", "message"),
   [
@@ -489,8 +514,8 @@ def test_losses_are_found_by_name():
 @pytest.mark.parametrize("name", ["crossentropyloss", "BaseLoss", ""])
 def test_unknown_losses_list_the_known_ones(name):
   message = (
-    f"^--label_loss: unknown '{name}'. Available: CrossEntropyLoss, HingeLoss, "
-    "SoftmaxLoss.$"
+    f"^--label_loss: unknown '{name}'. Available: CrossEntropyLoss, FocalLoss, "
+    "HingeLoss, SoftmaxLoss.$"
   )
   with pytest.raises(UserError, match=message):
     experiment.build_loss(dataclasses.replace(VIDEO, label_loss=name))
@@ -532,7 +557,9 @@ def test_a_users_loss_and_its_arguments(monkeypatch):
     UserError, match="^--label_loss_kwargs=.* does not suit P"
   ):
     build(power="much")
-  config = dataclasses.replace(VIDEO, label_loss_kwargs={"power": 1})
+  config = dataclasses.replace(
+    VIDEO, label_loss="HingeLoss", label_loss_kwargs={"power": 1}
+  )
   with pytest.raises(UserError, match="'power'. Available: none."):
     experiment.build_loss(config)
 

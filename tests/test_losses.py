@@ -11,7 +11,10 @@ import tensorflow as tf
 
 import losses
 
-ALL_LOSSES = [losses.CrossEntropyLoss, losses.HingeLoss, losses.SoftmaxLoss]
+ALL_LOSSES = [
+  *(losses.CrossEntropyLoss, losses.FocalLoss),
+  *(losses.HingeLoss, losses.SoftmaxLoss),
+]
 
 # Odds of 3 to 1 and of 1 to 1: probabilities of 3/4 and 1/2.
 LOGITS = np.array([[math.log(3.0), 0.0]], np.float32)
@@ -39,6 +42,14 @@ def per_example(loss_class, logits, labels):
     # -ln(3/4) - ln(1 - 1/2), and both labels the other way round.
     (losses.CrossEntropyLoss, [1, 0], math.log(4 / 3) + math.log(2)),
     (losses.CrossEntropyLoss, [0, 1], math.log(4) + math.log(2)),
+    # The same terms, of probabilities 3/4 and 1/2, times a quarter for a label
+    # and three quarters for none, and times (1/4)^2 and (1/2)^2.
+    (
+      losses.FocalLoss,
+      [1, 0],
+      math.log(4 / 3) / 4 / 16 + math.log(2) * 3 / 4 / 4,
+    ),
+    (losses.FocalLoss, [0, 1], math.log(4) * 27 / 64 + math.log(2) / 16),
     # max(0, 1 - ln 3) = 0, as ln 3 = 1.0986; 1 for a logit of 0.
     (losses.HingeLoss, [1, 0], 1.0),
     (losses.HingeLoss, [0, 1], 1 + math.log(3) + 1),
@@ -59,6 +70,43 @@ def test_hand_worked(loss_class, labels, expected):
   assert from_probabilities.numpy() == pytest.approx([expected], rel=1e-6)
 
 
+@pytest.mark.parametrize(
+  ("loss", "expected"),
+  [
+    # Targets of 0.9 and 0.1 for probabilities of 3/4 and 1/2.
+    (
+      losses.CrossEntropyLoss(label_smoothing=0.2),
+      0.9 * math.log(4 / 3) + 0.1 * math.log(4) + math.log(2),
+    ),
+    # Without focus: cross entropies, with weights of 0.9 and 0.1.
+    (
+      losses.FocalLoss(alpha=0.9, gamma=0),
+      0.9 * math.log(4 / 3) + 0.1 * math.log(2),
+    ),
+    # (1/4)^3 ln(4/3); what is no label weighs nothing.
+    (losses.FocalLoss(alpha=1, gamma=3), math.log(4 / 3) / 64),
+  ],
+)
+def test_arguments_hand_worked(loss, expected):
+  labels = np.array([[1, 0]], np.float32)
+  actual = loss.per_example_loss(None, labels, LOGITS).numpy()
+  assert actual == pytest.approx([expected], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("loss_class", "arguments"),
+  [
+    *((losses.CrossEntropyLoss, {"label_smoothing": s}) for s in (-0.1, 1.0)),
+    *((losses.FocalLoss, {"alpha": alpha}) for alpha in (-0.1, 1.1, math.nan)),
+    *((losses.FocalLoss, {"gamma": gamma}) for gamma in (-1, math.inf)),
+  ],
+)
+def test_arguments_out_of_range(loss_class, arguments):
+  ((name, value),) = arguments.items()
+  with pytest.raises(ValueError, match=f"^{name}={value} should be "):
+    loss_class(**arguments)
+
+
 def test_losses_equal_those_of_keras():
   logits, labels = random_batch()
   num_classes = logits.shape[1]
@@ -67,6 +115,21 @@ def test_losses_equal_those_of_keras():
   expected = oracle(labels, logits).numpy() * num_classes
   actual = per_example(losses.CrossEntropyLoss, logits, labels)
   np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+  smoothed = losses.CrossEntropyLoss(label_smoothing=0.3)
+  oracle = keras.losses.BinaryCrossentropy(
+    from_logits=True, label_smoothing=0.3, reduction=None
+  )
+  actual = smoothed.per_example_loss(None, labels, logits)
+  expected = oracle(labels, logits).numpy() * num_classes
+  np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+  oracle = keras.losses.BinaryFocalCrossentropy(
+    apply_class_balancing=True, from_logits=True, reduction=None
+  )
+  expected = oracle(labels, logits).numpy() * num_classes
+  actual = per_example(losses.FocalLoss, logits, labels)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
   oracle = keras.losses.Hinge(reduction=None)
   expected = oracle(labels, logits).numpy() * num_classes
@@ -118,8 +181,10 @@ def test_extreme_logits_are_exact(loss_class):
   with tf.GradientTape() as tape:
     tape.watch(logits)
     values = loss_class().per_example_loss(None, labels, logits)
-  # Right on both, wrong on both. In float32, 1 + 1e9 is 1e9.
-  assert values.numpy().tolist() == [0, 2e9]
+  # Right on both, wrong on both. In float32, 1 + 1e9 is 1e9. The focal loss
+  # gives the two a weight of 1/4 and one of 3/4.
+  is_focal = loss_class is losses.FocalLoss
+  assert values.numpy().tolist() == [0, 1e9 if is_focal else 2e9]
   assert np.isfinite(tape.gradient(values, logits)).all()
 
 

@@ -57,7 +57,7 @@ OTHER_FLAGS = {
 NO_DEFAULT = {
   *("none", "required", "drawn and saved"),
   *("from the data", "from the machine", "from the train dir"),
-  "of the model",
+  *("of the model", "of the loss"),
 }
 
 TROUBLESHOOTING = DOCS / "troubleshooting.md"
@@ -234,7 +234,7 @@ def own_code(tmp_path_factory) -> pathlib.Path:
     ("models", "class TwoLayerModel"),
     ("models", "class FrameAttentionModel"),
     ("frame_level_models", "class LargestCodesModel"),
-    ("losses", "class FocalLoss"),
+    ("losses", "class BalancedLoss"),
     ("readers", "class RawVectorReader"),
   ):
     with (folder / f"{module}.py").open("a") as file:
@@ -336,8 +336,8 @@ class TestExamples:
       f"--num_classes={frame_shards.num_classes}",
       "--model=FrameAttentionModel",
       '--model_kwargs={"l2_penalty": 1e-6}',
-      "--label_loss=FocalLoss",
-      '--label_loss_kwargs={"gamma": 1.5}',
+      "--label_loss=BalancedLoss",
+      "--positive_weight=1.5",
     )
     assert results["num_videos"] == frame_shards.num_videos["validate"]
     assert 0 < results["loss"] < frame_shards.num_classes
@@ -374,17 +374,18 @@ class TestExamples:
     pooled = layer(frames, num_frames).numpy()
     assert pooled == pytest.approx(expected, abs=1e-6)
 
-  def test_focal_loss_is_that_of_the_paper(self, own_code):
-    loss = runpy.run_path(str(own_code / "losses.py"))["FocalLoss"]()
+  def test_own_loss_weighs_labels(self, own_code):
+    loss = runpy.run_path(str(own_code / "losses.py"))["BalancedLoss"]()
     predictions = tf.constant([[0.9, 0.2], [0.0, 1.0]])
     labels = tf.constant([[1.0, 0.0], [0.0, 1.0]])
-    # -(1 - 0.9)^2 ln 0.9 - 0.2^2 ln 0.8; the second video is all right.
-    expected = [-(0.1**2) * np.log(0.9) - 0.2**2 * np.log(0.8), 0.0]
+    # -3 ln 0.9 - ln 0.8; the second video is all right.
+    expected = [-3 * np.log(0.9) - np.log(0.8), 0.0]
     actual = loss.per_example_loss(predictions, labels).numpy()
-    assert actual == pytest.approx(expected, abs=1e-7)
+    # Probabilities of 0 and 1 are clipped by 1e-7, to what float32 has there.
+    assert actual == pytest.approx(expected, abs=1e-6)
     rated = tf.constant([[1.0, 0.0], [1.0, 1.0]])
     actual = loss.per_example_loss(predictions, labels, label_weights=rated)
-    assert actual.numpy()[0] == pytest.approx(-(0.1**2) * np.log(0.9))
+    assert actual.numpy()[0] == pytest.approx(-3 * np.log(0.9))
 
   def test_own_reader_in_the_programs(self, run_own, tmp_path):
     write_raw_vectors(tmp_path / "train.tfrecord", sizes=[5] * 20)

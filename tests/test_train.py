@@ -139,7 +139,7 @@ class TestFinishedRun:
       "frame_features": True,
       "max_frames": 300,
       "label_loss": "CrossEntropyLoss",
-      "label_loss_kwargs": {},
+      "label_loss_kwargs": {"label_smoothing": 0.0},
       "batch_size": 16,
       "num_epochs": 10,
       "max_steps": None,
@@ -153,7 +153,7 @@ class TestFinishedRun:
       "regularization_penalty": 1.0,
       "optimizer": "AdamOptimizer",
       "clip_gradient_norm": 1.0,
-      "mixed_precision": False,
+      "mixed_precision": None,
       "seed": 3,
     }
 
@@ -244,7 +244,11 @@ class TestResume:
     assert not events & old_events
 
   @pytest.mark.parametrize(
-    "wrong", ["--model=Typo", "--optimizer=Typo", "--eval_data_pattern=typo*"]
+    "wrong",
+    [
+      *("--model=Typo", "--optimizer=Typo", "--label_smoothing=2"),
+      "--eval_data_pattern=typo*",
+    ],
   )
   def test_a_wrong_flag_deletes_nothing(
     self, trained_video, fork_program, tmp_path, wrong
@@ -869,23 +873,19 @@ class Regularized(models.BaseModel):
 models.Regularized = Regularized
 
 
-def run(strategy, batches):
+def run(strategy, batches, precision=None):
   config = ExperimentConfig(
     feature_names=("x",), feature_sizes=(6,), num_classes=5, optimizer="Adam",
     base_learning_rate=0.1, clip_gradient_norm=0.3,
-    model="Regularized", regularization_penalty=0.3,
+    model="Regularized", regularization_penalty=0.3, seed=1,
+    mixed_precision=precision,
   )
-  tf.keras.utils.set_random_seed(1)
-  with strategy.scope():
-    model = experiment.build_model(config)
-    optimizer = experiment.build_optimizer(config)
-    optimizer.build(model.trainable_variables)
-    position = checkpoints.Position()
   workers = cluster.Workers(strategy)
-  step = train.make_train_step(
-    config, train.TrainState(model, optimizer, position), workers,
-    jit_compile=True,
-  )
+  state = train.build_train_state(config, workers)
+  model, _, position, _, loss_scale = state
+  if loss_scale:  # Seven videos' sums of gradients overflow at first.
+    loss_scale.scale.assign(2.0**18)
+  step = train.make_train_step(config, state, workers, jit_compile=True)
   flags = np.zeros(2, np.float32)
   outcomes = [step(workers.split(batch), flags) for batch in batches]
   return {
@@ -899,27 +899,35 @@ def run(strategy, batches):
     "position": [int(value) for value in (
       position.step.numpy(), position.num_examples.numpy()
     )],
+    "loss_scales": [float(o.losses.get("loss_scale", 1)) for o in outcomes],
   }
 
 
 one = tf.distribute.get_strategy()
 two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 # Of 7 one replica gets 3 and the other 4; of the last batch's 3 one gets all.
-print(json.dumps([run(one, batches(7)), run(two, batches(7))]))
+print(json.dumps([
+  run(strategy, batches(7), precision)
+  for precision in (None, "float16") for strategy in (one, two)
+]))
 """
 
 
 def test_two_replicas_train_as_one(fork_program, tmp_path):
   path = tmp_path / "replicas.py"
   path.write_text(REPLICAS_SCRIPT)
-  one, two = json.loads(fork_program(path).stdout)
-  assert one["position"] == two["position"] == [6, 38]
-  # Of the last batch the model takes means over parts with padding.
-  del one["penalties"][-1], two["penalties"][-1]
-  assert one["penalties"][0] > 0.01
-  for name in ("losses", "penalties", "scores", "weights"):
-    # float32, added up in another order.
-    assert two[name] == pytest.approx(one[name], rel=1e-4, abs=1e-5)
+  results = json.loads(fork_program(path).stdout)
+  # float32, or products in float16, added up in another order.
+  for (one, two), rel in ((results[:2], 1e-4), (results[2:], 1e-2)):
+    assert one["position"] == two["position"] == [6, 38]
+    # Of the last batch the model takes means over parts with padding.
+    del one["penalties"][-1], two["penalties"][-1]
+    assert one["penalties"][0] > 0.01
+    for name in ("losses", "penalties", "scores", "weights"):
+      assert two[name] == pytest.approx(one[name], rel=rel, abs=rel / 10)
+    assert one["loss_scales"] == two["loss_scales"]
+  assert one["loss_scales"][:2] == [2.0**18, 2.0**17]
+  assert one["losses"][0] == pytest.approx(results[0]["losses"][0], rel=1e-3)
 
 
 TWO_REPLICAS_PROGRAM = """

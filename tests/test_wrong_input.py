@@ -103,8 +103,10 @@ CASES = {
     "--model=os.system": "Available: AttentionPoolingModel, DbofModel",
     "--label_loss=Hinge": (
       "--label_loss: unknown 'Hinge'. "
-      "Available: CrossEntropyLoss, HingeLoss, SoftmaxLoss"
+      "Available: CrossEntropyLoss, FocalLoss, HingeLoss, SoftmaxLoss"
     ),
+    "--label_smoothing=1": "label_smoothing=1.0 should be at least 0 and below",
+    "--gamma=3": "CrossEntropyLoss has no argument 'gamma'. Available: label_s",
     "--optimizer=Adma": (
       "--optimizer: unknown 'Adma'. Available: .*Adagrad.* Adam.* SGD"
     ),
