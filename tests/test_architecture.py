@@ -27,6 +27,7 @@ LEVELS = {
   "models": 3,
   "records": 2,
   "shard_files": 2,
+  "segments": 3,
   "checkpoints": 3,
   "train_dir": 2,
   "video_level_models": 4,
