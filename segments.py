@@ -40,6 +40,7 @@ import mean_average_precision_calculator as map_calculator
 import records
 import shard_files
 import utils
+from records import Problem
 
 SEGMENT_SECONDS = 5
 # K, and the most segments that the challenge takes of a class.
@@ -59,7 +60,6 @@ CELL_CHARACTERS = 32_767
 _MOST_ID_BYTES = 256
 _MOST_DIGITS = 9
 _SPACE, _COLON, _ZERO = b" :0"
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # What would end an id in a submission.
 _ID_ENDS = tuple(b' ,"\r\n')
 # An odd number without pattern: the golden ratio's, as in Knuth's TAOCP 6.4.
@@ -168,6 +168,19 @@ def _hashes(video_ids: np.ndarray, starts: np.ndarray) -> np.ndarray:
     factor = factor * _HASH_FACTOR % 2**64
     hashes += column * np.uint64(factor)
   return hashes * np.uint64(_HASH_FACTOR)
+
+
+def repeated_places(ranking: Ranking) -> np.ndarray:
+  """[D] int64: the places of segments that a ranking names once more."""
+  hashes = _hashes(ranking.video_ids, ranking.starts)
+  in_order = np.sort(hashes)
+  if (in_order[1:] != in_order[:-1]).all():
+    return np.empty(0, int)
+  # Slower: sorted with their places.
+  _, firsts = np.unique(hashes, return_index=True)
+  is_first = np.zeros(hashes.size, bool)
+  is_first[firsts] = True
+  return np.flatnonzero(~is_first)
 
 
 def score_rankings(
@@ -306,10 +319,11 @@ def read_submission(path: str, flag_name: str) -> Iterator[Ranking]:
   for number, line in rows_of(utils.read_lines(path, flag_name)):
     ranking, problem = parse_row(line)
     if not problem and ranking.index in lines:
-      earlier = lines[ranking.index]
-      problem = f"class {ranking.index} is there already, in line {earlier}"
+      detail = f"class {ranking.index} has a row already"
+      problem = Problem("class twice", f"{detail}, line {lines[ranking.index]}")
     if problem:
-      raise UserError(f"--{flag_name}={path!r}, line {number}: {problem}.")
+      place = f"--{flag_name}={path!r}, line {number}"
+      raise UserError(f"{place}: {problem.detail}.")
     lines[ranking.index] = number
     yield ranking
   if not lines:
@@ -323,24 +337,22 @@ def rows_of(
 ) -> Iterator[tuple[int, bytes]]:
   """Yields number and text of a file's lines but for the header, if any."""
   for number, line in enumerate(lines, 1):
-    if number == 1:
-      line = line.removeprefix(_BYTE_ORDER_MARK)
-      if line.strip().lower() == header.lower():
-        continue
-    if line.strip():
+    is_header = number == 1 and line.strip().lower() == header.lower()
+    if line.strip() and not is_header:
       yield number, line
 
 
-def parse_row(line: bytes) -> tuple[Ranking | None, str | None]:
+def parse_row(line: bytes) -> tuple[Ranking | None, Problem | None]:
   """A row's ranking, and what is wrong with it.
 
   Returns:
     The pairs that can be read, None where the row has no class; and the first
-    problem, to be shown after the line's number, or None.
+    problem or None.
   """
   name, comma, cell = line.partition(b",")
   if not comma or not name.strip().isdigit() or len(name) > _MOST_DIGITS:
-    return None, f"{_shown(line)} is no row; expected {_EXPECTED_ROW}"
+    detail = f"{_shown(line)} is no row; expected {_EXPECTED_ROW}"
+    return None, Problem("no row", detail)
   # Zeros, so that a piece of some width can be read at any place.
   codes = np.frombuffer(cell + bytes(_MOST_ID_BYTES), np.uint8)
   is_inside = np.zeros(len(cell) + 2, bool)
@@ -400,14 +412,15 @@ def _slices(codes, begins, sizes) -> np.ndarray:
   return pieces.view(f"S{width}").reshape(-1)
 
 
-def _describe_pair(cell: bytes, begins, ends, number: int) -> str:
+def _describe_pair(cell: bytes, begins, ends, number: int) -> Problem:
   pair = _shown(cell[begins[number] : ends[number]])
   if number < begins.size - 1:
-    return f"its pair {number + 1}, {pair}, is not id:start"
-  problem = f"its last pair, {pair}, is not id:start: the row was cut"
+    detail = f"its pair {number + 1}, {pair}, is not id:start"
+    return Problem("no pair", detail)
+  detail = f"its last pair, {pair}, is not id:start: the row was cut"
   if len(cell) == CELL_CHARACTERS:
-    problem += f" at {len(cell):,} characters, as spreadsheets cut cells"
-  return problem
+    detail += f" at {len(cell):,} characters, as spreadsheets cut cells"
+  return Problem("row was cut", detail)
 
 
 def _shown(text: bytes) -> str:

@@ -5,6 +5,7 @@
 Every path may be local or `gs://`.
 """
 
+import codecs
 import concurrent.futures
 import contextlib
 import csv
@@ -530,7 +531,9 @@ def read_json(path: str) -> Any:
 
 
 def read_lines(path: str, flag_name: str | None) -> Iterator[bytes]:
-  """Yields the lines of a file, without their ends; of any number of lines.
+  """Yields the lines of a file of any size, without their ends.
+
+  A byte order mark, with which spreadsheets begin a file, is left out.
 
   Args:
     path: local or gs://.
@@ -541,14 +544,16 @@ def read_lines(path: str, flag_name: str | None) -> Iterator[bytes]:
     UserError: the file cannot be read, or has a line of more than 64 MB.
   """
   source = f"--{flag_name}={path!r}" if flag_name else f"{path!r}"
-  rest = b""
   with _clear_errors(f"{source} cannot be read"):
     with tf.io.gfile.GFile(path, "rb") as file:
-      while data := file.read(_READ_BYTES):
+      mark, rest = codecs.BOM_UTF8, b""
+      data = file.read(len(mark)).removeprefix(mark) + file.read(_READ_BYTES)
+      while data:
         *lines, rest = (rest + data).split(b"\n")
         yield from (line.removesuffix(b"\r") for line in lines)
         if len(rest) > _MAX_LINE_BYTES:
           raise UserError(f"{source} is no text: a line has more than 64 MB.")
+        data = file.read(_READ_BYTES)
   if rest:
     yield rest.removesuffix(b"\r")
 

@@ -45,6 +45,7 @@ LEVELS = {
   "eval": 9,
   "inference": 9,
   "tools.verify_shards": 9,
+  "tools.check_submission": 9,
   "tools.download": 9,
   "tools.sample_data": 9,
   "tools.quickstart": 9,

@@ -234,7 +234,7 @@ class TestSubmission:
       (b"3,A:0 :5 B:5\n", "its pair 2, ':5', is not id:start"),
       (b"3,A:0\n7,A:0 B:\n", "line 2: its last pair, 'B:', .* was cut"),
       (b"3," + b"Abcd:0 " * 4680 + b"Abcdefg", "cut at 32,767 characters, as"),
-      (b"3,A:0\n\n7,A:0\n3,B:0\n", "line 4: class 3 is there .* in line 1"),
+      (b"3,A:0\n\n7,A:0\n3,B:0\n", "line 4: class 3 has a row .* line 1"),
       (b"3," + b"A" * 300 + b":0 A:0\n", r"its pair 1, 'A+\.\.\.', is not"),
       (b"Class,Segments\n", "has no row; expected class,id:start"),
     ],
