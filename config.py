@@ -608,6 +608,13 @@ class EvalSettings(TrainedSettings, FoldSettings):
     "when not given.",
     is_path=True,
   )
+  segment_predictions: str | None = _evaluation(
+    None,
+    "A CSV of segments (Class,Segments) to evaluate by MAP@K, instead of a "
+    "model, on the shards' rated segments. Results are written to --eval_dir "
+    "if that is given.",
+    is_path=True,
+  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,11 @@ r"""Evaluates a trained model: Hit@1, PERR, mAP, GAP.
 
 Without --run_once it follows the train dir and evaluates new checkpoints as
 they appear, until it is stopped. The model is rebuilt from the train dir.
+
+A CSV of segments needs no model:
+
+  python eval.py --eval_data_pattern='/path/to/validate*.tfrecord' \
+    --segment_predictions=segments.csv
 """
 
 import itertools
@@ -27,6 +32,7 @@ import config
 import devices
 import evaluation
 import experiment
+import segments
 import train_dir
 import utils
 from config import EvalSettings, ExperimentConfig
@@ -82,13 +88,15 @@ def evaluate(
     patience_secs: how long to wait for a trainer that has not begun.
 
   Returns:
-    At the chief, where it does not follow a trainer: as `evaluation.evaluate`.
-    Else None.
+    At the chief, where it does not follow a trainer: as `evaluation.evaluate`,
+    or as `evaluate_submission` if that is asked for. Else None.
 
   Raises:
     UserError: there is no model, or it does not suit what is given or the data.
   """
   workers, given = workers or cluster.alone(), given or {}
+  if settings.segment_predictions:
+    return evaluate_submission(settings) if workers.is_chief else None
   folder = results_folder(settings)
   report_path = os.path.join(folder, train_dir.BAD_RECORDS_FILE)
   with experiment.start(settings, given, workers, report_path) as run:
@@ -109,6 +117,44 @@ def evaluate(
         settings.use_ema,
       )
     return evaluator.evaluate(path)
+
+
+def evaluate_submission(settings: EvalSettings) -> dict[str, Any]:
+  """MAP@K of a CSV of segments; there need not be a model.
+
+  Returns:
+    As `segments.score_rankings`.
+
+  Raises:
+    UserError: the CSV or a shard cannot be read, or no segment was rated.
+  """
+  path, folder = settings.segment_predictions, settings.eval_dir
+  shards = utils.list_shards(settings.eval_data_pattern, "eval_data_pattern")
+  # Checked first: to read the shards may take long.
+  if not utils.is_file(path):
+    raise UserError(f"--segment_predictions={path!r}: there is no such file.")
+  if folder:
+    utils.make_writable_folder(folder, "eval_dir")
+  with program.ProgressDisplay("shard", len(shards), every_secs=2.0) as display:
+    ratings = segments.read_ratings(_shown(shards, display))
+  rankings = segments.read_submission(path, "segment_predictions")
+  results = segments.score_rankings(rankings, ratings)
+  if folder:
+    results_path = os.path.join(folder, train_dir.SEGMENT_RESULTS_FILE)
+    utils.write_json(results_path, {"segment_predictions": path, **results})
+  logging.info(
+    "MAP@%d: %.5f | classes: %d, %d of them not in the file | segments: %d, %d "
+    "of them unrated",
+    *(segments.MOST_SEGMENTS, *results.values()),
+  )
+  return results
+
+
+def _shown(shards, display: program.ProgressDisplay) -> Iterator[str]:
+  """Yields shards, and shows how far their reader has come."""
+  for number, shard in enumerate(shards):
+    display.show(number, f"shard {number} of {len(shards)}")
+    yield shard
 
 
 def results_folder(settings: EvalSettings) -> str:

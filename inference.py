@@ -12,9 +12,7 @@ The model is rebuilt from the train dir; shards need no labels.
 import collections
 import contextlib
 import csv
-import io
 import os
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,7 +21,6 @@ import program  # Sets up the environment; before TensorFlow and Keras.
 from program import UserError
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 import checkpoints
@@ -42,8 +39,6 @@ NAMES_HEADER = b"VideoId,Index,Name,Confidence\n"
 # Columns of the index, the name and the entity's id in a vocabulary.
 _COLUMNS = ("Index", "Name", "KnowledgeGraphId")
 _AUDIOSET_COLUMNS = ("index", "display_name", "mid")
-# Characters with which RFC 4180 wants a field in quotes.
-_NEEDS_QUOTES = re.compile(rb'[",\r\n]')
 
 
 def define_flags():
@@ -207,7 +202,7 @@ def format_rows(
   # One format for a whole row is several times faster than one for each pair.
   row_format = b" ".join([b"%d %.6f"] * top_k)
   return b"".join(
-    b"%s,%s\n" % (_csv_field(video_id), row_format % tuple(row))
+    b"%s,%s\n" % (utils.csv_field(video_id), row_format % tuple(row))
     for video_id, row in zip(video_ids, pairs.tolist(), strict=True)
   )
 
@@ -223,17 +218,11 @@ def format_named_rows(
   for video_id, row_scores, row_classes in zip(
     video_ids, scores, classes, strict=True
   ):
-    field = _csv_field(video_id)
+    field = utils.csv_field(video_id)
     for score, index in zip(row_scores, row_classes.tolist(), strict=True):
-      name = _csv_field(names.get(index, f"class {index}").encode())
+      name = utils.csv_field(names.get(index, f"class {index}").encode())
       rows.append(b"%s,%d,%s,%.6f\n" % (field, index, name, score))
   return b"".join(rows)
-
-
-def _csv_field(value: bytes) -> bytes:
-  if _NEEDS_QUOTES.search(value):
-    return b'"' + value.replace(b'"', b'""') + b'"'
-  return value
 
 
 def read_vocabulary(path: str) -> dict[int, str]:
@@ -246,31 +235,20 @@ def read_vocabulary(path: str) -> dict[int, str]:
   Raises:
     UserError: the file cannot be read, lacks a column, or has a class twice.
   """
-  try:
-    with tf.io.gfile.GFile(path, "rb") as file:
-      text = file.read().decode("utf-8-sig")
-    return dict(_named_classes(text))
-  except (tf.errors.OpError, OSError) as error:
-    raise UserError(
-      f"--vocabulary_file={path!r} cannot be read: {utils.error_text(error)}"
-    ) from error
-  except (KeyError, TypeError, ValueError, csv.Error) as error:
-    raise UserError(
-      f"--vocabulary_file={path!r} is not the dataset's vocabulary.csv, a CSV "
-      f"with the columns Index and Name: {error}."
-    ) from error
+  return utils.read_csv(
+    path,
+    "vocabulary_file",
+    "the dataset's vocabulary.csv, a CSV with the columns Index and Name",
+    lambda reader: dict(_named_classes(reader)),
+  )
 
 
-def _named_classes(text: str) -> Iterator[tuple[int, str]]:
+def _named_classes(reader: csv.DictReader) -> Iterator[tuple[int, str]]:
   """Index and name of each class in a vocabulary.
 
   Raises:
     ValueError, csv.Error: it is something else.
   """
-  if "\0" in text:
-    raise ValueError("it has NUL characters")
-  # Strict parsing: in a file that was cut, an open quote would swallow classes.
-  reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
   columns = set(reader.fieldnames or ())
   index_column, name_column, id_column = (
     _AUDIOSET_COLUMNS if "display_name" in columns else _COLUMNS

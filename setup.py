@@ -57,6 +57,7 @@ setuptools.setup(
   },
   entry_points={
     "console_scripts": [
+      "yt8m-check-submission=youtube_8m.tools.check_submission:run",
       "yt8m-download=youtube_8m.tools.download:run",
       "yt8m-train=youtube_8m.train:run",
       "yt8m-eval=youtube_8m.eval:run",

@@ -5,10 +5,13 @@
 Every path may be local or `gs://`.
 """
 
+import codecs
 import concurrent.futures
 import contextlib
+import csv
 import glob
 import inspect
+import io
 import json
 import os
 import re
@@ -39,6 +42,10 @@ DEQUANTIZE_OFFSET = 4.0 / 512.0 - 2.0
 # The suite's own JSON files have a few kilobytes; a stranger's may have any
 # number.
 _MAX_JSON_BYTES = 2**26
+# The longest line that is taken into memory, and what is read at a time.
+_MAX_LINE_BYTES, _READ_BYTES = 2**26, 2**22
+# Characters with which RFC 4180 wants a field in quotes.
+_NEEDS_QUOTES = re.compile(rb'[",\r\n]')
 _SAMPLED_FILES = 16
 
 # An answer of Cloud Storage as TensorFlow quotes it (status, body, bucket), and
@@ -530,3 +537,66 @@ def read_json(path: str) -> Any:
     return json.loads(content)
   except (ValueError, RecursionError) as error:
     raise UserError(f"{path!r} is not valid JSON: {error}") from error
+
+
+def read_lines(path: str, flag_name: str | None) -> Iterator[bytes]:
+  """Yields the lines of a file of any size, without their ends.
+
+  A byte order mark, with which spreadsheets begin a file, is left out.
+
+  Args:
+    path: local or gs://.
+    flag_name: the flag that the path came from, for the error messages; None
+      where it is an argument of the program.
+
+  Raises:
+    UserError: the file cannot be read, or has a line of more than 64 MB.
+  """
+  source = f"--{flag_name}={path!r}" if flag_name else f"{path!r}"
+  with _clear_errors(f"{source} cannot be read"):
+    with tf.io.gfile.GFile(path, "rb") as file:
+      mark, rest = codecs.BOM_UTF8, b""
+      data = file.read(len(mark)).removeprefix(mark) + file.read(_READ_BYTES)
+      while data:
+        *lines, rest = (rest + data).split(b"\n")
+        yield from (line.removesuffix(b"\r") for line in lines)
+        if len(rest) > _MAX_LINE_BYTES:
+          raise UserError(f"{source} is no text: a line has more than 64 MB.")
+        data = file.read(_READ_BYTES)
+  if rest:
+    yield rest.removesuffix(b"\r")
+
+
+def read_csv(
+  path: str, flag_name: str, kind: str, parse: Callable[[csv.DictReader], Any]
+) -> Any:
+  """What `parse` makes of the rows of a small CSV file with a header.
+
+  Args:
+    path: local or gs://.
+    flag_name: the flag that the path came from, for the error messages.
+    kind: what the file should be, for the error messages.
+    parse: raises KeyError, TypeError or ValueError where it is something else.
+
+  Raises:
+    UserError: the file cannot be read, or is something else.
+  """
+  source = f"--{flag_name}={path!r}"
+  with _clear_errors(f"{source} cannot be read"):
+    with tf.io.gfile.GFile(path, "rb") as file:
+      data = file.read()
+  try:
+    text = data.decode("utf-8-sig")
+    if "\0" in text:
+      raise ValueError("it has NUL characters")
+    # Strict parsing: in a file that was cut, an open quote would swallow rows.
+    return parse(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+  except (KeyError, TypeError, ValueError, csv.Error) as error:
+    raise UserError(f"{source} is not {kind}: {error}.") from error
+
+
+def csv_field(value: bytes) -> bytes:
+  """A field of a CSV file, in quotes where RFC 4180 wants them."""
+  if _NEEDS_QUOTES.search(value):
+    return b'"' + value.replace(b'"', b'""') + b'"'
+  return value

@@ -40,10 +40,10 @@ from tools import sample_data
 
 PROGRAMS = (
   *("train", "eval", "inference", "tools.verify_shards", "tools.sample_data"),
-  *("tools.download", "tools.quickstart"),
+  *("tools.download", "tools.quickstart", "tools.check_submission"),
 )
 # Of their commands, what does not begin with "-" is no flag.
-WITH_ARGUMENTS = {"tools.verify_shards"}
+WITH_ARGUMENTS = {"tools.verify_shards", "tools.check_submission"}
 OTHER_COMMANDS = {"make", "pip", ".", "rm", "tensorboard", "gcloud", "setup"}
 # Options of other programs, and of the starter code.
 OTHER_FLAGS = {

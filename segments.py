@@ -1,0 +1,725 @@
+# Copyright 2026 The YouTube-8M suite authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Segments of five seconds: which of all videos' show a class best.
+
+The task of 2019: for each class a ranking of at most 100,000 segments, each
+named by its video's id and the second in which it starts. Only some segments
+were rated by people, for a class or two each.
+
+- `read_submission` and `write_submission`: rankings as the challenge's CSV.
+- `read_ratings`: what people said, from shards.
+- `score_rankings`: MAP@K, of rankings and ratings.
+- `rated_pairs`, `score_pairs`: the same of a model's scores of rated segments.
+- `TopSegments`: rankings of more segments than fit into memory.
+
+MAP@K is the mean, over the classes with rated positives, of
+
+    AP(c) = sum_{k <= K} P(k) * rel(k) / N_c
+
+where k runs over the ranks of class c, rel(k) is 1 for a positive, P(k) is the
+share of positives among the rated segments up to rank k, and N_c is the number
+of positives in the ratings, found or not. A segment that was not rated for the
+class is neither right nor wrong; nor is one that a ranking names once more. A
+class that is not ranked has an AP of 0.
+
+References:
+  "The 3rd YouTube-8M Video Understanding Challenge", Kaggle 2019,
+  https://www.kaggle.com/c/youtube8m-2019/overview/evaluation
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from program import UserError
+
+import numpy as np
+import tensorflow as tf
+
+import mean_average_precision_calculator as map_calculator
+import records
+import shard_files
+import utils
+from records import Problem
+
+SEGMENT_SECONDS = 5
+# K, and the most segments that the challenge takes of a class.
+MOST_SEGMENTS = 100_000
+HEADER = b"Class,Segments"
+NAMES_HEADER = b"id,start,end,class,name,confidence"
+# Keys of a record's context; of each rating the class, the second in which the
+# segment starts, and 1 if it shows the class, else 0.
+LABELS_KEY, STARTS_KEY, SCORES_KEY = (
+  *("segment_labels", "segment_start_times"),
+  "segment_scores",
+)
+
+# Spreadsheets cut what is longer off a cell.
+CELL_CHARACTERS = 32_767
+# Longer ids would take memory for every segment of a row.
+_MOST_ID_BYTES = 256
+_MOST_DIGITS = 9
+_SPACE, _COLON, _ZERO = b" :0"
+# What would end an id in a submission.
+_ID_ENDS = tuple(b' ,"\r\n')
+# An odd number without pattern: the golden ratio's, as in Knuth's TAOCP 6.4.
+_HASH_FACTOR = 0x9E3779B97F4A7C15
+# Of a hash, the upper bits are a place in a table of this size.
+_NUM_SLOTS, _SLOT_SHIFT = 2**16, np.uint64(48)
+# A segment is one number: its video's, times this, plus the second it starts.
+_STARTS = 2**32
+_SHOWN_BYTES = 60
+
+
+class Ranking(NamedTuple):
+  """Segments of one class, best first.
+
+  Attributes:
+    index: the class.
+    video_ids: [N] bytes.
+    starts: [N] int64, the second in which each segment starts.
+    scores: [N] float32, falling; None where only the order is known.
+  """
+
+  index: int
+  video_ids: np.ndarray
+  starts: np.ndarray
+  scores: np.ndarray | None = None
+
+  def cut(self, size: int) -> "Ranking":
+    """The first ranks."""
+    index, *columns = self
+    return Ranking(index, *(c if c is None else c[:size] for c in columns))
+
+
+class Ratings(NamedTuple):
+  """R ratings of segments; each segment at most once for a class.
+
+  Attributes:
+    video_ids: [R] bytes.
+    starts: [R] int64, the second in which the segment starts.
+    classes: [R] int64, the class that was asked for.
+    are_positive: [R] bool, whether the segment shows it.
+  """
+
+  video_ids: np.ndarray
+  starts: np.ndarray
+  classes: np.ndarray
+  are_positive: np.ndarray
+
+
+# MAP@K
+
+
+class _RatedSegments:
+  """Finds out which segments of a ranking were rated, and how.
+
+  Few were: a table of hashes passes over nearly all others.
+  """
+
+  def __init__(self, ratings: Ratings):
+    hashes = _hashes(ratings.video_ids, ratings.starts)
+    order = np.lexsort((hashes, ratings.classes))
+    self._ratings = Ratings(*(column[order] for column in ratings))
+    self._hashes = hashes[order]
+    self.num_positives = np.bincount(
+      ratings.classes, ratings.are_positive
+    ).astype(int)
+
+  def find(self, ranking: Ranking) -> tuple[np.ndarray, np.ndarray]:
+    """The places [F] in a ranking of rated segments, and [F] bool, positive.
+
+    A segment is found where it comes first.
+    """
+    bounds = [ranking.index, ranking.index + 1]
+    rated = slice(*np.searchsorted(self._ratings.classes, bounds))
+    rated_hashes = self._hashes[rated]
+    if not rated_hashes.size:
+      return np.empty(0, int), np.empty(0, bool)
+    video_ids, starts, _, are_positive = (c[rated] for c in self._ratings)
+    table = np.zeros(_NUM_SLOTS, bool)
+    table[rated_hashes >> _SLOT_SHIFT] = True
+    hashes = _hashes(ranking.video_ids, ranking.starts)
+    places = np.flatnonzero(table[hashes >> _SLOT_SHIFT])
+    found = np.searchsorted(rated_hashes, hashes[places])
+    found = found.clip(max=rated_hashes.size - 1)
+    is_same = (video_ids[found] == ranking.video_ids[places]) & (
+      starts[found] == ranking.starts[places]
+    )
+    # Of several values for one place numpy keeps the last: the first rank.
+    ranks = np.full(rated_hashes.size, -1)
+    ranks[found[is_same][::-1]] = places[is_same][::-1]
+    is_found = ranks >= 0
+    return ranks[is_found], are_positive[is_found]
+
+
+def _hashes(video_ids: np.ndarray, starts: np.ndarray) -> np.ndarray:
+  """[N] uint64: hashes of segments, whose upper bits differ most.
+
+  No two ids of four letters, as the data set's, have the same: multiples of the
+  golden ratio are further apart than the seconds of any video. For longer ids
+  the odds are one in 2**64.
+  """
+  num_words = max(1, -(-video_ids.dtype.itemsize // 4))
+  words = np.ascontiguousarray(video_ids, f"S{4 * num_words}").view(np.uint32)
+  # The zeros behind an id add nothing: its hash is the same in any array.
+  hashes, factor = starts.astype(np.uint64), 1
+  for column in words.reshape(-1, num_words).T:
+    factor = factor * _HASH_FACTOR % 2**64
+    hashes += column * np.uint64(factor)
+  return hashes * np.uint64(_HASH_FACTOR)
+
+
+def repeated_places(ranking: Ranking) -> np.ndarray:
+  """[D] int64: the places of segments that a ranking names once more."""
+  hashes = _hashes(ranking.video_ids, ranking.starts)
+  in_order = np.sort(hashes)
+  if (in_order[1:] != in_order[:-1]).all():
+    return np.empty(0, int)
+  # Slower: sorted with their places.
+  _, firsts = np.unique(hashes, return_index=True)
+  is_first = np.zeros(hashes.size, bool)
+  is_first[firsts] = True
+  return np.flatnonzero(~is_first)
+
+
+def score_rankings(
+  rankings: Iterable[Ranking], ratings: Ratings, k: int = MOST_SEGMENTS
+) -> dict[str, Any]:
+  """MAP@K of rankings, as the challenge defines it.
+
+  Args:
+    rankings: of each class at most one.
+    ratings: what people said.
+    k: ranks of each class that count.
+
+  Returns:
+    A dict of "map_at_k", in [0, 1]; "num_classes", those with positives, over
+    which it is the mean; "num_missing_classes", those of them that are not
+    ranked; "num_pairs", the ranks that count; "num_unrated_pairs", those of
+    them that were not rated.
+  """
+  rated, ranked = _RatedSegments(ratings), set()
+  found = [(np.empty(0, int), np.empty(0, int), np.empty(0, bool))]
+  num_pairs = 0
+  for ranking in rankings:
+    ranking = ranking.cut(k)
+    places, are_positive = rated.find(ranking)
+    found.append((np.full(places.size, ranking.index), places, are_positive))
+    ranked.add(ranking.index)
+    num_pairs += ranking.starts.size
+  classes, places, are_positive = map(np.concatenate, zip(*found, strict=True))
+  aps = map_calculator.average_precisions_by_class(
+    classes, -places.astype(np.float64), are_positive, rated.num_positives
+  )
+  has_positives = np.flatnonzero(rated.num_positives)
+  num_missing = len(set(has_positives.tolist()) - ranked)
+  return _results(aps[has_positives], num_missing, num_pairs, places.size)
+
+
+def _results(aps, num_missing: int, num_pairs: int, num_rated: int):
+  return {
+    "map_at_k": float(aps.sum() / max(1, aps.size)),
+    "num_classes": int(aps.size),
+    "num_missing_classes": num_missing,
+    "num_pairs": num_pairs,
+    "num_unrated_pairs": num_pairs - num_rated,
+  }
+
+
+class RatedPairs(NamedTuple):
+  """A model's scores of rated segments for the classes they were rated for.
+
+  Attributes:
+    classes: [P] int64.
+    scores: [P] float.
+    are_positive: [P] bool.
+    num_unrated: how many scores were left out, since nobody rated them.
+  """
+
+  classes: np.ndarray
+  scores: np.ndarray
+  are_positive: np.ndarray
+  num_unrated: np.ndarray
+
+
+def rated_pairs(predictions, labels, label_weights) -> RatedPairs:
+  """Picks the scores that were rated; all that MAP@K needs of a batch.
+
+  Args:
+    predictions: [N, C] scores of segments.
+    labels: [N, C]; true where above 0.
+    label_weights: [N, C]; rated where above 0.
+  """
+  segments, classes = np.nonzero(label_weights > 0)
+  return RatedPairs(
+    classes=classes,
+    scores=predictions[segments, classes],
+    are_positive=labels[segments, classes] > 0,
+    num_unrated=np.array(predictions.size - classes.size),
+  )
+
+
+class MapAtK:
+  """MAP@K of a model, batch by batch.
+
+  The ranks of a class are those among its rated segments: what K would cut off
+  is not known, and no data set has 100,000 ratings of a class. Of equal scores
+  the negative ones rank first, as for mAP.
+
+  Args:
+    num_classes: number of classes C.
+  """
+
+  def __init__(self, num_classes: int):
+    self._num_classes = num_classes
+    self._calculator = map_calculator.MeanAveragePrecisionCalculator(
+      num_classes
+    )
+    self._num_rated = self._num_unrated = 0
+
+  def accumulate(self, pairs: RatedPairs):
+    """Adds a batch.
+
+    Raises:
+      ValueError: a score is NaN, or a class is unknown.
+    """
+    positives = pairs.classes[pairs.are_positive]
+    self._calculator.accumulate_pairs(
+      pairs.classes,
+      pairs.scores,
+      pairs.are_positive,
+      np.bincount(positives, minlength=self._num_classes),
+    )
+    self._num_rated += pairs.classes.size
+    self._num_unrated += int(pairs.num_unrated)
+
+  def get(self) -> dict[str, Any]:
+    """As `score_rankings`; no class is missing."""
+    aps = self._calculator.peek_map_at_n()
+    num_pairs = self._num_rated + self._num_unrated
+    return _results(aps, 0, num_pairs, self._num_rated)
+
+
+# The challenge's file
+
+
+def read_submission(path: str, flag_name: str) -> Iterator[Ranking]:
+  """Yields the rows of a submission, which may lack its header.
+
+  Args:
+    path: local or gs://.
+    flag_name: the flag that the path came from, for the error messages.
+
+  Raises:
+    UserError: the file cannot be read, or a row is wrong; the message names the
+      line.
+  """
+  lines = {}
+  for number, line in rows_of(utils.read_lines(path, flag_name)):
+    ranking, problem = parse_row(line)
+    if not problem and ranking.index in lines:
+      detail = f"class {ranking.index} has a row already"
+      problem = Problem("class twice", f"{detail}, line {lines[ranking.index]}")
+    if problem:
+      place = f"--{flag_name}={path!r}, line {number}"
+      raise UserError(f"{place}: {problem.detail}.")
+    lines[ranking.index] = number
+    yield ranking
+  if not lines:
+    raise UserError(
+      f"--{flag_name}={path!r} has no row; expected {_EXPECTED_ROW}."
+    )
+
+
+def rows_of(
+  lines: Iterable[bytes], header: bytes = HEADER
+) -> Iterator[tuple[int, bytes]]:
+  """Yields number and text of a file's lines but for the header, if any."""
+  for number, line in enumerate(lines, 1):
+    is_header = number == 1 and line.strip().lower() == header.lower()
+    if line.strip() and not is_header:
+      yield number, line
+
+
+def parse_row(line: bytes) -> tuple[Ranking | None, Problem | None]:
+  """A row's ranking, and what is wrong with it.
+
+  Returns:
+    The pairs that can be read, None where the row has no class; and the first
+    problem or None.
+  """
+  name, comma, cell = line.partition(b",")
+  if not comma or not name.strip().isdigit() or len(name) > _MOST_DIGITS:
+    detail = f"{_shown(line)} is no row; expected {_EXPECTED_ROW}"
+    return None, Problem("no row", detail)
+  # Zeros, so that a piece of some width can be read at any place.
+  codes = np.frombuffer(cell + bytes(_MOST_ID_BYTES), np.uint8)
+  is_inside = np.zeros(len(cell) + 2, bool)
+  np.not_equal(codes[: len(cell)], _SPACE, out=is_inside[1:-1])
+  edges = np.flatnonzero(is_inside[1:] != is_inside[:-1])
+  begins, ends = edges[0::2], edges[1::2]
+  colons = _last_colons(codes, begins, ends)
+  sizes = colons - begins
+  starts, is_right = _parse_numbers(codes, colons + 1, ends)
+  is_right &= (0 < sizes) & (sizes <= _MOST_ID_BYTES)
+  problem = None
+  if not is_right.all():
+    first = int(np.argmin(is_right))
+    problem = _describe_pair(cell, begins, ends, first)
+    begins, sizes, starts = begins[is_right], sizes[is_right], starts[is_right]
+  return Ranking(int(name), _slices(codes, begins, sizes), starts), problem
+
+
+def _last_colons(codes, begins, ends) -> np.ndarray:
+  """[N] int64: the places of pairs' last colons; where they begin without."""
+  colons = np.flatnonzero(codes == _COLON)
+  if colons.size == begins.size and (begins < colons).all():
+    if (colons < ends).all():
+      return colons
+  # An id may hold some, too.
+  colons = np.concatenate([[-1], colons])
+  colons = colons[np.searchsorted(colons, ends) - 1]
+  return np.maximum(colons, begins)
+
+
+def _parse_numbers(codes, begins, ends) -> tuple[np.ndarray, np.ndarray]:
+  """[N] int64, decimal numbers, and [N] bool, whether there is one.
+
+  Args:
+    codes: [B] uint8.
+    begins: [N] int64, the places of first digits.
+    ends: [N] int64, the places behind the last ones.
+  """
+  lengths, numbers = ends - begins, np.zeros(begins.size, np.int64)
+  is_right = (0 < lengths) & (lengths <= _MOST_DIGITS)
+  for place in range(min(lengths.max(initial=0), _MOST_DIGITS)):
+    digits = codes[ends - (place + 1)] - _ZERO
+    digits[lengths <= place] = 0
+    is_right &= digits <= 9  # What is below "0" is above: they are uint8.
+    numbers += np.multiply(digits, 10**place, dtype=np.int64)
+  return numbers, is_right
+
+
+def _slices(codes, begins, sizes) -> np.ndarray:
+  """[N] bytes: pieces of [B] uint8, which goes on behind the last of them."""
+  width = max(1, sizes.max(initial=0))
+  count = codes.size - width + 1
+  pieces = np.ndarray((count,), f"V{width}", codes, strides=(1,))[begins]
+  pieces = pieces.view(np.uint8).reshape(-1, width)
+  if (sizes < width).any():
+    pieces[np.arange(width) >= sizes[:, np.newaxis]] = 0
+  return pieces.view(f"S{width}").reshape(-1)
+
+
+def _describe_pair(cell: bytes, begins, ends, number: int) -> Problem:
+  pair = _shown(cell[begins[number] : ends[number]])
+  if number < begins.size - 1:
+    detail = f"its pair {number + 1}, {pair}, is not id:start"
+    return Problem("no pair", detail)
+  detail = f"its last pair, {pair}, is not id:start: the row was cut"
+  if len(cell) == CELL_CHARACTERS:
+    detail += f" at {len(cell):,} characters, as spreadsheets cut cells"
+  return Problem("row was cut", detail)
+
+
+def _shown(text: bytes) -> str:
+  """Text as messages show it: not all of a row of megabytes."""
+  more = "..." if len(text) > _SHOWN_BYTES else ""
+  return repr(text[:_SHOWN_BYTES].decode(errors="replace") + more)
+
+
+_EXPECTED_ROW = "class,id:start id:start ... such as 3,AbCd:0 EfGh:15"
+
+
+def write_submission(
+  path: str,
+  rankings: Iterable[Ranking],
+  names_path: str | None = None,
+  names: Mapping[int, str] | None = None,
+):
+  """Writes rankings as the challenge has them; the file is complete or absent.
+
+  Args:
+    path: local or gs://.
+    rankings: of each class one; what is behind `MOST_SEGMENTS` is left out.
+    names_path: a second file, for people, with a row for each segment of each
+      class; for rankings with scores. None for no such file.
+    names: class -> name, for that file.
+
+  Raises:
+    UserError: a file cannot be written, or an id would not be read again.
+  """
+  with contextlib.ExitStack() as stack:
+
+    def open_output(path: str, header: bytes):
+      output = stack.enter_context(utils.replacing(path, follows_links=True))
+      output.write(header + b"\n")
+      output.flush()  # A folder that cannot be written shows now.
+      return output
+
+    output = open_output(path, HEADER)
+    if names_path:
+      names_output = open_output(names_path, NAMES_HEADER)
+    for ranking in rankings:
+      index, video_ids, starts, scores = ranking.cut(MOST_SEGMENTS)
+      output.write(b"%d,%b\n" % (index, _format_pairs(video_ids, starts)))
+      if names_path:
+        name = names.get(index, f"class {index}").encode()
+        end = b"%d,%b" % (index, utils.csv_field(name))
+        columns = (column.tolist() for column in (video_ids, starts, scores))
+        names_output.write(_named_rows(zip(*columns, strict=True), end))
+
+
+def _format_pairs(video_ids: np.ndarray, starts: np.ndarray) -> bytes:
+  """Text "id:start id:start ..."."""
+  letters = np.ascontiguousarray(video_ids).view(np.uint8)
+  if np.isin(letters, _ID_ENDS).any():
+    wrong = next(i for i in video_ids.tolist() if set(i) & set(_ID_ENDS))
+    raise UserError(
+      f"Video {wrong.decode(errors='replace')!r} cannot be in a submission: "
+      "its id has a space, a comma, a quote or a line break."
+    )
+  # There are few starts, and a text of each is made once.
+  different, numbers = np.unique(starts, return_inverse=True)
+  texts = np.array([b":%d " % start for start in different.tolist()], bytes)
+  pairs = np.empty(
+    len(video_ids), [("id", video_ids.dtype), ("start", texts.dtype)]
+  )
+  pairs["id"], pairs["start"] = video_ids, texts[numbers]
+  # Each is filled up with zeros.
+  return pairs.tobytes().replace(b"\0", b"").rstrip()
+
+
+def _named_rows(rows, class_and_name: bytes) -> bytes:
+  return b"".join(
+    b"%b,%d,%d,%b,%.6f\n"
+    % (video_id, start, start + SEGMENT_SECONDS, class_and_name, score)
+    for video_id, start, score in rows
+  )
+
+
+def read_segment_classes(path: str, flag_name: str = "segment_classes"):
+  """[C] int64: the classes of a CSV with a column Index, rising.
+
+  The data set's segment_label_ids.csv and its list of names are such files.
+
+  Raises:
+    UserError: the file cannot be read, has no such column, no class, or one
+      twice.
+  """
+
+  def parse(reader) -> np.ndarray:
+    classes = [int(row["Index"]) for row in reader]
+    found, counts = np.unique(np.array(classes, np.int64), return_counts=True)
+    if not classes:
+      raise ValueError("it has no class")
+    if found[0] < 0 or counts.max() > 1:
+      wrong = found[0] if found[0] < 0 else found[counts.argmax()]
+      raise ValueError(f"class {wrong} is negative, or there twice")
+    return found
+
+  kind = "a list of classes such as segment_label_ids.csv, with a column Index"
+  return utils.read_csv(path, flag_name, kind, parse)
+
+
+# What people said
+
+
+def read_ratings(shards: Iterable[str]) -> Ratings:
+  """The ratings of segments in shards; of a repeated one the first counts.
+
+  Raises:
+    UserError: a shard cannot be read, a rating is wrong, or there is none.
+  """
+  video_ids, columns = [], [np.empty((3, 0))]
+  for shard in shards:
+    for number, record in enumerate(shard_files.read_shard(shard)):
+      try:
+        video_id, ratings = _parse_ratings(record)
+      except ValueError as error:
+        place = records.place(shard, number)
+        raise UserError(f"{place}: {error}.") from error
+      video_ids += [video_id] * ratings.shape[1]
+      columns.append(ratings)
+  if not video_ids:
+    raise UserError(
+      f"No video of the shards has rated segments ({LABELS_KEY!r}). The "
+      "validate shards of 2019 have some: tools.download --features=segments."
+    )
+  classes, starts, scores = np.concatenate(columns, axis=1)
+  video_ids = np.array(video_ids)
+  _, numbers = np.unique(video_ids, return_inverse=True)
+  _, firsts = np.unique([classes, numbers, starts], axis=1, return_index=True)
+  return Ratings(
+    video_ids=video_ids[firsts],
+    starts=starts[firsts].astype(np.int64),
+    classes=classes[firsts].astype(np.int64),
+    are_positive=scores[firsts] > 0,
+  )
+
+
+def _parse_ratings(
+  record: bytes | shard_files.Fault,
+) -> tuple[bytes, np.ndarray]:
+  """A video's id, and [3, R] float64: classes, starts and scores.
+
+  Raises:
+    ValueError: they are not to be had; the message says why.
+  """
+  if isinstance(record, shard_files.Fault):
+    raise ValueError(record.detail)
+  context, _ = records.parse(record) or ({}, {})
+  video_id = records.only_bytes(
+    context.get(records.first_key(records.ID_KEYS, context))
+  )
+  nothing = tf.train.Feature()
+  columns = [
+    context.get(LABELS_KEY, nothing).int64_list.value,
+    context.get(STARTS_KEY, nothing).int64_list.value,
+    context.get(SCORES_KEY, nothing).float_list.value,
+  ]
+  if not video_id:
+    raise ValueError("it has no id")
+  if len(set(map(len, columns))) > 1:
+    counts = ", ".join(map(str, map(len, columns)))
+    raise ValueError(
+      f"it has other numbers of {LABELS_KEY}, {STARTS_KEY} and {SCORES_KEY}: "
+      f"{counts}"
+    )
+  ratings = np.array(columns, np.float64).reshape(3, -1)
+  highest = [[10**_MOST_DIGITS], [10**_MOST_DIGITS], [1]]
+  is_right = (ratings >= 0) & (ratings <= highest)
+  if not is_right.all():
+    raise ValueError(
+      f"of its {LABELS_KEY}, {STARTS_KEY} and {SCORES_KEY} some are negative, "
+      "or scores above 1"
+    )
+  return video_id, ratings
+
+
+# The best segments of each class
+
+
+class TopSegments:
+  """The best segments of each class, of any number of segments.
+
+  Each class has a buffer for somewhat more segments than are kept. Where it is
+  full, all but the best are dropped, and from then on only what reaches the
+  last one of these enters it: a segment takes part in few of these choices. Of
+  equal scores those with the lower id are kept, and of one video's the earlier
+  ones, so that the order in which segments come makes no difference.
+
+  Memory: 12 bytes for each place of a buffer, 1.5 GB for 1,000 classes and
+  100,000 segments of each, taken from the system as buffers fill; and the ids
+  of all videos.
+
+  Args:
+    num_classes: number of classes C.
+    limit: segments of each class that are kept.
+  """
+
+  def __init__(self, num_classes: int, limit: int = MOST_SEGMENTS):
+    self._limit = limit
+    self._extra = max(1, limit // 4)
+    self._capacity = limit + self._extra
+    size = num_classes * self._capacity
+    self._scores = np.empty(size, np.float32)
+    self._segments = np.empty(size, np.int64)
+    self._sizes = np.zeros(num_classes, np.int64)
+    # What does not reach its class' bound cannot be among the best.
+    self._bounds = np.full(num_classes, -np.inf, np.float32)
+    self._class_dtype = np.min_scalar_type(num_classes)
+    self._video_ids = [np.empty(0, "S1")]
+    self._num_videos = 0
+
+  def add(self, video_ids, starts, scores):
+    """Adds segments, which have not been added before.
+
+    Args:
+      video_ids: [N] bytes.
+      starts: [N] int, the second in which each starts.
+      scores: [N, C] float32, without NaN.
+    """
+    segments = self._number(np.asarray(video_ids, bytes), starts)
+    for start in range(0, len(segments), self._extra):
+      rows = slice(start, start + self._extra)
+      places = np.flatnonzero(scores[rows] >= self._bounds)
+      found, classes = np.divmod(places, self._sizes.size)
+      order = np.argsort(classes.astype(self._class_dtype), kind="stable")
+      self._append(
+        classes[order],
+        segments[rows][found[order]],
+        scores[rows].reshape(-1)[places[order]],
+      )
+
+  def add_ranking(self, ranking: Ranking):
+    """Adds a class's segments, those that another worker found for instance."""
+    segments = self._number(ranking.video_ids, ranking.starts)
+    for start in range(0, len(segments), self._extra):
+      rows = slice(start, start + self._extra)
+      classes = np.full(len(segments[rows]), ranking.index)
+      self._append(classes, segments[rows], ranking.scores[rows])
+
+  def rankings(self, classes: Iterable[int]) -> Iterator[Ranking]:
+    """Yields the best segments of some classes, of which there may be none."""
+    video_ids = self._all_ids()
+    _, ranks = np.unique(video_ids, return_inverse=True)
+    for index in classes:
+      self._prune(index)
+      scores, segments = self._of_class(index)
+      numbers, starts = np.divmod(segments, _STARTS)
+      order = np.lexsort((ranks[numbers] * _STARTS + starts, -scores))
+      yield Ranking(
+        index, video_ids[numbers[order]], starts[order], scores[order]
+      )
+
+  def _number(self, video_ids: np.ndarray, starts) -> np.ndarray:
+    """[N] int64: segments as numbers. Successive ones share their video."""
+    is_new = np.ones(video_ids.size, bool)
+    is_new[1:] = video_ids[1:] != video_ids[:-1]
+    self._video_ids.append(video_ids[is_new])
+    numbers = self._num_videos - 1 + np.cumsum(is_new)
+    self._num_videos += int(is_new.sum())
+    return numbers * _STARTS + starts
+
+  def _append(self, classes, segments, scores):
+    """Adds [N] pairs, sorted by class, of each class `_extra` at most."""
+    counts = np.bincount(classes, minlength=self._sizes.size)
+    for index in np.flatnonzero(self._sizes + counts > self._capacity):
+      self._prune(index)
+    firsts = np.cumsum(counts) - counts
+    offsets = self._sizes - firsts + np.arange(counts.size) * self._capacity
+    places = offsets[classes] + np.arange(classes.size)
+    self._scores[places] = scores
+    self._segments[places] = segments
+    self._sizes += counts
+
+  def _of_class(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Views of a class's scores and segments."""
+    first = index * self._capacity
+    own = slice(first, first + self._sizes[index])
+    return self._scores[own], self._segments[own]
+
+  def _prune(self, index: int):
+    """Drops all but the best of a class."""
+    scores, segments = self._of_class(index)
+    if scores.size <= self._limit:
+      return
+    last = scores.size - self._limit
+    bound = np.partition(scores, last)[last]
+    kept, ties = np.flatnonzero(scores > bound), np.flatnonzero(scores == bound)
+    num_ties = self._limit - kept.size
+    if num_ties < ties.size:
+      numbers, starts = np.divmod(segments[ties], _STARTS)
+      order = np.lexsort((starts, self._all_ids()[numbers]))
+      ties = ties[order]
+    kept = np.concatenate([kept, ties[:num_ties]])
+    scores[: self._limit] = scores[kept]
+    segments[: self._limit] = segments[kept]
+    self._sizes[index] = self._limit
+    self._bounds[index] = bound
+
+  def _all_ids(self) -> np.ndarray:
+    self._video_ids = [np.concatenate(self._video_ids)]
+    return self._video_ids[0]
