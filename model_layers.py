@@ -180,7 +180,8 @@ def logistic_layer(features, vocab_size, l2_penalty=1e-8, labels_per_video=3.0):
       on learning that labels are rare. None starts them at 0.
 
   Returns:
-    {"predictions", "logits"}, both [batch, vocab_size].
+    {"predictions", "logits"}, both [batch, vocab_size], and "embedding", the
+    features.
   """
   logits = keras.layers.Dense(
     vocab_size,
@@ -191,7 +192,11 @@ def logistic_layer(features, vocab_size, l2_penalty=1e-8, labels_per_video=3.0):
   predictions = keras.layers.Activation(
     "sigmoid", dtype="float32", name="predictions"
   )(logits)
-  return {"predictions": predictions, "logits": logits}
+  return {
+    "predictions": predictions,
+    "logits": logits,
+    "embedding": features,
+  }
 
 
 def _log_odds_initializer(labels_per_video, vocab_size):
