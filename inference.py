@@ -11,19 +11,16 @@ The model is rebuilt from the train dir; shards need no labels.
 
 import collections
 import contextlib
-import csv
-import io
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import program  # Sets up the environment; before TensorFlow and Keras.
 from program import UserError
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 import checkpoints
@@ -36,12 +33,10 @@ import experiment
 import train_dir
 import utils
 from config import ExperimentConfig, InferenceSettings
+from vocabulary import read_vocabulary
 
 HEADER = b"VideoId,LabelConfidencePairs\n"
 NAMES_HEADER = b"VideoId,Index,Name,Confidence\n"
-# Columns of the index, the name and the entity's id in a vocabulary.
-_COLUMNS = ("Index", "Name", "KnowledgeGraphId")
-_AUDIOSET_COLUMNS = ("index", "display_name", "mid")
 # Characters with which RFC 4180 wants a field in quotes.
 _NEEDS_QUOTES = re.compile(rb'[",\r\n]')
 
@@ -234,56 +229,6 @@ def _csv_field(value: bytes) -> bytes:
   if _NEEDS_QUOTES.search(value):
     return b'"' + value.replace(b'"', b'""') + b'"'
   return value
-
-
-def read_vocabulary(path: str) -> dict[int, str]:
-  """Class index -> name, from the dataset's vocabulary.csv.
-
-  AudioSet's class_labels_indices.csv is read as well. Rows come in any order. A
-  class whose name is empty is called by the id of its entity (KnowledgeGraphId,
-  mid), or by its index where that is empty too.
-
-  Raises:
-    UserError: the file cannot be read, lacks a column, or has a class twice.
-  """
-  try:
-    with tf.io.gfile.GFile(path, "rb") as file:
-      text = file.read().decode("utf-8-sig")
-    return dict(_named_classes(text))
-  except (tf.errors.OpError, OSError) as error:
-    raise UserError(
-      f"--vocabulary_file={path!r} cannot be read: {utils.error_text(error)}"
-    ) from error
-  except (KeyError, TypeError, ValueError, csv.Error) as error:
-    raise UserError(
-      f"--vocabulary_file={path!r} is not the dataset's vocabulary.csv, a CSV "
-      f"with the columns Index and Name: {error}."
-    ) from error
-
-
-def _named_classes(text: str) -> Iterator[tuple[int, str]]:
-  """Index and name of each class in a vocabulary.
-
-  Raises:
-    ValueError, csv.Error: it is something else.
-  """
-  if "\0" in text:
-    raise ValueError("it has NUL characters")
-  # Strict parsing: in a file that was cut, an open quote would swallow classes.
-  reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-  columns = set(reader.fieldnames or ())
-  index_column, name_column, id_column = (
-    _AUDIOSET_COLUMNS if "display_name" in columns else _COLUMNS
-  )
-  if missing := {index_column, name_column} - columns:
-    raise ValueError(f"it has no column {', '.join(sorted(missing))}")
-  seen = set()
-  for row in reader:
-    index = int(row[index_column])
-    if index < 0 or index in seen:
-      raise ValueError(f"class {index} is negative, or there twice")
-    seen.add(index)
-    yield index, row[name_column] or row.get(id_column) or f"class {index}"
 
 
 if __name__ == "__main__":

@@ -69,6 +69,13 @@ class Compiled(keras.layers.Layer):
     return tf.function(self.part, jit_compile=True, autograph=False)(inputs)
 
 
+def dequantized(frames, scale, offset):
+  """Codes, uint8, as the float32 numbers that they stand for; others as is."""
+  if keras.backend.standardize_dtype(frames.dtype) != "uint8":
+    return frames
+  return ops.cast(frames, "float32") * scale + offset
+
+
 class NormalizedInput(keras.layers.Layer):
   """The first layer of every model: raw features to normalised tensors.
 
@@ -113,7 +120,7 @@ class NormalizedInput(keras.layers.Layer):
 
   def call(self, features, num_frames=None):
     """Normalises a batch; see the class."""
-    parts = [self._dequantized(part) for part in features]
+    parts = [dequantized(part, self.scale, self.offset) for part in features]
     factor = 1.0
     if self.normalize:
       # The norm of the concatenation, without concatenating twice.
@@ -125,11 +132,6 @@ class NormalizedInput(keras.layers.Layer):
       factor = factor * ops.cast(is_frame, "float32")[..., None]
     parts = [part * factor for part in parts]
     return ops.concatenate(parts, axis=-1) if self.concatenate else parts
-
-  def _dequantized(self, part):
-    if keras.backend.standardize_dtype(part.dtype) != "uint8":
-      return part
-    return ops.cast(part, "float32") * self.scale + self.offset
 
 
 class FrameMean(keras.layers.Layer):

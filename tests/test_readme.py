@@ -40,7 +40,7 @@ from tools import sample_data
 
 PROGRAMS = (
   *("train", "eval", "inference", "tools.verify_shards", "tools.sample_data"),
-  *("tools.download", "tools.quickstart"),
+  *("tools.download", "tools.quickstart", "export_model"),
 )
 # Of their commands, what does not begin with "-" is no flag.
 WITH_ARGUMENTS = {"tools.verify_shards"}
