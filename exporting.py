@@ -22,8 +22,10 @@ frames of a video count, up to `max_frames` of the trained model. The signatures
 """
 
 import dataclasses
+import functools
 import importlib
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -128,6 +130,17 @@ class Signatures:
     self._frame_features = [
       name for name, form in self._forms.items() if form.kind != VECTOR
     ]
+    inputs = {
+      "features": {
+        name: tf.TensorSpec(form.shape(None, None))
+        for name, form in self._forms.items()
+      },
+      "num_frames": tf.TensorSpec([None], tf.int32),
+    }
+    # In the file once, whichever signature calls it.
+    self._run = tf.function(
+      functools.partial(model, training=False), autograph=False
+    ).get_concrete_function(inputs)
 
   def functions(self) -> dict[str, Any]:
     """Name -> concrete function."""
@@ -139,7 +152,7 @@ class Signatures:
 
     num_frames = tf.TensorSpec([None], tf.int32, "num_frames")
     raw = [
-      tf.TensorSpec(form.shape(None, None), form.dtype, name)
+      tf.TensorSpec(form.shape(None, None), form.dtype, input_name(name))
       for name, form in self._forms.items()
     ]
     if self._frame_features:
@@ -160,8 +173,8 @@ class Signatures:
     return functions
 
   def _classify(self, inputs):
-    video_ids, features = self._parse(inputs["example_bytes"])
-    predictions = self._predict(features)["predictions"]
+    video_ids, *videos = self._parse(inputs["example_bytes"])
+    predictions = self._outputs(*videos)["predictions"]
     scores, classes = tf.math.top_k(predictions, self._top_k)
     return {
       "video_id": video_ids,
@@ -174,13 +187,22 @@ class Signatures:
     sizes = [self._forms[name].size for name in names]
     parts = tf.split(inputs["rgb_and_audio"], sizes, axis=-1)
     features = dict(zip(names, parts, strict=True))
-    outputs = self._predict({**features, "num_frames": inputs["num_frames"]})
+    outputs = self._outputs(features, inputs["num_frames"])
     return {"predictions": outputs["predictions"]}
 
   def _predict(self, inputs):
-    features = {name: inputs[name] for name in self._forms}
-    first = next(iter(features.values()))
-    num_rows = tf.shape(first)[0]
+    features = {name: inputs[input_name(name)] for name in self._forms}
+    return self._outputs(features, inputs.get("num_frames"))
+
+  def _outputs(self, features, counts):
+    """Predictions [B, C] and, where the model has one, the embedding [B, size].
+
+    Args:
+      features: name -> tensor, as the signature `predict` takes it.
+      counts: B numbers of frames, or one for all, in any shape; None where
+        there are no frames.
+    """
+    num_rows = tf.shape(next(iter(features.values())))[0]
     num_frames = tf.ones([num_rows], tf.int32)
     for name in self._frame_features:
       frames = features[name][:, : self._config.max_frames]
@@ -191,12 +213,10 @@ class Signatures:
       features[name] = model_layers.dequantized(
         frames, utils.DEQUANTIZE_SCALE, utils.DEQUANTIZE_OFFSET
       )
-      counts = tf.reshape(inputs["num_frames"], [-1])
-      counts = tf.clip_by_value(counts, 0, length)
-      num_frames = tf.broadcast_to(counts, [num_rows])
-    outputs = self.model(
-      {"features": features, "num_frames": num_frames}, training=False
-    )
+      num_frames = tf.broadcast_to(
+        tf.clip_by_value(tf.reshape(counts, [-1]), 0, length), [num_rows]
+      )
+    outputs = self._run({"features": features, "num_frames": num_frames})
     return {
       name: tf.cast(outputs[name], tf.float32)
       for name in ("predictions", "embedding")
@@ -204,7 +224,7 @@ class Signatures:
     }
 
   def _parse(self, examples):
-    """Ids [B] and inputs of `_predict`, of serialized records."""
+    """Ids [B], features and numbers of frames, of serialized records."""
     # A tf.Example is a tf.SequenceExample without feature lists.
     context = {key: tf.io.FixedLenFeature([], tf.string, "") for key in ID_KEYS}
     lists = {}
@@ -218,16 +238,21 @@ class Signatures:
     context, lists, lengths = tf.io.parse_sequence_example(
       examples, context, lists
     )
-    inputs = {name: context[name] for name in self._forms if name in context}
-    for name in lists:
-      inputs[name] = self._decode(name, lists[name], lengths[name])
-      inputs["num_frames"] = tf.cast(lengths[name], tf.int32)
+    features, num_frames = {}, None
+    for name in self._forms:
+      if name in context:
+        features[name] = context[name]
+        continue
+      features[name] = self._decode(name, lists[name], lengths[name])
+      first = self._frame_features[0]
+      num_frames = tf.cast(lengths[first], tf.int32)
       tf.debugging.assert_equal(
         lengths[name],
-        lengths[self._frame_features[0]],
-        f"Frames of {name!r} and {self._frame_features[0]!r} differ in number.",
+        lengths[first],
+        f"Frames of {name!r} and {first!r} differ in number.",
       )
-    return _first_given([context[key] for key in ID_KEYS]), inputs
+    video_ids = _first_given([context[key] for key in ID_KEYS])
+    return video_ids, features, num_frames
 
   def _decode(self, name, frames, lengths):
     form = self._forms[name]
@@ -240,6 +265,11 @@ class Signatures:
       f"Frames of {name!r} are strings of {form.size} bytes each.",
     )
     return tf.io.decode_raw(frames, tf.uint8, fixed_length=form.size)
+
+
+def input_name(name: str) -> str:
+  """The name of a feature as an input of a signature."""
+  return re.sub(r"\W", "_", name)
 
 
 def _first_given(ids):
@@ -288,17 +318,18 @@ class LoadedModel:
     """
     function = self.signatures["predict"]
     _, specs = function.structured_input_signature
-    if missing := {spec.name for spec in specs.values()} - {*arrays}:
+    inputs = {input_name(name): array for name, array in arrays.items()}
+    if missing := {*specs} - {*inputs}:
       raise UserError(
         f"predict: {', '.join(sorted(missing))} missing; there is "
         f"{', '.join(arrays) or 'nothing'}."
       )
-    # Keys have letters, digits and underscores alone; names may have others.
-    inputs = {
-      key: tf.constant(arrays[spec.name], spec.dtype)
-      for key, spec in specs.items()
-    }
-    return {name: value.numpy() for name, value in function(**inputs).items()}
+    outputs = function(
+      **{
+        key: tf.constant(inputs[key], spec.dtype) for key, spec in specs.items()
+      }
+    )
+    return {name: value.numpy() for name, value in outputs.items()}
 
   def predict(self, arrays: Mapping[str, Any], top_k: int = 20):
     """The best classes of each video, by falling confidence.
