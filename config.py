@@ -429,8 +429,8 @@ class ExperimentConfig(FoldSettings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-  """How any of the programs is run."""
+class FolderSettings:
+  """The train dir that a program works on."""
 
   train_dir: str = _folder(
     "/tmp/yt8m_model/",  # noqa: S108 The starter code's default.
@@ -443,6 +443,15 @@ class Settings:
     "is not given.",
     is_path=True,
   )
+
+  def __post_init__(self):
+    check(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(FolderSettings):
+  """How a program that reads shards is run."""
+
   num_readers: int | None = _data(
     None,
     "Shards read at the same time; no more than 16 are. Found from the machine "
@@ -471,9 +480,6 @@ class Settings:
     "How long to wait for the other workers that TF_CONFIG names to start.",
     (1, _MAX_SIZE),
   )
-
-  def __post_init__(self):
-    check(self)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -533,6 +539,11 @@ class TrainSettings(Settings):
     "Evaluations without a better model, one after another, that end training.",
     (1, _MAX_COUNT),
   )
+  export_best: bool = _saving(
+    False,
+    "Export the best model to TRAIN_DIR/export at the end, as export_model.py "
+    "does.",
+  )
   num_gpu: int | None = _machine(
     None,
     "GPUs to train on. All that are visible when not given.",
@@ -550,11 +561,16 @@ class TrainSettings(Settings):
         f"--profile_steps={shown(steps)} should be the first and the last step "
         "to trace, for instance --profile_steps=20,25."
       )
+    if self.export_best and self.eval_data_pattern is None:
+      raise UserError(
+        "--export_best needs --eval_data_pattern, the shards on which models "
+        "are compared."
+      )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainedSettings(Settings):
-  """How a program that uses a trained model is run."""
+class CheckpointSettings(FolderSettings):
+  """Which of a train dir's models a program uses."""
 
   checkpoint_step: str | None = setting(
     None,
@@ -576,6 +592,11 @@ class TrainedSettings(Settings):
         f"--checkpoint_step={self.checkpoint_step!r} should be a step, for "
         "instance 1000, or best."
       )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainedSettings(CheckpointSettings, Settings):
+  """How a program that uses a trained model on shards is run."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -646,6 +667,29 @@ class InferenceSettings(TrainedSettings, FoldSettings):
     None,
     "The dataset's vocabulary.csv. Given, a second CSV with the classes' names "
     "is written beside the first, as NAME.names.csv.",
+    is_path=True,
+  )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportSettings(CheckpointSettings):
+  """How export_model.py is run."""
+
+  export_dir: str = _output(
+    dataclasses.MISSING,
+    "The folder to write, local or gs://; an empty one, or a new one. It "
+    "appears when it is complete.",
+    is_path=True,
+  )
+  top_k: int = _output(
+    20,
+    "Classes that the signature serving_default gives of each video; all of "
+    "them if there are fewer.",
+    (1, _MAX_COUNT),
+  )
+  vocabulary_file: str | None = _output(
+    None,
+    "The dataset's vocabulary.csv. With it, the classes' names are exported.",
     is_path=True,
   )
 

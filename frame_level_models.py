@@ -386,7 +386,13 @@ class AttentionPoolingModel(FrameModel):
     predictions = ops.reshape(
       outputs["predictions"], (-1, attention_heads, vocab_size)
     )
-    return {"predictions": ops.max(predictions, axis=1)}
+    embedding = outputs["embedding"]
+    return {
+      "predictions": ops.max(predictions, axis=1),
+      "embedding": ops.reshape(
+        embedding, (-1, attention_heads * embedding.shape[-1])
+      ),
+    }
 
 
 def _attended(frames, num_frames, num_heads: int, name: str):

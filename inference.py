@@ -11,10 +11,9 @@ The model is rebuilt from the train dir; shards need no labels.
 
 import collections
 import contextlib
-import csv
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import program  # Sets up the environment; before TensorFlow and Keras.
@@ -33,12 +32,10 @@ import experiment
 import train_dir
 import utils
 from config import ExperimentConfig, InferenceSettings
+from vocabulary import read_vocabulary
 
 HEADER = b"VideoId,LabelConfidencePairs\n"
 NAMES_HEADER = b"VideoId,Index,Name,Confidence\n"
-# Columns of the index, the name and the entity's id in a vocabulary.
-_COLUMNS = ("Index", "Name", "KnowledgeGraphId")
-_AUDIOSET_COLUMNS = ("index", "display_name", "mid")
 
 
 def define_flags():
@@ -223,45 +220,6 @@ def format_named_rows(
       name = utils.csv_field(names.get(index, f"class {index}").encode())
       rows.append(b"%s,%d,%s,%.6f\n" % (field, index, name, score))
   return b"".join(rows)
-
-
-def read_vocabulary(path: str) -> dict[int, str]:
-  """Class index -> name, from the dataset's vocabulary.csv.
-
-  AudioSet's class_labels_indices.csv is read as well. Rows come in any order. A
-  class whose name is empty is called by the id of its entity (KnowledgeGraphId,
-  mid), or by its index where that is empty too.
-
-  Raises:
-    UserError: the file cannot be read, lacks a column, or has a class twice.
-  """
-  return utils.read_csv(
-    path,
-    "vocabulary_file",
-    "the dataset's vocabulary.csv, a CSV with the columns Index and Name",
-    lambda reader: dict(_named_classes(reader)),
-  )
-
-
-def _named_classes(reader: csv.DictReader) -> Iterator[tuple[int, str]]:
-  """Index and name of each class in a vocabulary.
-
-  Raises:
-    ValueError, csv.Error: it is something else.
-  """
-  columns = set(reader.fieldnames or ())
-  index_column, name_column, id_column = (
-    _AUDIOSET_COLUMNS if "display_name" in columns else _COLUMNS
-  )
-  if missing := {index_column, name_column} - columns:
-    raise ValueError(f"it has no column {', '.join(sorted(missing))}")
-  seen = set()
-  for row in reader:
-    index = int(row[index_column])
-    if index < 0 or index in seen:
-      raise ValueError(f"class {index} is negative, or there twice")
-    seen.add(index)
-    yield index, row[name_column] or row.get(id_column) or f"class {index}"
 
 
 if __name__ == "__main__":

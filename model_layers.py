@@ -69,6 +69,13 @@ class Compiled(keras.layers.Layer):
     return tf.function(self.part, jit_compile=True, autograph=False)(inputs)
 
 
+def dequantized(frames, scale, offset):
+  """Codes, uint8, as the float32 numbers that they stand for; others as is."""
+  if keras.backend.standardize_dtype(frames.dtype) != "uint8":
+    return frames
+  return ops.cast(frames, "float32") * scale + offset
+
+
 class NormalizedInput(keras.layers.Layer):
   """The first layer of every model: raw features to normalised tensors.
 
@@ -113,7 +120,7 @@ class NormalizedInput(keras.layers.Layer):
 
   def call(self, features, num_frames=None):
     """Normalises a batch; see the class."""
-    parts = [self._dequantized(part) for part in features]
+    parts = [dequantized(part, self.scale, self.offset) for part in features]
     factor = 1.0
     if self.normalize:
       # The norm of the concatenation, without concatenating twice.
@@ -125,11 +132,6 @@ class NormalizedInput(keras.layers.Layer):
       factor = factor * ops.cast(is_frame, "float32")[..., None]
     parts = [part * factor for part in parts]
     return ops.concatenate(parts, axis=-1) if self.concatenate else parts
-
-  def _dequantized(self, part):
-    if keras.backend.standardize_dtype(part.dtype) != "uint8":
-      return part
-    return ops.cast(part, "float32") * self.scale + self.offset
 
 
 class FrameMean(keras.layers.Layer):
@@ -180,7 +182,8 @@ def logistic_layer(features, vocab_size, l2_penalty=1e-8, labels_per_video=3.0):
       on learning that labels are rare. None starts them at 0.
 
   Returns:
-    {"predictions", "logits"}, both [batch, vocab_size].
+    {"predictions", "logits"}, both [batch, vocab_size], and "embedding", the
+    features.
   """
   logits = keras.layers.Dense(
     vocab_size,
@@ -191,7 +194,11 @@ def logistic_layer(features, vocab_size, l2_penalty=1e-8, labels_per_video=3.0):
   predictions = keras.layers.Activation(
     "sigmoid", dtype="float32", name="predictions"
   )(logits)
-  return {"predictions": predictions, "logits": logits}
+  return {
+    "predictions": predictions,
+    "logits": logits,
+    "embedding": features,
+  }
 
 
 def _log_odds_initializer(labels_per_video, vocab_size):

@@ -69,7 +69,8 @@ class BaseModel:
         - "loss": [batch] or scalar, taken instead of `--label_loss`;
         - "auxiliary": a list of {"logits", "weight"}: each has the label loss
           too, which is multiplied by the weight, a number, and trained on;
-        - "embedding": [batch, size], what a video looks like to the model;
+        - "embedding": [batch, size], what goes into the classifier: what a
+          video looks like to the model;
         - any further tensors.
     """
     raise NotImplementedError

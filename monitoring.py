@@ -22,9 +22,10 @@ import cluster
 import eval_util
 import evaluation
 import experiment
+import exporting
 import train_dir as train_dirs
 import utils
-from config import ExperimentConfig
+from config import ExperimentConfig, ExportSettings
 
 _TOP_K = 20
 # How the names of the weights of the last layers begin.
@@ -98,7 +99,7 @@ class Books:
     state,
     total_steps: int,
   ):
-    settings = run.settings
+    settings = self._settings = run.settings
     self._position = state.position
     self._outcome = None
     self._validation = None
@@ -194,6 +195,8 @@ class Books:
   def finish(self, stop: program.StopSignals):
     """Logs, saves and validates the last step, and says how the run ended.
 
+    Exports the best model, if asked to, unless a signal ends the run.
+
     Raises:
       checkpoints.DivergedError, UserError: as `after`.
     """
@@ -204,6 +207,15 @@ class Books:
       logger.write_results(step, self._outcome)
       if self._validation:
         self._validation.run(step, logger, stop)
+    if self._settings.export_best and not stop.received:
+      folder = self._settings.train_dir
+      export_dir = os.path.join(folder, train_dirs.EXPORT_DIR)
+      exporting.export(
+        ExportSettings(
+          train_dir=folder, export_dir=export_dir, checkpoint_step="best"
+        ),
+        replaces=True,
+      )
     if stop.received:
       saved = f"step {step} is saved" if step else "there was nothing to save"
       logger.note(f"Stopped by signal {stop.received}; {saved}.")

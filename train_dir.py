@@ -43,8 +43,9 @@ BAD_RECORDS_FILE = "bad_records.json"
 LOCK_FILE = "trainer.lock"
 EVAL_DIR = "eval"
 BEST_DIR = "best"
+EXPORT_DIR = "export"
 
-# Files that a trainer writes to its folder, apart from traces, and that
+# What a trainer writes to its folder, apart from traces, and that
 # --start_new_model deletes.
 _WRITTEN_FILES = (
   CHECKPOINT_STATE_FILE,
@@ -53,6 +54,7 @@ _WRITTEN_FILES = (
   TRAIN_RESULTS_FILE,
   BAD_RECORDS_FILE,
   EVAL_RESULTS_FILE,
+  EXPORT_DIR,
   "events.out.tfevents.*",
 )
 

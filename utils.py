@@ -447,6 +447,51 @@ def make_writable_folder(path: str, flag_name: str):
     )
 
 
+@contextlib.contextmanager
+def replacing_folder(path: str, flag_name: str, last: str) -> Iterator[str]:
+  """A folder that takes `path`'s place when it is complete.
+
+  It is written under a temporary name beside `path`, which is what the context
+  gives; an exception or a kill leaves what was at `path` untouched. Cloud
+  Storage has no folders that could be renamed: there, the files are renamed one
+  by one.
+
+  Args:
+    path: local or gs://. What a link leads to is replaced, not the link.
+    flag_name: the setting that it comes from.
+    last: the file that shows readers that the folder is complete.
+
+  Raises:
+    UserError: the folder cannot be written.
+  """
+  path = os.path.realpath(path) if is_local(path) else path.rstrip("/")
+  temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+  make_folder(temporary, flag_name)
+  try:
+    with _clear_errors(f"--{flag_name}={path!r} cannot be written"):
+      yield temporary
+      if tf.io.gfile.exists(path):
+        delete(path)
+      if is_local(path):
+        tf.io.gfile.rename(temporary, path)
+      else:
+        _rename_files(temporary, path, last)
+  finally:
+    with contextlib.suppress(UserError):
+      if exists(temporary):
+        delete(temporary)
+
+
+def _rename_files(source: str, target: str, last: str):
+  files = [
+    os.path.join(folder, name)
+    for folder, _, names in tf.io.gfile.walk(source)
+    for name in names
+  ]
+  for path in sorted(files, key=lambda path: path.endswith(f"/{last}")):
+    tf.io.gfile.rename(path, f"{target}{path.removeprefix(source)}")
+
+
 def exists(path: str) -> bool:
   """Whether there is a file or folder.
 

@@ -195,7 +195,7 @@ def moe_layer(features, vocab_size, num_mixtures=2, l2_penalty=1e-8):
     l2_penalty: the weights' L2 penalty, l2_penalty * sum(w^2) / 2.
 
   Returns:
-    {"predictions": [batch, vocab_size] float32}.
+    {"predictions": [batch, vocab_size] float32, "embedding": the features}.
 
   Raises:
     ValueError: `num_mixtures` is below 1.
@@ -216,7 +216,7 @@ def moe_layer(features, vocab_size, num_mixtures=2, l2_penalty=1e-8):
   # What is no matrix product is one function of XLA's.
   mixture = keras.Model(scores, Mixture(num_mixtures)(scores))
   predictions = Compiled(mixture, name="predictions")([gates, experts])
-  return {"predictions": predictions}
+  return {"predictions": predictions, "embedding": features}
 
 
 class MoeModel(BaseModel):
@@ -256,7 +256,7 @@ class GatedMoeModel(BaseModel):
     features = context_gate(model_input, num_frames, "feature_gate")
     outputs = moe_layer(features, vocab_size, moe_num_mixtures, l2_penalty)
     gated = context_gate(outputs["predictions"], num_frames, "label_gate")
-    return {"predictions": gated}
+    return {**outputs, "predictions": gated}
 
 
 class ResidualMlpModel(BaseModel):
@@ -319,6 +319,8 @@ def classify(
 ) -> dict[str, Any]:
   """The outputs of a model of the video level, as another model's head.
 
+  They have an embedding: the features, where the head gives no other.
+
   Args:
     features: [batch, feature_size] float.
     vocab_size: number of classes.
@@ -340,6 +342,7 @@ def classify(
       f"--video_level_classifier_model={name} takes frames; a model of the "
       "video level is needed."
     )
-  return head().create_model(
+  outputs = head().create_model(
     features, vocab_size, num_frames=num_frames, **(kwargs or {})
   )
+  return {"embedding": features, **outputs}

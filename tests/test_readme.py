@@ -41,6 +41,7 @@ from tools import sample_data
 PROGRAMS = (
   *("train", "eval", "inference", "tools.verify_shards", "tools.sample_data"),
   *("tools.download", "tools.quickstart", "tools.check_submission"),
+  "export_model",
 )
 # Of their commands, what does not begin with "-" is no flag.
 WITH_ARGUMENTS = {"tools.verify_shards", "tools.check_submission"}
