@@ -86,9 +86,14 @@ class CrossEntropyLoss(BaseLoss):
     self, predictions, labels, logits=None, label_weights=None
   ):
     """See `BaseLoss`."""
-    logits = _logits(predictions, logits)
     if self.label_smoothing:
       labels = labels + self.label_smoothing * (0.5 - labels)
+    if logits is None:
+      # Not by way of log-odds, which have two logarithms more.
+      clipped = _clipped(predictions)
+      losses = -labels * ops.log(clipped) - (1 - labels) * ops.log1p(-clipped)
+      return _sum_of_classes(losses, label_weights)
+    logits = ops.cast(logits, "float32")
     # max(x, 0) - x * y + log(1 + exp(-|x|)) never takes exp of a large number.
     losses = ops.maximum(logits, 0.0) - logits * labels
     losses = losses + ops.log1p(ops.exp(-ops.abs(logits)))
@@ -176,8 +181,12 @@ def _logits(probabilities, logits):
   """Logits in float32: those given, else log-odds of clipped probabilities."""
   if logits is not None:
     return ops.cast(logits, "float32")
-  clipped = ops.clip(ops.cast(probabilities, "float32"), EPSILON, 1.0 - EPSILON)
+  clipped = _clipped(probabilities)
   return ops.log(clipped) - ops.log1p(-clipped)
+
+
+def _clipped(probabilities):
+  return ops.clip(ops.cast(probabilities, "float32"), EPSILON, 1.0 - EPSILON)
 
 
 def _sum_of_classes(losses, label_weights):

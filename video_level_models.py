@@ -6,6 +6,7 @@ Each is a head, too: a model of the frame level names one of them in
 `video_level_classifier_model`, and gives it one vector for each video.
 """
 
+import functools
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -159,9 +160,9 @@ class Mixture(keras.layers.Layer):
       has not enough digits for probabilities.
 
   Call arguments:
-    scores: two tensors: of the gates, [batch, C * (num_mixtures + 1)] float,
-      class by class, the gate of no expert last; and of the experts,
-      [batch, C * num_mixtures].
+    scores: two tensors: of the gates, [batch, (num_mixtures + 1) * C] float,
+      those of all classes for one expert after another, the gate of no expert
+      last; and of the experts, [batch, num_mixtures * C], in the same order.
 
   Returns:
     [batch, C] float32 in [0, 1].
@@ -173,12 +174,23 @@ class Mixture(keras.layers.Layer):
 
   def call(self, scores):
     """Mixes a batch; see the class."""
-    count = self.num_mixtures
-    num_classes = scores[1].shape[-1] // count
-    gates = ops.reshape(scores[0], (-1, num_classes, count + 1))
-    experts = ops.reshape(scores[1], (-1, num_classes, count))
-    gates = ops.softmax(gates, axis=-1)[..., :count]
-    return ops.sum(gates * ops.sigmoid(experts), axis=-1)
+    # Whole rows of classes: XLA computes them with vector instructions, which
+    # it cannot do along the few experts of a class.
+    gates, experts = (
+      ops.unstack(
+        ops.reshape(part, (-1, count, part.shape[-1] // count)), axis=1
+      )
+      for part, count in zip(
+        scores, (self.num_mixtures + 1, self.num_mixtures), strict=True
+      )
+    )
+    highest = ops.stop_gradient(functools.reduce(ops.maximum, gates))
+    shares = [ops.exp(gate - highest) for gate in gates]
+    chosen = [
+      share * ops.sigmoid(expert)
+      for share, expert in zip(shares, experts, strict=False)
+    ]
+    return sum(chosen) / sum(shares)
 
 
 def moe_layer(features, vocab_size, num_mixtures=2, l2_penalty=1e-8):

@@ -9,6 +9,7 @@ one or two processes and returns named figures, in the units of their names.
 import bisect
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -51,6 +52,10 @@ class Sizes:
     frame_shards: frame-level videos in the shards.
     frame_steps: steps of each frame-level training run.
     frame_copies: as `video_copies`.
+    sequence_batch: batch size of models that compute much for each frame.
+    sequence_shards: videos in the shards for these.
+    sequence_steps: steps of each of their training runs, for a recurrent one.
+    sequence_copies: as `video_copies`.
     metrics_small: videos of the smaller data set for the metrics.
     metrics_large: videos of the larger one.
     part_repeats: repeats inside a process that measures parts.
@@ -67,6 +72,10 @@ class Sizes:
   frame_shards: int = 1500
   frame_steps: int = 70
   frame_copies: int = 25
+  sequence_batch: int = 64
+  sequence_shards: int = 256
+  sequence_steps: int = 6
+  sequence_copies: int = 4
   metrics_small: int = 100_000
   metrics_large: int = 1_000_000
   part_repeats: int = 20
@@ -85,6 +94,9 @@ class Sizes:
       frame_shards=scaled(self.frame_shards, 20),
       frame_steps=scaled(self.frame_steps, 3),
       frame_copies=scaled(self.frame_copies, 1),
+      sequence_shards=scaled(self.sequence_shards, 20),
+      sequence_steps=scaled(self.sequence_steps, 3),
+      sequence_copies=scaled(self.sequence_copies, 1),
       metrics_small=scaled(self.metrics_small, self.video_batch),
       metrics_large=scaled(self.metrics_large, self.video_batch),
       part_repeats=scaled(self.part_repeats, 2),
@@ -195,7 +207,7 @@ class Bench:
     """A glob of a level's shards, made when they are not there yet.
 
     Args:
-      level: "video" or "frame".
+      level: "video"; or "frame" or "sequence", which are alike.
       copies: several links to each shard, to read more videos than there are.
     """
     given = self._given.get(f"{level} copies" if copies else level)
@@ -217,14 +229,15 @@ class Bench:
     return os.path.join(shards_dir, "*.tfrecord")
 
   def _make_shards(self, output_dir: str, level: str, count: int):
-    frames = []
-    if level == "frame":
+    frames, dialect = [], "v2_video"
+    if level != "video":
+      dialect = "v2_frame"
       low = round(0.4 * self.sizes.max_frames)
       frames = [f"--min_frames={low}", f"--max_frames={self.sizes.max_frames}"]
     self.python(
       *("-m", "tools.sample_data"),
       f"--output_dir={output_dir}",
-      f"--dialect=v2_{level}",
+      f"--dialect={dialect}",
       f"--num_videos={count}",
       "--num_shards=8",
       f"--num_classes={self.sizes.num_classes}",
@@ -498,6 +511,72 @@ def _time_at(points: list[tuple[float, float]], batch: float) -> float:
   return start + (end - start) * (batch - first) / max(last - first, 1e-9)
 
 
+@dataclasses.dataclass(frozen=True)
+class MeasuredModel:
+  """A model that has rows of its own.
+
+  Attributes:
+    name: its class.
+    level: the sizes and shards it is measured with.
+    steps_factor: by what its steps are more than those of its level.
+  """
+
+  name: str
+  level: str
+  steps_factor: int = 1
+
+
+MODELS = {
+  "moe": MeasuredModel("MoeModel", "video"),
+  "dbof": MeasuredModel("DbofModel", "sequence", steps_factor=5),
+  "lstm": MeasuredModel("LstmModel", "sequence"),
+  "gru": MeasuredModel("GruModel", "sequence"),
+  "attention": MeasuredModel(
+    "AttentionPoolingModel", "sequence", steps_factor=10
+  ),
+}
+
+
+def _model_limits(bench: Bench, key: str) -> dict[str, float]:
+  """The matrix products of a step, and the memory that it cannot do without."""
+  model, sizes = MODELS[key], bench.sizes
+  limits = bench.part(
+    "model_limits",
+    model=model.name,
+    batch_size=getattr(sizes, f"{model.level}_batch"),
+    frames=1 if model.level == "video" else sizes.max_frames,
+    feature_sizes=",".join(map(str, sizes.feature_sizes)),
+    num_classes=sizes.num_classes,
+    repeats=max(1, sizes.part_repeats // 4),
+  )
+  if key == "dbof":  # Of few frames: reading all may take longer.
+    raw = bench.part("frame_parts", shards=bench.shards(model.level))
+    limits["rate"] = min(limits["matmul_rate"], raw["raw_rate"])
+  return limits
+
+
+def _model_train(bench: Bench, key: str) -> dict[str, float]:
+  """train.py with the model."""
+  model = MODELS[key]
+  steps = getattr(bench.sizes, f"{model.level}_steps") * model.steps_factor
+  finished, results = bench.train(
+    key, model.level, f"--model={model.name}", f"--max_steps={steps}"
+  )
+  rate = results["examples_per_second"]
+  batch_size = getattr(bench.sizes, f"{model.level}_batch")
+  return {
+    "rate": rate,
+    "step_ms": 1e3 * batch_size / rate,
+    "peak_mb": finished.peak_bytes / _MEGABYTE,
+  }
+
+
+def _model_inference(bench: Bench, key: str) -> dict[str, float]:
+  """inference.py with the model."""
+  _, rate = bench.infer(key, MODELS[key].level)
+  return {"rate": rate}
+
+
 def metrics_small(bench: Bench) -> dict[str, float]:
   """EvaluationMetrics on the smaller number of videos."""
   return _metrics(bench, bench.sizes.metrics_small)
@@ -544,19 +623,34 @@ class Measurement:
   """A step of a round.
 
   Attributes:
-    run: one of the functions above; its name is the measurement's.
+    run: one of the functions above.
     needs: measurements that go before it, whose models it uses.
-    once: it is not repeated: it would give the same, or is only reported.
+    once: it is not repeated: it takes long, would give the same, or is only
+      reported.
+    name: the name, as in the rows' "name.figure"; by default the function's.
   """
 
   run: Callable[[Bench], dict[str, float]]
   needs: tuple[str, ...] = ()
   once: bool = False
+  name: str = ""
 
-  @property
-  def name(self) -> str:
-    """The name, as in the rows' "name.figure"."""
-    return self.run.__name__
+  def __post_init__(self):
+    object.__setattr__(self, "name", self.name or self.run.__name__)
+
+
+def _measurements_of(key: str) -> tuple[Measurement, ...]:
+  """The measurements of one of `MODELS`."""
+
+  def of_model(name, function, *needs):
+    run = functools.partial(function, key=key)
+    return Measurement(run, needs, once=key != "moe", name=f"{key}_{name}")
+
+  return (
+    of_model("limits", _model_limits),
+    of_model("train", _model_train),
+    of_model("inference", _model_inference, f"{key}_train"),
+  )
 
 
 # A round runs them in this order, so that little time passes between a figure
@@ -570,6 +664,7 @@ MEASUREMENTS = (
   Measurement(video_eval, needs=("video_train",)),
   Measurement(video_inference, needs=("video_train",)),
   Measurement(video_gap, needs=("video_eval", "video_mixed"), once=True),
+  *_measurements_of("moe"),
   Measurement(frame_parts),
   Measurement(frame_reference),
   Measurement(frame_train),
@@ -583,6 +678,7 @@ MEASUREMENTS = (
   Measurement(video_verify),
   Measurement(frame_raw),
   Measurement(frame_verify),
+  *(part for key in MODELS if key != "moe" for part in _measurements_of(key)),
   Measurement(metrics_small),
   Measurement(metrics_large),
   Measurement(import_tensorflow),

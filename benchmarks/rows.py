@@ -59,6 +59,39 @@ class Row:
     return None
 
 
+def _rate_row(key: str, title: str) -> Row:
+  return Row(
+    name=f"{key}_rate",
+    title=f"{title}, all frames, end to end, videos/s",
+    figure=f"{key}_train.rate",
+    limit_title="its fp32 matmuls",
+    limit=f"{key}_limits.matmul_rate",
+    at_least=0.5,
+  )
+
+
+def _model_rows(key: str, title: str) -> tuple[Row, ...]:
+  """What is asked of each model beside its speed in training."""
+  return (
+    Row(
+      name=f"{key}_inference",
+      title=f"{title}: inference.py, videos/s",
+      figure=f"{key}_inference.rate",
+      limit_title="its train.py",
+      limit=f"{key}_train.rate",
+      at_least=1.0,
+    ),
+    Row(
+      name=f"{key}_memory",
+      title=f"{title}: train.py, peak MB",
+      figure=f"{key}_train.peak_mb",
+      limit_title="weights, batches, activations",
+      limit=f"{key}_limits.memory_mb",
+      at_most=1.5,
+    ),
+  )
+
+
 ROWS = (
   Row(
     name="video_step",
@@ -185,6 +218,30 @@ ROWS = (
     limit="video_parts.forward_rate",
     at_least=0.5,
   ),
+  Row(
+    name="moe_step",
+    title="MoeModel, ms a step",
+    figure="moe_train.step_ms",
+    limit_title="its fp32 matmuls",
+    limit="moe_limits.matmul_ms",
+    at_most=1.3,
+  ),
+  *_model_rows("moe", "MoeModel"),
+  Row(
+    name="dbof_rate",
+    title="DbofModel, 30 frames, end to end, videos/s",
+    figure="dbof_train.rate",
+    limit_title="its fp32 matmuls, or reading",
+    limit="dbof_limits.rate",
+    at_least=0.6,
+  ),
+  *_model_rows("dbof", "DbofModel"),
+  _rate_row("lstm", "LstmModel"),
+  *_model_rows("lstm", "LstmModel"),
+  _rate_row("gru", "GruModel"),
+  *_model_rows("gru", "GruModel"),
+  _rate_row("attention", "AttentionPoolingModel"),
+  *_model_rows("attention", "AttentionPoolingModel"),
   Row(
     name="verify_video",
     title="video-level verify_shards.py, videos/s",

@@ -61,8 +61,8 @@ def _parse_options(argv):
   parser.add_argument(
     "--minutes",
     type=float,
-    default=9.5,
-    help="no further round is begun that would end later (default 9.5)",
+    default=20.0,
+    help="no further round is begun that would end later (default 20)",
   )
   parser.add_argument(
     "--output_dir",

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import config
+import experiment
 import readers
 from benchmarks import (
   frame_parts,
   frame_reference,
   measurements,
   metrics_parts,
+  model_limits,
   processes,
   raw_reading,
   rows,
@@ -35,6 +38,10 @@ TINY = measurements.Sizes(
   frame_shards=20,
   frame_steps=3,
   frame_copies=2,
+  sequence_batch=4,
+  sequence_shards=10,
+  sequence_steps=3,
+  sequence_copies=2,
   metrics_small=32,
   metrics_large=64,
   part_repeats=2,
@@ -50,9 +57,16 @@ RATES = {
     "gs_near": 40.0,
     "gs_far": 34.0,
     "frame_mixed": 55.0,
+    "moe": 1600.0,
+    **dict.fromkeys(("dbof", "lstm", "gru", "attention"), 30.0),
   },
   "eval.py": {"video": 400.0, "frame": 60.0},
-  "inference.py": {"video": 800.0, "frame": 40.0},
+  "inference.py": {
+    "video": 800.0,
+    "frame": 40.0,
+    "moe": 1200.0,
+    **dict.fromkeys(("dbof", "lstm", "gru", "attention"), 45.0),
+  },
   "tools.verify_shards": {"video": 180.0, "frame": 90.0},
 }
 WRAPPERS = [
@@ -65,6 +79,7 @@ PARTS = {
     "keras_rate": 1000.0,
     "forward_rate": 1000.0,
   },
+  "model_limits": {"matmul_ms": 8.0, "matmul_rate": 300.0, "memory_mb": 80.0},
   "frame_parts": {"raw_rate": 200.0},
   "frame_reference": {"float32_rate": 10.0, "reference_rate": 20.0},
   "raw_reading": {"raw_rate": 200.0},
@@ -94,6 +109,15 @@ EXPECTED = {
   "frame_inference": (0.8, False),
   "video_eval": (0.4, False),
   "video_inference": (0.8, True),
+  "moe_step": (16 / 1600.0 * 1e3 / 8.0, True),
+  "moe_inference": (0.75, False),
+  "dbof_rate": (30.0 / 200.0, False),  # Reading is slower than the products.
+  **{f"{key}_rate": (0.1, False) for key in ("lstm", "gru", "attention")},
+  **{
+    f"{key}_inference": (1.5, True)
+    for key in ("dbof", "lstm", "gru", "attention")
+  },
+  **{f"{key}_memory": (100.0 / 80.0, True) for key in measurements.MODELS},
   "verify_video": (0.9, True),
   "verify_frame": (0.45, False),
   "metrics_100k": (1.5, True),
@@ -217,6 +241,9 @@ def test_real_programs_are_measured(
 def test_real_parts_are_measured(frame_shards, capsys):
   size = f"--num_classes={frame_shards.num_classes}"
   video_parts.main([size, "--batch_size=4", "--feature_size=8", "--repeats=1"])
+  model_limits.main(
+    ["--model=MoeModel", size, "--feature_sizes=16,8", "--repeats=1"]
+  )
   frame_parts.main([f"--shards={frame_shards.train}"])
   sizes = ["--rgb_size=16", "--audio_size=8", size]
   frame_reference.main(
@@ -262,6 +289,39 @@ def test_no_round_is_begun_that_has_no_time(monkeypatch, tmp_path):
   contents = json.loads(path.read_text())
   assert contents["rounds"] == 1
   assert contents["rows"][0]["figure"]["samples"] == [240.0]
+
+
+@pytest.mark.parametrize("name", model_limits.MODELS)
+def test_limits_have_all_matrices_of_a_model(name):
+  is_frame_level = name != "MoeModel"
+  run_config = config.ExperimentConfig(
+    model=name,
+    num_classes=7,
+    feature_names=("rgb", "audio"),
+    feature_sizes=(16, 8),
+    frame_features=is_frame_level,
+  )
+  model = experiment.build_model(run_config)
+  matrices = [
+    weight for weight in model.trainable_weights if len(weight.shape) == 2
+  ]
+  shape = model_limits.Shape(batch=2, frames=3, features=(16, 8), classes=7)
+  layers = model_limits.MODELS[name](shape)
+  assert sum(layer.weights for layer in layers) == sum(
+    int(np.prod(weight.shape)) for weight in matrices
+  )
+
+
+def test_products_of_a_layer_are_those_of_its_gradients():
+  layer = model_limits.Layer(rows=2, inner=3, columns=5, num_steps=4)
+  for count, transpose_a, transpose_b, sizes in layer.products():
+    model_limits.make_product(transpose_a, transpose_b, sizes)()  # They fit.
+    assert count == (1 if transpose_a else 4)
+  # Of 4 steps: [2, 3] by [3, 5]; [3, 8] by [8, 5]; [2, 5] by [5, 3].
+  sizes = [part[-1] for part in layer.products()]
+  assert sizes == [(2, 3, 5), (3, 8, 5), (2, 5, 3)]
+  lowest = layer._replace(has_input_gradient=False)
+  assert lowest.products() == layer.products()[:2]
 
 
 def test_failure_costs_only_its_rows(monkeypatch, tmp_path, capsys):
