@@ -525,8 +525,8 @@ class TrainSettings(Settings):
   )
   best_metric: str = _saving(
     "GAP",
-    "What the best model is the best by.",
-    choices=("GAP", "MAP", "Hit@1", "PERR", "loss"),
+    "What the best model is the best by; MAP@K is of segments.",
+    choices=("GAP", "MAP", "Hit@1", "PERR", "MAP@K", "loss"),
   )
   eval_every_steps: int = _saving(
     1000,

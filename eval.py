@@ -276,7 +276,7 @@ class Evaluator:
       "eval_data_pattern",
       settings.batch_size,
       fold=experiment.fold_of(settings),
-      segments=settings.segment_labels,
+      of_segments=settings.segment_labels,
     )
     jit_compile = settings.jit_compile
     self.model = experiment.build_model(run_config, jit_compile=jit_compile)

@@ -25,6 +25,7 @@ from absl import logging
 
 import eval_util
 import experiment
+import segments
 import train_dir as train_dirs
 import utils
 
@@ -34,6 +35,7 @@ _TAGS = {
   "perr": "Epoch/Eval_Avg_Perr",
   "map": "Epoch/Eval_MAP",
   "gap": "Epoch/Eval_GAP",
+  "map_at_k": "Epoch/Eval_MAP@K",
   "loss": "Epoch/Eval_Avg_Loss",
   "videos_per_second": "Epoch/Eval_Examples/Second",
 }
@@ -197,18 +199,25 @@ def evaluate(
       has a label.
   """
   metrics = eval_util.EvaluationMetrics(num_classes, top_k)
+  map_at_k = None
   num_videos, start = 0, time.monotonic()
   ranked_batches = (
     (
       *eval_util.rank_predictions(item.rated_scores, item.labels, top_k),
       item.losses,
+      *_rated_pairs(item),
     )
     for item in predictor.predictions(batches)
   )
-  for *ranked, losses in collect(ranked_batches, run):
+  num_ranked = len(eval_util.RankedPredictions._fields)
+  for parts in collect(ranked_batches, run):
     if should_stop():
       return None
-    figures = metrics.accumulate_ranked(ranked, losses)
+    losses, pairs = parts[num_ranked], parts[num_ranked + 1 :]
+    figures = metrics.accumulate_ranked(parts[:num_ranked], losses)
+    if pairs:
+      map_at_k = map_at_k or segments.MapAtK(num_classes)
+      map_at_k.accumulate(segments.RatedPairs(*pairs))
     num_videos += len(losses)
     if display:
       rate = num_videos / (time.monotonic() - start)
@@ -224,6 +233,8 @@ def evaluate(
     raise UserError("There is no video to evaluate on: the shards are empty.")
   rate = num_videos / (time.monotonic() - start)
   results = _results(metrics.get(), rate)
+  if map_at_k:
+    results |= map_at_k.get()
   if results["num_unlabeled_videos"] == num_videos:
     raise UserError(
       f"None of the {num_videos:,} videos has a label: there is nothing to "
@@ -231,6 +242,13 @@ def evaluate(
       "inference.py."
     )
   return results
+
+
+def _rated_pairs(item: Predictions) -> Sequence[np.ndarray]:
+  """What MAP@K needs of a batch, where a row is a segment; else nothing."""
+  if item.label_weights is None:
+    return ()
+  return segments.rated_pairs(item.predictions, item.labels, item.label_weights)
 
 
 def _results(values: dict[str, Any], videos_per_second: float):
@@ -250,11 +268,14 @@ def _results(values: dict[str, Any], videos_per_second: float):
 
 def summary_line(step: int, results: dict[str, Any], num_classes: int) -> str:
   """The line that users of the starter code know."""
+  map_at_k = ""
+  if "map_at_k" in results:
+    map_at_k = f"MAP@{segments.MOST_SEGMENTS}: {results['map_at_k']:.3f} | "
   return (
     f"epoch/eval number {step} | Avg_Hit@1: {results['hit_at_one']:.3f} | "
     f"Avg_PERR: {results['perr']:.3f} | MAP: {results['map']:.3f} | "
     f"GAP: {results['gap']:.3f} | Avg_Loss: {results['loss']:.3f} | "
-    f"num_classes: {num_classes}"
+    f"{map_at_k}num_classes: {num_classes}"
   )
 
 
@@ -337,4 +358,6 @@ def write_results(events: Events, step: int, results: Mapping[str, Any]):
   """
   path = os.path.join(events.folder, train_dirs.EVAL_RESULTS_FILE)
   utils.write_json(path, {"step": step, **results})
-  events.add_scalars(step, {tag: results[name] for name, tag in _TAGS.items()})
+  events.add_scalars(
+    step, {tag: results[name] for name, tag in _TAGS.items() if name in results}
+  )

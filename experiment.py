@@ -245,14 +245,14 @@ def _level(frame_features: bool) -> str:
 def build_reader(
   config: ExperimentConfig,
   num_readers: int | None = None,
-  segments: bool = False,
+  of_segments: bool = False,
 ) -> readers.BaseReader:
   """The reader for shards that `check_schema` accepts.
 
   Args:
     config: the configuration.
     num_readers: as in `readers.BaseReader`.
-    segments: whether its rows are segments instead of videos.
+    of_segments: whether its rows are segments instead of videos.
 
   Raises:
     UserError: segments of features without frames.
@@ -264,7 +264,7 @@ def build_reader(
     "feature_kinds": config.feature_kinds,
     "num_readers": num_readers,
   }
-  if segments:
+  if of_segments:
     if not config.frame_features:
       raise UserError(
         "--segment_labels: segments are some frames of a video, but the model "
@@ -332,7 +332,7 @@ def open_batches(
   with_labels: bool = True,
   is_divided: bool = True,
   fold: sources.Fold | None = None,
-  segments: bool = False,
+  of_segments: bool = False,
 ) -> sources.Batches:
   """Batches for a trained model, of shards that it can read.
 
@@ -344,7 +344,7 @@ def open_batches(
     with_labels: whether shards without labels are an error.
     is_divided: whether each worker calls this, and gets its part of the rows.
     fold: which videos to keep; None for all.
-    segments: whether a row is a segment instead of a video.
+    of_segments: whether a row is a segment instead of a video.
 
   Raises:
     UserError: no shards, shards of another kind, others at other workers, or a
@@ -356,17 +356,17 @@ def open_batches(
   pattern = getattr(run.settings, flag_name)
   shards = utils.list_shards(pattern, flag_name)
   schema = look_at_shards(
-    shards, config.feature_names, run, with_labels and not segments
+    shards, config.feature_names, run, with_labels and not of_segments
   )
   check_schema(config, schema)
   if with_labels:
-    check_labels(schema, flag_name, segments)
+    check_labels(schema, flag_name, of_segments)
   part = sources.WHOLE
   if is_divided:
     check_same_shards(run.workers, shards, flag_name)
     part = sources.Part(run.workers.index, run.workers.count)
   config = dataclasses.replace(config, unrated_weight=0.0)
-  reader = build_reader(config, run.settings.num_readers, segments)
+  reader = build_reader(config, run.settings.num_readers, of_segments)
   return reader.evaluation_batches(
     shards, batch_size, with_labels, run.left_out, part, fold
   )
@@ -419,21 +419,21 @@ def look_at_shards(
 
 
 def check_labels(
-  schema: readers.Schema, flag_name: str, segments: bool = False
+  schema: readers.Schema, flag_name: str, of_segments: bool = False
 ):
   """Raises a UserError if the shards have no labels, of videos or segments."""
   key = segment_reader.LABELS_KEY
-  if segments and not readers.first_labels(schema.shard, [key]):
+  if of_segments and not readers.first_labels(schema.shard, [key]):
     raise UserError(
       f"--{flag_name}: the first videos of {schema.shard!r} have no ratings of "
       f"segments ({key}). Give the shards of 2019 that have, or leave "
       "--segment_labels out."
     )
-  if not segments and key in schema.keys:
+  if not of_segments and key in schema.keys:
     logging.info(
       "%s has ratings of segments; --segment_labels uses them.", schema.shard
     )
-  if not segments and not schema.has_labels:
+  if not of_segments and not schema.has_labels:
     raise UserError(
       f"--{flag_name}: {schema.shard!r} has no labels; test shards are only "
       "for inference.py. Labels are the numbers of a video's classes, under "

@@ -44,6 +44,7 @@ _METRICS = {
   "MAP": "map",
   "Hit@1": "hit_at_one",
   "PERR": "perr",
+  "MAP@K": "map_at_k",
   "loss": "loss",
 }
 _PIECE = 2**16  # Numbers that a histogram looks at together.
@@ -112,7 +113,7 @@ class Books:
         config.batch_size,
         is_divided=False,
         fold=experiment.fold_of(config),
-        segments=config.segment_labels,
+        of_segments=config.segment_labels,
       )
     is_new = settings.start_new_model or not train_dirs.can_resume(folder.path)
     if settings.init_from and is_new:
@@ -603,6 +604,11 @@ class Validation:
       self._best_dir, model, max_to_keep=1, config=config, lock=folder, **parts
     )
     self._metric = run.settings.best_metric
+    if self._metric == "MAP@K" and not config.segment_labels:
+      raise UserError(
+        "--best_metric=MAP@K is a figure of segments: give --segment_labels, "
+        "too, or another metric."
+      )
     self._best = self._read_best()
     self._patience = run.settings.early_stop_evals
     self._num_worse = 0  # Evaluations since the best one.

@@ -248,12 +248,13 @@ def shard(tmp_path_factory) -> str:
   return str(path)
 
 
-def train_on(shard, folder, **given) -> dict:
+def train_on(shard, folder, settings=None, **given) -> dict:
   settings = configs.TrainSettings(
     train_data_pattern=shard,
     train_dir=str(folder),
     eval_data_pattern=shard,
     jit_compile=False,
+    **(settings or {}),
   )
   values = {
     **{"model": "FrameLevelLogisticModel", "num_classes": 3, "batch_size": 16},
@@ -270,6 +271,9 @@ def test_training_on_segments_finds_what_only_they_show(shard, tmp_path):
   assert of_segments["num_videos"] == of_videos["num_videos"] == 180
   # Of two rated classes, chance finds the right one in half of the segments.
   assert of_segments["hit_at_one"] > 0.98
+  assert of_segments["map_at_k"] > 0.98
+  assert of_segments["num_unrated_pairs"] == 180
+  assert of_videos["map_at_k"] < 0.8
   assert of_videos["hit_at_one"] < 0.8
   saved = ExperimentConfig.load(str(tmp_path / "s"))
   assert saved.segment_labels
@@ -279,6 +283,10 @@ def test_training_on_segments_finds_what_only_they_show(shard, tmp_path):
 
 
 class TestMistakes:
+  def test_the_metric_of_segments_is_none_of_videos(self, shard, tmp_path):
+    with pytest.raises(UserError, match="--best_metric=MAP@K is a figure of"):
+      train_on(shard, tmp_path / "s", {"best_metric": "MAP@K"})
+
   def test_shards_without_ratings(self, tmp_path):
     path = write(tmp_path / "a", [make_record(b"A", 12)] * 3)
     with pytest.raises(UserError, match="no ratings of segments"):
@@ -287,7 +295,7 @@ class TestMistakes:
   def test_video_level_features(self, tmp_path, video_shards):
     config = ExperimentConfig(segment_labels=True)
     with pytest.raises(UserError, match=r"--segment_labels: .* video-level"):
-      experiment.build_reader(config, segments=True)
+      experiment.build_reader(config, of_segments=True)
 
   def test_frames_are_not_sampled(self):
     config = ExperimentConfig(
