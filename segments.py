@@ -48,11 +48,9 @@ MOST_SEGMENTS = 100_000
 HEADER = b"Class,Segments"
 NAMES_HEADER = b"id,start,end,class,name,confidence"
 # Keys of a record's context; of each rating the class, the second in which the
-# segment starts, and 1 if it shows the class, else 0.
-LABELS_KEY, STARTS_KEY, SCORES_KEY = (
-  *("segment_labels", "segment_start_times"),
-  "segment_scores",
-)
+# segment starts, the one behind it, and 1 if the segment shows the class, or 0.
+LABELS_KEY, STARTS_KEY = "segment_labels", "segment_start_times"
+ENDS_KEY, SCORES_KEY = "segment_end_times", "segment_scores"
 
 # Spreadsheets cut what is longer off a cell.
 CELL_CHARACTERS = 32_767
