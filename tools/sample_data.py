@@ -31,13 +31,8 @@ from tqdm import tqdm
 
 import config as configs
 import utils
-from segments import (
-  ENDS_KEY,
-  LABELS_KEY,
-  SCORES_KEY,
-  SEGMENT_SECONDS,
-  STARTS_KEY,
-)
+from records import SEGMENT_SECS
+from segment_reader import ENDS_KEY, LABELS_KEY, SCORES_KEY, STARTS_KEY
 
 
 class Feature(NamedTuple):
@@ -103,7 +98,7 @@ _CLASSES_VARIANCE = 0.8
 _RATED_CLASSES, _FREQUENT_PART = 1000 / 3862, 1805 / 3862
 _POSITIVE_SHARE, _RATINGS_PER_VIDEO = 132_442 / 237_788, 5
 _UNRATED_START, _UNRATED_END = 6, 2
-_SHORTEST_RATED = (_UNRATED_START + 1 + _UNRATED_END) * SEGMENT_SECONDS
+_SHORTEST_RATED = (_UNRATED_START + 1 + _UNRATED_END) * SEGMENT_SECS
 # Frames of noise made once. A video takes a run of them at a random place,
 # which is about fifty times faster than noise of its own.
 _NOISE_FRAMES = 2048
@@ -462,17 +457,17 @@ class _Sampler:
     """
     for index, start, score in zip(*ratings, strict=True):
       if score:
-        opposite = rng.integers(_UNRATED_START) * SEGMENT_SECONDS
+        opposite = rng.integers(_UNRATED_START) * SEGMENT_SECS
         shown = self._segment_codes[index]
-        frames[start : start + SEGMENT_SECONDS] += shown
-        frames[opposite : opposite + SEGMENT_SECONDS] -= shown
+        frames[start : start + SEGMENT_SECS] += shown
+        frames[opposite : opposite + SEGMENT_SECS] -= shown
 
   def _draw_ratings(
     self, rng: np.random.Generator, labels: np.ndarray, num_frames: int
   ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Classes, seconds and scores of the rated segments, which may be none."""
     weights = self._rating_weights[labels]
-    last = num_frames // SEGMENT_SECONDS - _UNRATED_END
+    last = num_frames // SEGMENT_SECS - _UNRATED_END
     segments = np.arange(_UNRATED_START, last)
     if not weights.any() or not segments.size:
       return labels[:0], segments[:0], weights[:0]
@@ -480,7 +475,7 @@ class _Sampler:
     segments = np.sort(rng.choice(segments, count, replace=False))
     classes = rng.choice(labels, count, p=weights / weights.sum())
     scores = (rng.random(count) < _POSITIVE_SHARE).astype(np.float64)
-    return classes, segments * SEGMENT_SECONDS, scores
+    return classes, segments * SEGMENT_SECS, scores
 
   def _encode(self, rows: np.ndarray) -> list[np.ndarray]:
     """Of each feature [T, bytes] uint8: the rows, [T, D], behind its header."""
@@ -503,7 +498,7 @@ class _Sampler:
       context["labels"].int64_list.value.extend(labels.tolist())
     if self._config.segments and self._config.labels:
       classes, starts, scores = (column.tolist() for column in ratings)
-      ends = [start + SEGMENT_SECONDS for start in starts]
+      ends = [start + SEGMENT_SECS for start in starts]
       context[LABELS_KEY].int64_list.value.extend(classes)
       context[STARTS_KEY].int64_list.value.extend(starts)
       context[ENDS_KEY].int64_list.value.extend(ends)
