@@ -32,6 +32,7 @@ import config
 import devices
 import evaluation
 import experiment
+import segment_reader
 import segments
 import train_dir
 import utils
@@ -136,7 +137,7 @@ def evaluate_submission(settings: EvalSettings) -> dict[str, Any]:
   if folder:
     utils.make_writable_folder(folder, "eval_dir")
   with program.ProgressDisplay("shard", len(shards), every_secs=2.0) as display:
-    ratings = segments.read_ratings(_shown(shards, display))
+    ratings = segment_reader.read_truth(_shown(shards, display))
   rankings = segments.read_submission(path, "segment_predictions")
   results = segments.score_rankings(rankings, ratings)
   if folder:

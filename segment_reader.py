@@ -13,18 +13,30 @@ some classes. A record's context has a list for each part of these ratings:
 Features have one frame a second, so a time is the number of a frame.
 """
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+from program import UserError
 
 import numpy as np
 import tensorflow as tf
 
+import segments
+import shard_files
 from readers import YT8MFrameFeatureReader
-from records import SEGMENT_SECS, Problem, parse_contexts
+from records import (
+  ID_KEYS,
+  SEGMENT_SECS,
+  Problem,
+  first_key,
+  only_bytes,
+  parse_contexts,
+  place,
+)
 
-LABELS_KEY = "segment_labels"
-_TIME_KEYS = ("segment_start_times", "segment_end_times")
-_SCORES_KEY = "segment_scores"
+LABELS_KEY, SCORES_KEY = "segment_labels", "segment_scores"
+STARTS_KEY, ENDS_KEY = "segment_start_times", "segment_end_times"
 
 
 class Ratings(NamedTuple):
@@ -61,17 +73,17 @@ def read_ratings(
   """
   classes, starts, ends = (
     np.array(context[key].int64_list.value if key in context else [], np.int64)
-    for key in (LABELS_KEY, *_TIME_KEYS)
+    for key in (LABELS_KEY, STARTS_KEY, ENDS_KEY)
   )
   scores = np.array(
-    context[_SCORES_KEY].float_list.value if _SCORES_KEY in context else [],
+    context[SCORES_KEY].float_list.value if SCORES_KEY in context else [],
     np.float32,
   )
   sizes = [len(classes), len(starts), len(ends), len(scores)]
-  if _TIME_KEYS[1] not in context:  # Nothing depends on it.
+  if ENDS_KEY not in context:  # Nothing depends on it.
     sizes[2] = sizes[0]
   if len({*sizes}) > 1:
-    keys = (LABELS_KEY, *_TIME_KEYS, _SCORES_KEY)
+    keys = (LABELS_KEY, STARTS_KEY, ENDS_KEY, SCORES_KEY)
     found = ", ".join(
       f"{size} {key}" for size, key in zip(sizes, keys, strict=True)
     )
@@ -113,6 +125,48 @@ def _describe_values(classes, scores, num_classes: int) -> Problem | None:
       "score out of range", f"its segment score {score} is outside [0, 1]"
     )
   return None
+
+
+def read_truth(shards: Iterable[str]) -> segments.Ratings:
+  """The ratings of all segments in shards, without their frames.
+
+  Of several ratings of a segment for one class, the first counts.
+
+  Raises:
+    UserError: a record cannot be read, its ratings make no sense, or there are
+      no ratings at all.
+  """
+  video_ids, parts = [], []
+  for shard in shards:
+    for number, record in enumerate(shard_files.read_shard(shard)):
+      problem = record if isinstance(record, shard_files.Fault) else None
+      if not problem:
+        (context,) = parse_contexts([record])
+        video_id = only_bytes(context.get(first_key(ID_KEYS, context)))
+        found = read_ratings(context, sys.maxsize, sys.maxsize)
+        if isinstance(found, Problem):
+          problem = found
+        elif not video_id:
+          problem = Problem("no id", "it has no id")
+      if problem:
+        raise UserError(f"{place(shard, number)}: {problem.detail}.")
+      video_ids += [video_id] * found.starts.size
+      parts.append(found)
+  if not video_ids:
+    raise UserError(
+      f"No video of the shards has ratings of segments ({LABELS_KEY}). The "
+      "validate shards of 2019 have: tools.download --features=segments."
+    )
+  _, (starts, rows, classes, scores) = _joined(parts)
+  _, numbers = np.unique(video_ids, return_inverse=True)
+  keys = np.stack([numbers[rows], starts[rows], classes])
+  _, firsts = np.unique(keys, axis=1, return_index=True)
+  return segments.Ratings(
+    video_ids=np.array(video_ids)[rows[firsts]],
+    starts=starts[rows[firsts]],
+    classes=classes[firsts],
+    are_positive=scores[firsts] > 0,
+  )
 
 
 class YT8MSegmentReader(YT8MFrameFeatureReader):

@@ -7,7 +7,6 @@ named by its video's id and the second in which it starts. Only some segments
 were rated by people, for a class or two each.
 
 - `read_submission` and `write_submission`: rankings as the challenge's CSV.
-- `read_ratings`: what people said, from shards.
 - `score_rankings`: MAP@K, of rankings and ratings.
 - `rated_pairs`, `score_pairs`: the same of a model's scores of rated segments.
 - `TopSegments`: rankings of more segments than fit into memory.
@@ -34,26 +33,15 @@ from typing import Any, NamedTuple
 from program import UserError
 
 import numpy as np
-import tensorflow as tf
 
 import mean_average_precision_calculator as map_calculator
-import records
-import shard_files
 import utils
-from records import Problem
+from records import SEGMENT_SECS, Problem
 
-SEGMENT_SECONDS = 5
 # K, and the most segments that the challenge takes of a class.
 MOST_SEGMENTS = 100_000
 HEADER = b"Class,Segments"
 NAMES_HEADER = b"id,start,end,class,name,confidence"
-# Keys of a record's context; of each rating the class, the second in which the
-# segment starts, and 1 if it shows the class, else 0.
-LABELS_KEY, STARTS_KEY, SCORES_KEY = (
-  *("segment_labels", "segment_start_times"),
-  "segment_scores",
-)
-
 # Spreadsheets cut what is longer off a cell.
 CELL_CHARACTERS = 32_767
 # Longer ids would take memory for every segment of a row.
@@ -494,7 +482,7 @@ def _format_pairs(video_ids: np.ndarray, starts: np.ndarray) -> bytes:
 def _named_rows(rows, class_and_name: bytes) -> bytes:
   return b"".join(
     b"%b,%d,%d,%b,%.6f\n"
-    % (video_id, start, start + SEGMENT_SECONDS, class_and_name, score)
+    % (video_id, start, start + SEGMENT_SECS, class_and_name, score)
     for video_id, start, score in rows
   )
 
@@ -521,81 +509,6 @@ def read_segment_classes(path: str, flag_name: str = "segment_classes"):
 
   kind = "a list of classes such as segment_label_ids.csv, with a column Index"
   return utils.read_csv(path, flag_name, kind, parse)
-
-
-# What people said
-
-
-def read_ratings(shards: Iterable[str]) -> Ratings:
-  """The ratings of segments in shards; of a repeated one the first counts.
-
-  Raises:
-    UserError: a shard cannot be read, a rating is wrong, or there is none.
-  """
-  video_ids, columns = [], [np.empty((3, 0))]
-  for shard in shards:
-    for number, record in enumerate(shard_files.read_shard(shard)):
-      try:
-        video_id, ratings = _parse_ratings(record)
-      except ValueError as error:
-        place = records.place(shard, number)
-        raise UserError(f"{place}: {error}.") from error
-      video_ids += [video_id] * ratings.shape[1]
-      columns.append(ratings)
-  if not video_ids:
-    raise UserError(
-      f"No video of the shards has rated segments ({LABELS_KEY!r}). The "
-      "validate shards of 2019 have some: tools.download --features=segments."
-    )
-  classes, starts, scores = np.concatenate(columns, axis=1)
-  video_ids = np.array(video_ids)
-  _, numbers = np.unique(video_ids, return_inverse=True)
-  _, firsts = np.unique([classes, numbers, starts], axis=1, return_index=True)
-  return Ratings(
-    video_ids=video_ids[firsts],
-    starts=starts[firsts].astype(np.int64),
-    classes=classes[firsts].astype(np.int64),
-    are_positive=scores[firsts] > 0,
-  )
-
-
-def _parse_ratings(
-  record: bytes | shard_files.Fault,
-) -> tuple[bytes, np.ndarray]:
-  """A video's id, and [3, R] float64: classes, starts and scores.
-
-  Raises:
-    ValueError: they are not to be had; the message says why.
-  """
-  if isinstance(record, shard_files.Fault):
-    raise ValueError(record.detail)
-  context, _ = records.parse(record) or ({}, {})
-  video_id = records.only_bytes(
-    context.get(records.first_key(records.ID_KEYS, context))
-  )
-  nothing = tf.train.Feature()
-  columns = [
-    context.get(LABELS_KEY, nothing).int64_list.value,
-    context.get(STARTS_KEY, nothing).int64_list.value,
-    context.get(SCORES_KEY, nothing).float_list.value,
-  ]
-  if not video_id:
-    raise ValueError("it has no id")
-  if len(set(map(len, columns))) > 1:
-    counts = ", ".join(map(str, map(len, columns)))
-    raise ValueError(
-      f"it has other numbers of {LABELS_KEY}, {STARTS_KEY} and {SCORES_KEY}: "
-      f"{counts}"
-    )
-  ratings = np.array(columns, np.float64).reshape(3, -1)
-  highest = [[10**_MOST_DIGITS], [10**_MOST_DIGITS], [1]]
-  is_right = (ratings >= 0) & (ratings <= highest)
-  if not is_right.all():
-    raise ValueError(
-      f"of its {LABELS_KEY}, {STARTS_KEY} and {SCORES_KEY} some are negative, "
-      "or scores above 1"
-    )
-  return video_id, ratings
 
 
 # The best segments of each class

@@ -16,6 +16,7 @@ from sklearn.metrics import average_precision_score
 
 import config
 import eval as eval_program
+import segment_reader
 import segments
 from segments import Ranking, Ratings, TopSegments
 
@@ -381,7 +382,7 @@ def rated_shard(tmp_path):
     path,
     {
       # What is rated again does not count again.
-      "A": ([3, 3, 3], [0, 5, 0], [1, 0, 0]),
+      "A": ([3, 3, 3], [0, 0, 5], [1, 0, 0]),
       "C": ([], [], []),
       "B": ([3, 7], [10, 10], [1, 1]),
     },
@@ -391,7 +392,7 @@ def rated_shard(tmp_path):
 
 class TestRatings:
   def test_of_shards(self, rated_shard):
-    video_ids, starts, classes, are_positive = segments.read_ratings(
+    video_ids, starts, classes, are_positive = segment_reader.read_truth(
       [str(rated_shard)]
     )
     keys = zip(
@@ -402,22 +403,21 @@ class TestRatings:
   @pytest.mark.parametrize(
     ("columns", "message"),
     [
-      (([3], [0, 5], [1]), "other numbers of segment_labels, .*: 1, 2, 1"),
-      (([3], [-5], [1]), "some are negative"),
-      (([3], [0], [1.5]), "scores above 1"),
-      (([3], [0], [float("nan")]), "scores above 1"),
-      (([], [], []), "No video of the shards has rated segments"),
+      (([3], [0, 5], [1]), "ratings differ in number: 1 segment_labels, 2 seg"),
+      (([3], [-5], [1]), r"segment_start_times \[-5\] should rise, from 0"),
+      (([3], [0], [1.5]), "segment score 1.5 is outside"),
+      (([], [], []), "No video of the shards has ratings of segments"),
     ],
   )
   def test_wrong_ones_are_refused(self, columns, message, tmp_path):
     write_rated_videos(tmp_path / "a.tfrecord", {"A": columns})
     with pytest.raises(UserError, match=message):
-      segments.read_ratings([str(tmp_path / "a.tfrecord")])
+      segment_reader.read_truth([str(tmp_path / "a.tfrecord")])
 
   def test_damaged_shard_is_refused(self, rated_shard):
     rated_shard.write_bytes(rated_shard.read_bytes()[:-1])
     with pytest.raises(UserError, match="record 2: .* are left in"):
-      segments.read_ratings([str(rated_shard)])
+      segment_reader.read_truth([str(rated_shard)])
 
 
 class TestEvaluation:

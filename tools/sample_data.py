@@ -31,6 +31,8 @@ from tqdm import tqdm
 
 import config as configs
 import utils
+from records import SEGMENT_SECS
+from segment_reader import ENDS_KEY, LABELS_KEY, SCORES_KEY, STARTS_KEY
 
 
 class Feature(NamedTuple):
@@ -90,6 +92,13 @@ _HIDDEN_SHARE = 0.1
 _LEAST_STRENGTH = 0.3
 # Of the variance of a video's values, about the part its classes explain.
 _CLASSES_VARIANCE = 0.8
+# Of rated segments, as in the shards of 2019: classes per class of the data
+# set, all of them in its more frequent part; the share of positives; the number
+# in a video; and the segments at its beginning and end that nobody rated.
+_RATED_CLASSES, _FREQUENT_PART = 1000 / 3862, 1805 / 3862
+_POSITIVE_SHARE, _RATINGS_PER_VIDEO = 132_442 / 237_788, 5
+_UNRATED_START, _UNRATED_END = 6, 2
+_SHORTEST_RATED = (_UNRATED_START + 1 + _UNRATED_END) * SEGMENT_SECS
 # Frames of noise made once. A video takes a run of them at a random place,
 # which is about fifty times faster than noise of its own.
 _NOISE_FRAMES = 2048
@@ -149,6 +158,16 @@ class SampleConfig:
   )
   num_videos: int = _content(1000, "Videos in all shards together.", _COUNT)
   labels: bool = _content(True, "Write labels; the test partition has none.")
+  segments: bool = _content(
+    False,
+    "Write ratings of segments, as the shards of 2019 have; what was rated "
+    "shows in a segment's five frames alone.",
+  )
+  order: bool = _content(
+    False,
+    "The order of frames alone tells two classes apart: what the one begins "
+    "with, the other ends with.",
+  )
   seed: int = _content(0, "The same seed gives the same bytes.", (0, 2**62))
   num_classes: int | None = _size(
     None, "Classes, the most frequent first; by default the dialect's.", _COUNT
@@ -186,15 +205,25 @@ class SampleConfig:
         f"--feature_sizes={configs.shown(sizes)} should be "
         f"{len(names)} size(s), of {', '.join(names)}."
       )
-    are_given = {self.min_frames, self.max_frames} != {None}
-    if are_given and self.layout.frames is None:
+    self._check_frames()
+
+  def _check_frames(self):
+    names = ("min_frames", "max_frames", "segments", "order")
+    given = [n for n in names if getattr(self, n) != getattr(type(self), n)]
+    if given and self.layout.frames is None:
       raise UserError(
-        "--min_frames and --max_frames have no meaning for --dialect="
-        f"{self.dialect}, which is video level."
+        f"--{given[0]} has no meaning for --dialect={self.dialect}, which is "
+        "video level."
       )
     low, high = self.layout.frames or (0, 0)
     if low > high:
       raise UserError(f"--min_frames={low} is more than --max_frames={high}.")
+    if self.segments and high < _SHORTEST_RATED:
+      raise UserError(
+        f"--max_frames={high}: with --segments it should be at least "
+        f"{_SHORTEST_RATED}: the first {_UNRATED_START} segments of five "
+        f"frames and the last {_UNRATED_END} are never rated."
+      )
 
   @property
   def layout(self) -> Dialect:
@@ -258,6 +287,13 @@ def write_shards(
   return paths
 
 
+def rated_classes(num_classes: int) -> np.ndarray:
+  """[S] int64: the classes of rated segments, rising."""
+  count = max(1, round(num_classes * _RATED_CLASSES))
+  last = (num_classes - 1) * _FREQUENT_PART
+  return np.linspace(0, last, count).astype(np.int64)
+
+
 def _generator(seed: int, *purpose: str | int) -> np.random.Generator:
   """A random stream of its own for each purpose."""
   key = [zlib.crc32(str(part).encode()) for part in purpose]
@@ -287,6 +323,16 @@ class _Sampler:
     scales = spreads * np.sqrt(variance / self._layout.labels_per_video)
     # [C, D], what a class adds to a video's values.
     self._prototypes = self._normal("prototypes", len(shares), scales)
+    # [C], what classes are rated in proportion to, so that rare ones are, too.
+    self._rating_weights = np.zeros(len(shares))
+    if config.segments:
+      rated = rated_classes(len(shares))
+      self._rating_weights[rated] = 1 / shares[rated]
+      # [C, D] codes, what a class adds to the frames of a segment.
+      shown = self._normal("segments", len(shares), scales)
+      self._segment_codes = np.rint(shown / utils.DEQUANTIZE_SCALE).astype(
+        np.int16
+      )
     noise_spreads = np.sqrt(1 - _CLASSES_VARIANCE) * spreads
     self._noise_spread = np.repeat(noise_spreads, sizes).astype(np.float32)
     frames = self._layout.frames
@@ -318,8 +364,9 @@ class _Sampler:
     for start in range(first, end, _CHUNK_SIZE):
       videos = np.arange(start, min(start + _CHUNK_SIZE, end))
       ids = self._make_ids(rng, videos)
-      labels, values = self._draw_videos(rng, len(videos))
-      yield from map(self._record, ids, labels, self._contents(rng, values))
+      labels, values, later = self._draw_videos(rng, len(videos))
+      contents = self._contents(rng, labels, values, later)
+      yield from map(self._record, ids, labels, contents)
 
   def _make_ids(self, rng: np.random.Generator, videos: np.ndarray):
     """Ids of videos; only two partitions of other prefixes may share some."""
@@ -334,18 +381,30 @@ class _Sampler:
     return [row.tobytes() for row in letters]
 
   def _draw_videos(self, rng: np.random.Generator, count: int):
-    """Labels of `count` videos, each sorted, and values [count, D] float32."""
+    """Labels of `count` videos, each sorted, and values [count, D] float32.
+
+    The values come twice: for the first half of the frames, and for the other.
+    """
     owners, classes = self._draw_classes(rng, count)
     starts = np.searchsorted(owners, np.arange(count))
     strength = rng.uniform(_LEAST_STRENGTH, 1, size=(len(classes), 1))
-    shown = self._prototypes[classes] * strength.astype(np.float32)
-    values = np.add.reduceat(shown, starts, axis=0)
-    noise = rng.standard_normal(values.shape, dtype=np.float32)
+    strength = strength.astype(np.float32)
+
+    def values_of(classes):
+      return np.add.reduceat(self._prototypes[classes] * strength, starts)
+
+    size = count, self._prototypes.shape[1]
+    noise = rng.standard_normal(size, dtype=np.float32) * self._noise_spread
+    values = later = values_of(classes) + noise
+    if self._config.order:
+      # Of classes 2k and 2k + 1 each begins with what the other ends with.
+      others = np.minimum(classes ^ 1, self._layout.num_classes - 1)
+      later = values_of(others) + noise
     is_label = rng.random(len(classes)) >= _HIDDEN_SHARE
     is_label[starts] = True  # Every video has a label.
     ends_of_labels = np.cumsum(np.bincount(owners[is_label], minlength=count))
     labels = np.split(classes[is_label], ends_of_labels[:-1])
-    return labels, values + noise * self._noise_spread
+    return labels, values, later
 
   def _draw_classes(self, rng: np.random.Generator, count: int):
     """Pairs of a video, below `count`, and a class that it shows, sorted."""
@@ -364,26 +423,59 @@ class _Sampler:
       pairs = np.unique(np.concatenate([pairs, owners * num_classes + drawn]))
     return np.divmod(pairs, num_classes)
 
-  def _contents(self, rng: np.random.Generator, values: np.ndarray):
-    """For each video, its features' bytes and the second when it starts."""
-    lowest, scale = utils.DEQUANTIZE_OFFSET, utils.DEQUANTIZE_SCALE
+  def _contents(self, rng: np.random.Generator, labels, values, later):
+    """For each video its features' bytes, the second it starts, its ratings."""
     count = len(values)
     if not self._layout.frames:
       # What codes 0 and 255 stand for; real values never leave this span.
+      lowest, scale = utils.DEQUANTIZE_OFFSET, utils.DEQUANTIZE_SCALE
       values = np.clip(values, lowest, 255 * scale + lowest).astype("<f4")
       for features in zip(*self._encode(values), strict=True):
-        yield features, 0.0
+        yield features, 0.0, None
       return
-    codes = np.rint((values - lowest) / scale).astype(np.int16)
+    codes, later_codes = map(_codes, (values, later))
     least, most = self._layout.frames
     # Of 120 to 300, the mean is then the data set's 225.
     num_frames = rng.beta(2.1, 1.5, size=count) * (most - least) + least
     starts = rng.integers(_NOISE_FRAMES, size=count)
     ends = starts + np.rint(num_frames).astype(np.int64)
     times = 10.0 * rng.integers(60, size=count)
-    for code, start, end, time in zip(codes, starts, ends, times, strict=True):
-      frames = np.clip(self._frame_noise[start:end] + code, 0, 255)
-      yield self._encode(frames.astype(np.uint8)), time
+    for video in range(count):
+      frames = self._frame_noise[starts[video] : ends[video]] + codes[video]
+      if self._config.order:
+        _show_later(frames, later_codes[video] - codes[video])
+      ratings = self._draw_ratings(rng, labels[video], len(frames))
+      self._show_positives(rng, frames, ratings)
+      frames = np.clip(frames, 0, 255).astype(np.uint8)
+      yield self._encode(frames), times[video], ratings
+
+  def _show_positives(self, rng: np.random.Generator, frames, ratings):
+    """Adds to [T, D] frames what rated segments show.
+
+    The opposite is added to segments at the beginning, so that the mean of the
+    frames does not tell what was rated.
+    """
+    for index, start, score in zip(*ratings, strict=True):
+      if score:
+        opposite = rng.integers(_UNRATED_START) * SEGMENT_SECS
+        shown = self._segment_codes[index]
+        frames[start : start + SEGMENT_SECS] += shown
+        frames[opposite : opposite + SEGMENT_SECS] -= shown
+
+  def _draw_ratings(
+    self, rng: np.random.Generator, labels: np.ndarray, num_frames: int
+  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Classes, seconds and scores of the rated segments, which may be none."""
+    weights = self._rating_weights[labels]
+    last = num_frames // SEGMENT_SECS - _UNRATED_END
+    segments = np.arange(_UNRATED_START, last)
+    if not weights.any() or not segments.size:
+      return labels[:0], segments[:0], weights[:0]
+    count = min(1 + rng.poisson(_RATINGS_PER_VIDEO - 1), segments.size)
+    segments = np.sort(rng.choice(segments, count, replace=False))
+    classes = rng.choice(labels, count, p=weights / weights.sum())
+    scores = (rng.random(count) < _POSITIVE_SHARE).astype(np.float64)
+    return classes, segments * SEGMENT_SECS, scores
 
   def _encode(self, rows: np.ndarray) -> list[np.ndarray]:
     """Of each feature [T, bytes] uint8: the rows, [T, D], behind its header."""
@@ -398,11 +490,19 @@ class _Sampler:
   def _record(self, video_id: bytes, labels: np.ndarray, contents) -> bytes:
     """A serialised tf.SequenceExample, or tf.Example at video level."""
     # Without feature lists, its bytes are those of an Example.
-    record, (features, start_time) = tf.train.SequenceExample(), contents
+    record = tf.train.SequenceExample()
+    features, start_time, ratings = contents
     context, layout = record.context.feature, self._layout
     context[layout.id_key].bytes_list.value.append(video_id)
     if self._config.labels:
       context["labels"].int64_list.value.extend(labels.tolist())
+    if self._config.segments and self._config.labels:
+      classes, starts, scores = (column.tolist() for column in ratings)
+      ends = [start + SEGMENT_SECS for start in starts]
+      context[LABELS_KEY].int64_list.value.extend(classes)
+      context[STARTS_KEY].int64_list.value.extend(starts)
+      context[ENDS_KEY].int64_list.value.extend(ends)
+      context[SCORES_KEY].float_list.value.extend(scores)
     if layout.has_times:
       context["start_time_seconds"].float_list.value.append(start_time)
       end_time = start_time + len(features[0])
@@ -411,6 +511,23 @@ class _Sampler:
     for name, encoded in zip(self._names, features, strict=True):
       lists[name].MergeFromString(encoded.tobytes())
     return record.SerializeToString(deterministic=True)
+
+
+def _codes(values: np.ndarray) -> np.ndarray:
+  """Int16: the codes of values, of which some are out of range."""
+  codes = (values - utils.DEQUANTIZE_OFFSET) / utils.DEQUANTIZE_SCALE
+  return np.rint(codes).astype(np.int16)
+
+
+def _show_later(frames: np.ndarray, change: np.ndarray):
+  """Changes the second half of [T, D] frames, and half of one in the middle.
+
+  So the mean of the frames does not tell in which half they were changed.
+  """
+  half = len(frames) // 2
+  frames[len(frames) - half :] += change
+  if len(frames) % 2:
+    frames[half] += change // 2
 
 
 def _header(size: int, is_video_level: bool) -> np.ndarray:
