@@ -63,6 +63,8 @@ def read_ratings(
 ) -> Ratings | Problem:
   """The ratings in a record's context; none where it has no such lists.
 
+  Of several ratings of a segment for one class, the first counts.
+
   Args:
     context: key -> feature.
     num_classes: classes are in [0, num_classes).
@@ -94,8 +96,9 @@ def read_ratings(
   problem = problem or _describe_values(classes, scores, num_classes)
   if problem:
     return problem
+  _, firsts = np.unique([starts, classes], axis=1, return_index=True)
   starts, rows = np.unique(starts, return_inverse=True)
-  return Ratings(starts, rows, classes, scores)
+  return Ratings(starts, rows[firsts], classes[firsts], scores[firsts])
 
 
 def _describe_times(starts, num_frames: int) -> Problem | None:
@@ -130,8 +133,6 @@ def _describe_values(classes, scores, num_classes: int) -> Problem | None:
 def read_truth(shards: Iterable[str]) -> segments.Ratings:
   """The ratings of all segments in shards, without their frames.
 
-  Of several ratings of a segment for one class, the first counts.
-
   Raises:
     UserError: a record cannot be read, its ratings make no sense, or there are
       no ratings at all.
@@ -158,14 +159,11 @@ def read_truth(shards: Iterable[str]) -> segments.Ratings:
       "validate shards of 2019 have: tools.download --features=segments."
     )
   _, (starts, rows, classes, scores) = _joined(parts)
-  _, numbers = np.unique(video_ids, return_inverse=True)
-  keys = np.stack([numbers[rows], starts[rows], classes])
-  _, firsts = np.unique(keys, axis=1, return_index=True)
   return segments.Ratings(
-    video_ids=np.array(video_ids)[rows[firsts]],
-    starts=starts[rows[firsts]],
-    classes=classes[firsts],
-    are_positive=scores[firsts] > 0,
+    video_ids=np.array(video_ids)[rows],
+    starts=starts[rows],
+    classes=classes,
+    are_positive=scores > 0,
   )
 
 

@@ -237,9 +237,9 @@ def rated_pairs(predictions, labels, label_weights) -> RatedPairs:
   Args:
     predictions: [N, C] scores of segments.
     labels: [N, C]; true where above 0.
-    label_weights: [N, C]; rated where above 0.
+    label_weights: [N, C]; rated where 1.
   """
-  segments, classes = np.nonzero(label_weights > 0)
+  segments, classes = np.nonzero(label_weights >= 1)
   return RatedPairs(
     classes=classes,
     scores=predictions[segments, classes],

@@ -142,7 +142,8 @@ class TestRows:
       for start in sorted({*starts}):
         first = max(0, start - context)
         frames = [*range(first, min(start + 5 + context, most))]
-        scores = {label: s for at, label, s in ratings if at == start}
+        # The first of several ratings for a class.
+        scores = {label: s for at, label, s in ratings[::-1] if at == start}
         expected.append((b"%d" % number, start, frames, scores))
     batch, is_bad = reader.decode(records)
     assert not is_bad.any()
