@@ -66,6 +66,8 @@ def run(path: str):
     if folder == "tools":
       runpy.run_module(f"tools.{name}", run_name="__main__", alter_sys=True)
     else:
+      # As Python does where it is given a script.
+      sys.path.insert(0, str(pathlib.Path(path).parent))
       runpy.run_path(path, run_name="__main__")
   except SystemExit as end:
     if isinstance(end.code, int):

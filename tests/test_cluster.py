@@ -257,14 +257,6 @@ class TestTraining:
     folder, _ = two_workers
     assert_same_training(folder / "model", video_shards, 2)
 
-  def test_batch_statistics_are_those_of_all_workers(
-    self, start_workers, video_shards, tmp_path
-  ):
-    flags = [*training_flags(video_shards, tmp_path), "--model=GatedMoeModel"]
-    for process in start_workers(2, "train", *flags):
-      assert process.wait().returncode == 0
-    assert_same_training(tmp_path, video_shards, 2)
-
   def test_every_video_counts_once_in_each_epoch(self, two_workers):
     folder, _ = two_workers
     path = checkpoints.latest_checkpoint(str(folder / "model"))
