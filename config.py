@@ -215,7 +215,7 @@ class ExperimentConfig(FoldSettings):
   )
 
   model: str = _model(
-    "LogisticModel", "Class name of the model; docs/own_model.md lists them."
+    "LogisticModel", "Class name of the model; docs/models.md lists them."
   )
   model_kwargs: dict[str, Any] = _model(
     {}, "The model's arguments as JSON, for instance '{\"l2_penalty\": 1e-6}'."

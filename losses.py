@@ -130,7 +130,7 @@ class FocalLoss(BaseLoss):
   ):
     """See `BaseLoss`."""
     signs = 2.0 * labels - 1.0
-    margins = signs * _logits(predictions, logits)
+    margins = signs * logits_of(predictions, logits)
     weights = 0.5 + signs * (self.alpha - 0.5)
     # log(p_t) is -softplus(-margin) and log(1 - p_t) is -softplus(margin):
     # neither takes the logarithm of a probability that was rounded to 0.
@@ -151,7 +151,7 @@ class HingeLoss(BaseLoss):
   ):
     """See `BaseLoss`."""
     signs = 2.0 * labels - 1.0
-    losses = ops.relu(1.0 - signs * _logits(predictions, logits))
+    losses = ops.relu(1.0 - signs * logits_of(predictions, logits))
     return _sum_of_classes(losses, label_weights)
 
 
@@ -168,7 +168,7 @@ class SoftmaxLoss(BaseLoss):
     self, predictions, labels, logits=None, label_weights=None
   ):
     """See `BaseLoss`."""
-    logits = _logits(predictions, logits)
+    logits = logits_of(predictions, logits)
     if label_weights is not None:
       labels = labels * label_weights
       logits = ops.where(label_weights > 0, logits, _LOWEST)
@@ -177,7 +177,7 @@ class SoftmaxLoss(BaseLoss):
     return -ops.sum(targets * ops.log_softmax(logits, axis=-1), axis=-1)
 
 
-def _logits(probabilities, logits):
+def logits_of(probabilities, logits):
   """Logits in float32: those given, else log-odds of clipped probabilities."""
   if logits is not None:
     return ops.cast(logits, "float32")

@@ -27,6 +27,7 @@ References:
 """
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -487,14 +488,15 @@ def _named_rows(rows, class_and_name: bytes) -> bytes:
   )
 
 
-def read_segment_classes(path: str, flag_name: str = "segment_classes"):
-  """[C] int64: the classes of a CSV with a column Index, rising.
+def read_segment_classes(path: str, num_classes: int) -> np.ndarray:
+  """[C] int64: the classes of --segment_classes, rising.
 
-  The data set's segment_label_ids.csv and its list of names are such files.
+  They are in the column Index of a CSV, as in the data set's
+  segment_label_ids.csv.
 
   Raises:
-    UserError: the file cannot be read, has no such column, no class, or one
-      twice.
+    UserError: the file cannot be read, has no such column, no class, one twice,
+      or one outside [0, num_classes).
   """
 
   def parse(reader) -> np.ndarray:
@@ -502,13 +504,15 @@ def read_segment_classes(path: str, flag_name: str = "segment_classes"):
     found, counts = np.unique(np.array(classes, np.int64), return_counts=True)
     if not classes:
       raise ValueError("it has no class")
-    if found[0] < 0 or counts.max() > 1:
-      wrong = found[0] if found[0] < 0 else found[counts.argmax()]
-      raise ValueError(f"class {wrong} is negative, or there twice")
+    if found[0] < 0 or found[-1] >= num_classes:
+      wrong = found[0] if found[0] < 0 else found[-1]
+      raise ValueError(f"class {wrong} is outside [0, {num_classes})")
+    if counts.max() > 1:
+      raise ValueError(f"class {found[counts.argmax()]} is there twice")
     return found
 
   kind = "a list of classes such as segment_label_ids.csv, with a column Index"
-  return utils.read_csv(path, flag_name, kind, parse)
+  return utils.read_csv(path, "segment_classes", kind, parse)
 
 
 # The best segments of each class
@@ -524,27 +528,28 @@ class TopSegments:
   ones, so that the order in which segments come makes no difference.
 
   Memory: 12 bytes for each place of a buffer, 1.5 GB for 1,000 classes and
-  100,000 segments of each, taken from the system as buffers fill; and the ids
-  of all videos.
+  100,000 segments of each, taken from the system as buffers fill; and about 200
+  bytes a video, for its id.
 
   Args:
-    num_classes: number of classes C.
+    classes: [C] int, the classes; others are left alone.
     limit: segments of each class that are kept.
   """
 
-  def __init__(self, num_classes: int, limit: int = MOST_SEGMENTS):
+  def __init__(self, classes, limit: int = MOST_SEGMENTS):
+    self._classes = np.asarray(classes)
     self._limit = limit
     self._extra = max(1, limit // 4)
     self._capacity = limit + self._extra
+    num_classes = self._classes.size
     size = num_classes * self._capacity
     self._scores = np.empty(size, np.float32)
     self._segments = np.empty(size, np.int64)
     self._sizes = np.zeros(num_classes, np.int64)
     # What does not reach its class' bound cannot be among the best.
     self._bounds = np.full(num_classes, -np.inf, np.float32)
-    self._class_dtype = np.min_scalar_type(num_classes)
-    self._video_ids = [np.empty(0, "S1")]
-    self._num_videos = 0
+    self._video_ids: list[bytes] = []  # By number.
+    self._numbers: dict[bytes, int] = {}
 
   def add(self, video_ids, starts, scores):
     """Adds segments, which have not been added before.
@@ -552,58 +557,62 @@ class TopSegments:
     Args:
       video_ids: [N] bytes.
       starts: [N] int, the second in which each starts.
-      scores: [N, C] float32, without NaN.
+      scores: [N, num_classes] float32, without NaN, of all classes by number.
     """
-    segments = self._number(np.asarray(video_ids, bytes), starts)
+    segments = self._number(video_ids, starts)
+    # Sorting small integers is several times as fast.
+    index_type = np.min_scalar_type(self._sizes.size)
     for start in range(0, len(segments), self._extra):
       rows = slice(start, start + self._extra)
-      places = np.flatnonzero(scores[rows] >= self._bounds)
-      found, classes = np.divmod(places, self._sizes.size)
-      order = np.argsort(classes.astype(self._class_dtype), kind="stable")
+      own_scores = scores[rows, self._classes]
+      places = np.flatnonzero(own_scores >= self._bounds)
+      found, indexes = np.divmod(places, self._sizes.size)
+      order = np.argsort(indexes.astype(index_type), kind="stable")
       self._append(
-        classes[order],
+        indexes[order],
         segments[rows][found[order]],
-        scores[rows].reshape(-1)[places[order]],
+        own_scores.reshape(-1)[places[order]],
       )
 
   def add_ranking(self, ranking: Ranking):
     """Adds a class's segments, those that another worker found for instance."""
     segments = self._number(ranking.video_ids, ranking.starts)
+    (index,) = np.flatnonzero(self._classes == ranking.index)
     for start in range(0, len(segments), self._extra):
       rows = slice(start, start + self._extra)
-      classes = np.full(len(segments[rows]), ranking.index)
-      self._append(classes, segments[rows], ranking.scores[rows])
+      indexes = np.full(len(segments[rows]), index)
+      self._append(indexes, segments[rows], ranking.scores[rows])
 
-  def rankings(self, classes: Iterable[int]) -> Iterator[Ranking]:
-    """Yields the best segments of some classes, of which there may be none."""
-    video_ids = self._all_ids()
+  def rankings(self) -> Iterator[Ranking]:
+    """Yields the best segments of each class, of which there may be none."""
+    video_ids = np.array(self._video_ids, bytes)
     _, ranks = np.unique(video_ids, return_inverse=True)
-    for index in classes:
+    for index, number in enumerate(self._classes.tolist()):
       self._prune(index)
       scores, segments = self._of_class(index)
-      numbers, starts = np.divmod(segments, _STARTS)
-      order = np.lexsort((ranks[numbers] * _STARTS + starts, -scores))
+      videos, starts = np.divmod(segments, _STARTS)
+      order = np.lexsort((ranks[videos] * _STARTS + starts, -scores))
       yield Ranking(
-        index, video_ids[numbers[order]], starts[order], scores[order]
+        number, video_ids[videos[order]], starts[order], scores[order]
       )
 
-  def _number(self, video_ids: np.ndarray, starts) -> np.ndarray:
-    """[N] int64: segments as numbers. Successive ones share their video."""
-    is_new = np.ones(video_ids.size, bool)
-    is_new[1:] = video_ids[1:] != video_ids[:-1]
-    self._video_ids.append(video_ids[is_new])
-    numbers = self._num_videos - 1 + np.cumsum(is_new)
-    self._num_videos += int(is_new.sum())
+  def _number(self, video_ids, starts) -> np.ndarray:
+    """[N] int64: segments as numbers; new videos get one."""
+    video_ids = np.asarray(video_ids).tolist()
+    new = dict.fromkeys(i for i in video_ids if i not in self._numbers)
+    self._numbers.update(zip(new, itertools.count(len(self._numbers))))
+    self._video_ids.extend(new)
+    numbers = np.array([self._numbers[i] for i in video_ids], np.int64)
     return numbers * _STARTS + starts
 
-  def _append(self, classes, segments, scores):
+  def _append(self, indexes, segments, scores):
     """Adds [N] pairs, sorted by class, of each class `_extra` at most."""
-    counts = np.bincount(classes, minlength=self._sizes.size)
+    counts = np.bincount(indexes, minlength=self._sizes.size)
     for index in np.flatnonzero(self._sizes + counts > self._capacity):
       self._prune(index)
     firsts = np.cumsum(counts) - counts
     offsets = self._sizes - firsts + np.arange(counts.size) * self._capacity
-    places = offsets[classes] + np.arange(classes.size)
+    places = offsets[indexes] + np.arange(indexes.size)
     self._scores[places] = scores
     self._segments[places] = segments
     self._sizes += counts
@@ -624,15 +633,11 @@ class TopSegments:
     kept, ties = np.flatnonzero(scores > bound), np.flatnonzero(scores == bound)
     num_ties = self._limit - kept.size
     if num_ties < ties.size:
-      numbers, starts = np.divmod(segments[ties], _STARTS)
-      order = np.lexsort((starts, self._all_ids()[numbers]))
-      ties = ties[order]
+      videos, starts = np.divmod(segments[ties], _STARTS)
+      video_ids = [self._video_ids[number] for number in videos.tolist()]
+      ties = ties[np.lexsort((starts, video_ids))]
     kept = np.concatenate([kept, ties[:num_ties]])
     scores[: self._limit] = scores[kept]
     segments[: self._limit] = segments[kept]
     self._sizes[index] = self._limit
     self._bounds[index] = bound
-
-  def _all_ids(self) -> np.ndarray:
-    self._video_ids = [np.concatenate(self._video_ids)]
-    return self._video_ids[0]

@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+import losses
 import models
 import utils
 from model_layers import Compiled
@@ -320,6 +321,65 @@ class ResidualMlpModel(BaseModel):
       video_level_classifier_model,
       classifier_kwargs,
     )
+
+
+class BranchesModel(BaseModel):
+  """Models of the video level side by side, each with a loss of its own.
+
+  The prediction is that of the mean of their logits: an ensemble, which is
+  trained in one run and is one model to everything else (Lakshminarayanan et
+  al. 2017, arXiv:1612.01474). The branches differ in their first weights and in
+  what they drop.
+  """
+
+  frame_features = False
+
+  def create_model(
+    self,
+    model_input,
+    vocab_size,
+    num_frames=None,
+    num_branches=4,
+    video_level_classifier_model="ResidualMlpModel",
+    classifier_kwargs=None,
+  ):
+    """See `BaseModel`.
+
+    Args:
+      model_input: as in `BaseModel`.
+      vocab_size: as in `BaseModel`.
+      num_frames: as in `BaseModel`.
+      num_branches: number of branches.
+      video_level_classifier_model: what each is, a model of the video level.
+      classifier_kwargs: its arguments.
+    """
+    if num_branches < 1:
+      raise ValueError(f"num_branches={num_branches} should be at least 1.")
+    logits = []
+    for number in range(num_branches):
+      # A model and a scope of its own: layers of all branches have one name.
+      name = f"branch_{number}"
+      inputs = [
+        keras.Input(model_input.shape[1:]),
+        keras.Input((), dtype="int32"),
+      ]
+      with keras.name_scope(name):
+        outputs = classify(
+          inputs[0],
+          vocab_size,
+          inputs[1],
+          video_level_classifier_model,
+          classifier_kwargs,
+        )
+      scores = losses.logits_of(outputs["predictions"], outputs.get("logits"))
+      branch = keras.Model(inputs, scores, name=name)
+      logits.append(branch([model_input, num_frames]))
+    mean = sum(logits) / num_branches
+    return {
+      "predictions": ops.sigmoid(mean),
+      "logits": mean,
+      "auxiliary": [{"logits": part, "weight": 1.0} for part in logits],
+    }
 
 
 def classify(

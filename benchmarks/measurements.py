@@ -58,6 +58,7 @@ class Sizes:
     sequence_copies: as `video_copies`.
     metrics_small: videos of the smaller data set for the metrics.
     metrics_large: videos of the larger one.
+    segment_pairs: ranked segments for MAP@K.
     part_repeats: repeats inside a process that measures parts.
   """
 
@@ -78,6 +79,7 @@ class Sizes:
   sequence_copies: int = 4
   metrics_small: int = 100_000
   metrics_large: int = 1_000_000
+  segment_pairs: int = 10_000_000
   part_repeats: int = 20
 
   def scaled(self, scale: float) -> "Sizes":
@@ -99,6 +101,7 @@ class Sizes:
       sequence_copies=scaled(self.sequence_copies, 1),
       metrics_small=scaled(self.metrics_small, self.video_batch),
       metrics_large=scaled(self.metrics_large, self.video_batch),
+      segment_pairs=scaled(self.segment_pairs, 1000),
       part_repeats=scaled(self.part_repeats, 2),
     )
 
@@ -596,6 +599,11 @@ def _metrics(bench: Bench, num_videos: int) -> dict[str, float]:
   )
 
 
+def segments_map(bench: Bench) -> dict[str, float]:
+  """MAP@K of rankings of segments, and a sort of them."""
+  return bench.part("segments_parts", pairs=bench.sizes.segment_pairs)
+
+
 def import_tensorflow(bench: Bench) -> dict[str, float]:
   """A process that imports TensorFlow and ends."""
   return {"seconds": bench.python("-c", "import tensorflow").seconds}
@@ -681,6 +689,7 @@ MEASUREMENTS = (
   *(part for key in MODELS if key != "moe" for part in _measurements_of(key)),
   Measurement(metrics_small),
   Measurement(metrics_large),
+  Measurement(segments_map),
   Measurement(import_tensorflow),
   Measurement(first_step),
 )

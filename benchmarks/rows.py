@@ -289,6 +289,14 @@ ROWS = (
     at_most=250.0,
   ),
   Row(
+    name="segments_map",
+    title="MAP@K of 10M ranked segments, ms",
+    figure="segments_map.map_ms",
+    limit_title="np.sort of them",
+    limit="segments_map.sort_ms",
+    at_most=3.0,
+  ),
+  Row(
     name="startup",
     title="train.py to the end of step 1, s",
     figure="first_step.seconds",

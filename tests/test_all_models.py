@@ -3,6 +3,8 @@
 """What every model must show, and hand-worked values of each."""
 
 import dataclasses
+import json
+import re
 
 import program  # noqa: F401 Before TensorFlow.
 from program import UserError
@@ -33,6 +35,7 @@ SIZES = {"rgb": 6, "audio": 4}
 # Small sizes of each model; the others have none.
 SMALL = {
   "ResidualMlpModel": {"hidden_size": 8},
+  "BranchesModel": {"num_branches": 2, "classifier_kwargs": {"hidden_size": 8}},
   "DbofModel": {"dbof_cluster_size": 16, "dbof_hidden_size": 8},
   "LstmModel": {"lstm_cells": 8},
   "GruModel": {"gru_cells": 8},
@@ -250,6 +253,9 @@ def test_frames_of_padding_change_nothing(name):
 # From the equations, with 1,152 features and 3,862 classes.
 COUNTS = {
   "MoeModel": 22_252_844,
+  # Four of residual layers, each with a mixture as its head.
+  "BranchesModel": 4
+  * (1153 * 1024 + 2 * (1025 * 1024 + 2 * 1024) + 3862 * (1024 * 5 + 2)),
   "GatedMoeModel": 22_252_844 + (1152**2 + 2 * 1152) + (3862**2 + 2 * 3862),
   "FrameMeanModel": 22_252_844,
   "DbofModel": 37_627_692,
@@ -260,12 +266,24 @@ COUNTS = {
 
 
 def test_the_page_lists_all_models():
-  rows = table_rows(
-    section(DOCS / "own_model.md", "## The models that are there")
-  )
+  rows = table_rows(section(DOCS / "models.md", "# The models"))
   listed = {row[0].strip("`"): int(row[3].replace(",", "")) for row in rows}
   assert listed.keys() == {*ALL}
   assert listed.items() >= COUNTS.items()
+  of_several = {
+    *("video_level_classifier_model", "classifier_kwargs"),
+    *("iterations", "sample_random_frames"),
+  }
+  for row in rows:
+    parameters = experiment.parameters_of(
+      experiment.find_model(row[0].strip("`"))
+    )
+    shown = dict(re.findall(r"`(\w+)` ([\w.-]+)", row[4]))
+    assert shown.keys() == parameters.keys() - of_several
+    for name, value in shown.items():
+      default = parameters[name]
+      shown_default = value if isinstance(default, str) else json.loads(value)
+      assert shown_default == default
 
 
 @pytest.mark.parametrize(
@@ -316,6 +334,18 @@ def test_mixture_of_experts():
     {"a": tf.ones([1, 1])},
   )
   np.testing.assert_allclose(predictions, [[0.375, 0.125]], atol=1e-6)
+
+
+def test_branches_have_the_mean_of_their_logits():
+  # sigmoid(0) of the first, sigmoid(ln 9) = 0.9 of the second; ln 9 / 2 = ln 3.
+  predictions = values_of(
+    video_level_models.BranchesModel,
+    {"num_branches": 2, "video_level_classifier_model": "LogisticModel"},
+    {"a": Form(VECTOR, 1)},
+    {"branch_1/logits/kernel": [[np.log(9.0), 0.0]]},
+    {"a": tf.ones([1, 1])},
+  )
+  np.testing.assert_allclose(predictions, [[0.75, 0.5]], atol=1e-6)
 
 
 def test_pools():

@@ -22,6 +22,7 @@ from benchmarks import (
   processes,
   raw_reading,
   rows,
+  segments_parts,
   video_parts,
 )
 from benchmarks import run as harness
@@ -44,6 +45,7 @@ TINY = measurements.Sizes(
   sequence_copies=2,
   metrics_small=32,
   metrics_large=64,
+  segment_pairs=2000,
   part_repeats=2,
 )
 RATES = {
@@ -89,6 +91,7 @@ PARTS = {
     "seconds": 7.0,
     "bytes_per_video": 240.0,
   },
+  "segments_parts": {"map_ms": 500.0, "sort_ms": 200.0},
 }
 # What the rows make of these figures: ratio, or figure where there is no limit,
 # and whether the target is met.
@@ -124,6 +127,7 @@ EXPECTED = {
   "metrics_1m": (1.5, True),
   "metrics_growth": (1.0, True),
   "metrics_memory": (240.0, True),
+  "segments_map": (2.5, True),
   "startup": (1.0, True),
   # 100 MB, and two batches of 8 videos of 12 frames of 24 bytes.
   "frame_train_memory": (1e8 / (2 * 8 * 12 * 24), None),
@@ -251,6 +255,7 @@ def test_real_parts_are_measured(frame_shards, capsys):
   )
   raw_reading.main([f"--shards={frame_shards.train}"])
   metrics_parts.main(["--videos=64", "--num_classes=25", "--batch_size=16"])
+  segments_parts.main(["--pairs=2000", "--repeats=1"])
   printed = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
   for figures, expected in zip(printed, PARTS.values(), strict=True):
     assert figures.keys() == expected.keys()

@@ -151,6 +151,7 @@ class TestWhatIsFetched:
       ("video test 1 eu", "eu.data.yt8m.org/1/video_level/test/test"),
       ("frame train 0 us", "us.data.yt8m.org/0/frame_level/train/train"),
       ("frame test 3 us", "us.data.yt8m.org/3/frame/test/test"),
+      ("segments validate 2 eu", "eu.data.yt8m.org/3/frame/validate/validate"),
     ],
   )
   def test_published_files(self, flags, source):
@@ -162,6 +163,11 @@ class TestWhatIsFetched:
       mirror=mirror,
     )
     assert download.choose_sources(settings) == [f"gs://{source}*.tfrecord"]
+
+  def test_no_segments_to_train_on(self):
+    settings = download.DownloadSettings(features="segments", partition="train")
+    with pytest.raises(UserError, match="--partition=train: .* 2019"):
+      download.choose_sources(settings)
 
   def test_lists(self):
     settings = download.DownloadSettings(features="vocabulary")

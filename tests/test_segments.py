@@ -153,7 +153,7 @@ class TestMap:
 
     video_ids = [b"video %d" % (i // 5) for i in range(num_segments)]
     starts = np.arange(num_segments) % 5
-    top = TopSegments(num_classes)
+    top = TopSegments(range(num_classes))
     top.add(video_ids, starts, scores)
     truth = Ratings(
       np.repeat(video_ids, num_classes),
@@ -161,7 +161,7 @@ class TestMap:
       np.tile(np.arange(num_classes), num_segments),
       labels.reshape(-1),
     )
-    results = segments.score_rankings(top.rankings(range(num_classes)), truth)
+    results = segments.score_rankings(top.rankings(), truth)
     assert results["map_at_k"] == pytest.approx(expected, abs=1e-12)
 
   def test_scores_of_a_model_that_nobody_rated_do_not_count(self):
@@ -288,7 +288,7 @@ class TestClasses:
   def test_are_read(self, content, tmp_path):
     path = tmp_path / "classes.csv"
     path.write_text(content)
-    assert segments.read_segment_classes(str(path)).tolist() == [3, 7]
+    assert segments.read_segment_classes(str(path), 8).tolist() == [3, 7]
 
   @pytest.mark.parametrize(
     ("content", "message"),
@@ -296,15 +296,16 @@ class TestClasses:
       ("Class\n3\n", "'Index'"),
       ("Index\n3\nseven\n", "seven"),
       ("Index\n", "it has no class"),
-      ("Index\n7\n3\n7\n", "class 7 is negative, or there twice"),
-      ("Index\n7\n-1\n", "class -1 is negative"),
+      ("Index\n7\n3\n7\n", "class 7 is there twice"),
+      ("Index\n7\n8\n", r"class 8 is outside \[0, 8\)"),
+      ("Index\n7\n-1\n", "class -1 is outside"),
     ],
   )
   def test_other_files_are_refused(self, content, message, tmp_path):
     path = tmp_path / "classes.csv"
     path.write_text(content)
     with pytest.raises(UserError, match=f"^--segment_classes=.*{message}"):
-      segments.read_segment_classes(str(path))
+      segments.read_segment_classes(str(path), 8)
 
 
 def best(names, scores, limit):
@@ -336,28 +337,28 @@ class TestTopSegments:
   @pytest.mark.parametrize("batch_size", [1, 7, 64, 400])
   @pytest.mark.parametrize("limit", [1, 50, 1000])
   def test_equal_a_sort_of_all(self, batch_size, limit):
-    top = TopSegments(3, limit)
+    top = TopSegments([0, 1, 2], limit)
     order = np.random.default_rng(1).permutation(400)
     for start in range(0, 400, batch_size):
       self.add(top, order[start : start + batch_size])
-    rankings = list(top.rankings([0, 1, 2]))
+    rankings = list(top.rankings())
     assert same(rankings, best(self.NAMES, self.SCORES, limit))
     for ranking in rankings:
       assert (np.diff(ranking.scores) <= 0).all()
       assert ranking.scores.size == min(limit, 400)
 
   def test_those_of_workers_together_are_those_of_one(self):
-    merged = TopSegments(3, limit=60)
+    merged = TopSegments([2, 0], limit=60)
     for rows in (range(0, 150), range(150, 400)):
-      worker = TopSegments(3, limit=60)
+      worker = TopSegments([2, 0], limit=60)
       self.add(worker, rows)
-      for ranking in worker.rankings(range(3)):
+      for ranking in worker.rankings():
         merged.add_ranking(ranking)
     expected = best(self.NAMES, self.SCORES, 60)
-    assert same(merged.rankings([2, 0]), [expected[2], expected[0]])
+    assert same(merged.rankings(), [expected[2], expected[0]])
 
   def test_of_none(self):
-    assert same(TopSegments(1).rankings([0]), [ranking_of(0, "")])
+    assert same(TopSegments([7]).rankings(), [ranking_of(7, "")])
 
 
 def write_rated_videos(path, videos):

@@ -113,7 +113,9 @@ def found_in(report) -> list[tuple]:
   )
 
 
-def left_out_by_readers(shards, folder, num_classes=NUM_CLASSES) -> list[tuple]:
+def left_out_by_readers(
+  shards, folder, num_classes=NUM_CLASSES, segments=False
+) -> list[tuple]:
   """The same of what a reader leaves out with --on_bad_record=skip."""
   schema = readers.detect_schema(shards, skip_bad=True)
   reader = experiment.build_reader(
@@ -123,7 +125,8 @@ def left_out_by_readers(shards, folder, num_classes=NUM_CLASSES) -> list[tuple]:
       feature_sizes=schema.feature_sizes,
       frame_features=schema.frame_features,
       max_frames=schema.max_frames,
-    )
+    ),
+    segments=segments,
   )
   path = folder / "left_out.json"
   with bad_records.BadRecords(str(path), max_fraction=1.0) as left_out:
@@ -257,6 +260,19 @@ FRAME_RECORDS = {
 }
 
 
+def rated_video(video_id, classes, starts, scores, num_frames=20) -> bytes:
+  """A frame-level record with ratings of segments."""
+  return frame_video(
+    video_id,
+    rgb=num_frames,
+    audio=num_frames,
+    segment_labels=classes,
+    segment_start_times=starts,
+    segment_end_times=[start + 5 for start in starts],
+    segment_scores=scores,
+  )
+
+
 def flip(data: bytes, position: int) -> bytes:
   """One byte changed."""
   changed = bytes([data[position] ^ 0xFF])
@@ -319,6 +335,40 @@ def damaged(tmp_path) -> dict[str, tuple]:
 
 
 class TestProblems:
+  def test_ratings_of_segments(self, verify, tmp_path):
+    bad = [
+      (([0, 1], [0], [1.0]), "2 segment_labels, 1 segment_start_times, 1 seg"),
+      (([0, 1], [5, 0], [1.0, 0.0]), "[5, 0] should rise, from 0"),
+      (([0], [-5], [1.0]), "[-5] should rise, from 0"),
+      (([0], [20], [1.0]), "at 20 s begins behind its 20 frames"),
+      # Readers cut longer videos to 300 frames.
+      (([1], [300], [1.0], 301), "at 300 s begins behind its 300 frames"),
+      (([0], [0], [1.5]), "score 1.5 is outside [0, 1]"),
+      (([5], [0], [1.0]), "label 5 is outside [0, 5)"),
+    ]
+    path = write(
+      tmp_path / "1.tfrecord",
+      rated_video(b"a", [0, 1, 2], [0, 0, 15], [1.0, 0.0, 1.0]),
+      rated_video(b"b", [], [], []),
+      *(rated_video(b"%d" % i, *bad[i][0]) for i in range(len(bad))),
+    )
+    code, report, output, _ = verify(path)
+    assert code == 1
+    found = found_in(report)
+    assert found == left_out_by_readers([path], tmp_path, segments=True)
+    for item, (_, detail) in zip(found, bad, strict=True):
+      assert detail in item[-1]
+    assert report["totals"]["ratings"] == {
+      "per_video": {"min": 0, "mean": 1.5, "max": 3},
+      "num_positive": 2,
+      "num_segments": 2,
+    }
+    line = "ratings                    per video min 0, mean 1.50, max 3, pos"
+    assert line in output
+    # Who trains on videos need not care.
+    code, report, *_ = verify(path, "--nolabels")
+    assert (code, report["totals"]["ratings"]) == (0, None)
+
   @pytest.mark.parametrize(
     ("records", "good"),
     [(VIDEO_RECORDS, video()), (FRAME_RECORDS, frame_video())],
@@ -629,6 +679,7 @@ class TestTotals:
         "labels_per_video": {"min": 0, "mean": 1.4, "max": 3},
         "labels": {"min": 0, "max": 4, "num_different": 4},
         "frames": None,
+        "ratings": None,
         "repeated_ids": {"num_videos": 0, "first": None},
       },
       "dialects": report["dialects"],
@@ -646,6 +697,7 @@ class TestTotals:
       "labels per video           min 0, mean 1.40, max 3",
       "labels                     min 0, max 4, different 4",
       "frames                     -",
+      "ratings                    -",
       "repeated ids               videos 0, first -",
       "",
       "Problems: 0, in 0 of 2 shards.",

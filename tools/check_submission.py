@@ -261,7 +261,9 @@ def main(arguments: Sequence[str]) -> int:
   all_classes = range(settings.num_classes)
   known = {VideoRows: all_classes, SegmentRows: all_classes}
   if settings.segment_classes:
-    found = segments.read_segment_classes(settings.segment_classes)
+    found = segments.read_segment_classes(
+      settings.segment_classes, settings.num_classes
+    )
     known[SegmentRows] = set(found.tolist())
   are_right = [check_file(utils.expanded(path), known) for path in arguments]
   return 0 if all(are_right) else program.EXIT_FAILURE

@@ -90,9 +90,10 @@ class DownloadSettings:
   )
   features: str | None = _data(
     None,
-    "Features of videos, or of their frames. Or a list: vocabulary.csv, the "
-    "classes' names; segment_label_ids.csv, the classes of rated segments.",
-    choices=("video", "frame", *_LISTS),
+    "Features of videos, or of their frames; segments: frames with ratings of "
+    "segments, which is --version=3. Or a list: vocabulary.csv, the classes' "
+    "names; segment_label_ids.csv, the classes of rated segments.",
+    choices=("video", "frame", "segments", *_LISTS),
   )
   partition: str | None = _data(
     None, "Part of the data set.", choices=("train", "validate", "test")
@@ -137,9 +138,17 @@ def choose_sources(settings: DownloadSettings) -> list[str]:
       "Say what to fetch: --features=video --partition=train for instance, or "
       "--source='gs://us.data.yt8m.org/2/video/train/train00*.tfrecord'."
     )
-  folder = features if settings.version >= 2 else f"{features}_level"
+  version = settings.version
+  if features == "segments":
+    version, features = 3, "frame"
+  if version == 3 and partition == "train":
+    raise UserError(
+      "--partition=train: in the release of 2019 there are validate, whose "
+      "segments were rated, and test. Train on a part of validate."
+    )
+  folder = features if version >= 2 else f"{features}_level"
   return [
-    f"gs://{settings.mirror}.data.yt8m.org/{settings.version}/{folder}/"
+    f"gs://{settings.mirror}.data.yt8m.org/{version}/{folder}/"
     f"{partition}/{partition}*.tfrecord"
   ]
 

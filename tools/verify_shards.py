@@ -44,7 +44,8 @@ import readers
 import records
 import shard_files
 import utils
-from records import Problem, find_video_id, schema_of
+from records import Problem, find_video_id, parse_contexts, schema_of
+from segment_reader import LABELS_KEY, read_ratings
 
 # Problems of each cause that are listed; all are counted.
 MAX_LISTED = 1000
@@ -136,6 +137,7 @@ class Report:
   videos: list[np.ndarray] = _new(list)
   num_frames: Counter[int] = _new(Counter)  # Sound videos with so many frames.
   num_labels: Counter[int] = _new(Counter)  # Sound videos with so many labels.
+  num_ratings: Counter[int] = _new(Counter)  # The same of ratings of segments.
   labels: set[int] = _new(set)
   times: list[float] = _new(list)  # Begin and end; processes have one clock.
 
@@ -157,13 +159,15 @@ class ShardChecker:
   """Checks shards as a reader does; can be sent to other processes.
 
   `schema` and `reader` are None where no record shows the layout. Labels are
-  looked at only `with_labels`; every record needs some then.
+  looked at only `with_labels`; every record needs some then. Ratings of
+  segments are looked at only `with_ratings`.
   """
 
   schema: readers.Schema | None
   reader: readers.BaseReader | None
   num_classes: int
   with_labels: bool
+  with_ratings: bool
 
   def check(self, index: int, shard: str) -> Report:
     """Checks the shard with an index among all shards."""
@@ -173,6 +177,8 @@ class ShardChecker:
       if self.reader:
         records = [record for _, record in block]
         batch, is_bad = self.reader.decode(records, self.with_labels)
+        if self.with_ratings:
+          self._add_ratings(records, batch, is_bad)
       for row in np.flatnonzero(is_bad):
         self._add_bad(shard, *block[row], report)
       # Most blocks are sound as a whole: no need to copy them.
@@ -205,6 +211,24 @@ class ShardChecker:
     if block:
       yield block
 
+  def _add_ratings(self, records, batch, is_bad):
+    """Adds the records' ratings to a batch, and what is wrong with them."""
+    batch["ratings"] = np.empty(len(records), object)
+    for row, context in enumerate(parse_contexts(records)):
+      num_frames = min(batch["num_frames"][row], self.schema.max_frames)
+      found = read_ratings(context, self.num_classes, num_frames)
+      batch["ratings"][row] = found
+      is_bad[row] |= isinstance(found, Problem)
+
+  def _describe(self, record: bytes) -> Problem:
+    """The problem of a record that is bad."""
+    problem = self.reader.describe_problem(record, self.with_labels)
+    if not problem and self.with_ratings:
+      batch, is_bad = self.reader.decode([record], self.with_labels)
+      self._add_ratings([record], batch, is_bad)
+      (problem,) = batch["ratings"]
+    return problem or readers.REFUSED
+
   def _add_problem(self, shard, number, data, problem, report: Report):
     """Counts a problem, and lists it unless there are many of its kind."""
     report.problems[problem.cause] += 1
@@ -226,8 +250,8 @@ class ShardChecker:
       report.dialects[dialect_of(schema)] += 1
     problem = Problem("unknown layout", detail)
     if self.reader:
-      problem = self.reader.describe_problem(record, self.with_labels)
-    self._add_problem(shard, number, record, problem or readers.REFUSED, report)
+      problem = self._describe(record)
+    self._add_problem(shard, number, record, problem, report)
 
   def _add_sound(self, places, batch, rows, report: Report):
     """Adds the rows of a batch that hold sound videos."""
@@ -241,6 +265,10 @@ class ShardChecker:
     labels = batch["labels"][rows]
     report.num_labels.update(labels.sum(axis=1).astype(int).tolist())
     report.labels.update(np.flatnonzero(labels.sum(axis=0)).tolist())
+    for ratings in batch["ratings"][rows] if self.with_ratings else ():
+      report.num_ratings[ratings.rows.size] += 1
+      report.sums["num_rated_segments"] += ratings.starts.size
+      report.sums["num_positive_ratings"] += int((ratings.scores > 0).sum())
 
 
 def make_checker(shards: Sequence[str], settings: VerifySettings):
@@ -270,7 +298,15 @@ def make_checker(shards: Sequence[str], settings: VerifySettings):
   if with_labels is None:
     labelled = detect(shards[:_LABEL_SHARDS], need_labels=True)
     with_labels = labelled is not None and labelled.has_labels
-  return ShardChecker(schema, reader, settings.num_classes, with_labels)
+  with_ratings = (
+    settings.labels is not False
+    and reader is not None
+    and schema.frame_features
+    and LABELS_KEY in schema.keys
+  )
+  return ShardChecker(
+    schema, reader, settings.num_classes, with_labels, with_ratings
+  )
 
 
 def check_shards(checker: ShardChecker, shards, num_workers=1) -> Report:
@@ -389,6 +425,13 @@ def _totals(report: Report, checker, shards) -> dict[str, Any]:
       "max_frames": schema.max_frames,
       "num_longer_videos": sum(longer),
     }
+  ratings = None
+  if checker.with_ratings:
+    ratings = {
+      "per_video": _spread(report.num_ratings),
+      "num_positive": report.sums["num_positive_ratings"],
+      "num_segments": report.sums["num_rated_segments"],
+    }
   return {
     "num_shards": report.sums["num_shards"],
     "num_bytes": report.sums["num_bytes"],
@@ -403,6 +446,7 @@ def _totals(report: Report, checker, shards) -> dict[str, Any]:
       "num_different": len(report.labels),
     },
     "frames": frames,
+    "ratings": ratings,
     "repeated_ids": _find_repeated(report.videos, shards),
   }
 
