@@ -596,6 +596,7 @@ def restore_chosen_model(
   train_dir: str,
   step: str | None = None,
   use_averages: bool = True,
+  count: int = 1,
 ) -> str:
   """Loads the weights of the checkpoint that `--checkpoint_step` names.
 
@@ -604,6 +605,7 @@ def restore_chosen_model(
     train_dir: the trainer's folder.
     step: a step; "best"; None for the latest that can be read.
     use_averages: as in `restore_model`.
+    count: as in `add_earlier_weights`.
 
   Returns:
     The checkpoint's path.
@@ -621,7 +623,9 @@ def restore_chosen_model(
     train_dir, step = folder, None
   if step is None:
     step = restore_latest_model(model, train_dir, use_averages)
-    return os.path.join(train_dir, f"{CHECKPOINT_PREFIX}-{step}")
+    path = os.path.join(train_dir, f"{CHECKPOINT_PREFIX}-{step}")
+    add_earlier_weights(model, path, count, use_averages)
+    return path
   path = os.path.join(train_dir, f"{CHECKPOINT_PREFIX}-{int(step)}")
   paths = all_checkpoints(train_dir)
   if path not in paths:
@@ -631,7 +635,51 @@ def restore_chosen_model(
       f"those of the steps: {steps}."
     )
   restore_model(model, path, use_averages)
+  add_earlier_weights(model, path, count, use_averages)
   return path
+
+
+def add_earlier_weights(
+  model: keras.Model, path: str, count: int, use_averages: bool = True
+):
+  """Gives a model the mean of the weights of several checkpoints.
+
+  Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better
+  Generalization", https://arxiv.org/abs/1803.05407. Moving statistics are
+  averaged as weights are.
+
+  Args:
+    model: has the weights of the checkpoint at `path`.
+    path: the checkpoint's.
+    count: how many checkpoints to take, that one and those before it in its
+      folder; those that there are, if there are fewer.
+    use_averages: as in `restore_model`.
+
+  Raises:
+    UserError: one is of another model.
+  """
+  if count == 1:
+    return
+  steps = [step_of(path)]
+  sums = [weight.numpy().astype(np.float64) for weight in model.weights]
+  paths = all_checkpoints(os.path.dirname(path))
+  earlier = [other for other in paths if step_of(other) < steps[0]]
+  for other in earlier[1 - count :]:
+    try:
+      restore_model(model, other, use_averages)
+    except UnreadableError as error:
+      logging.warning("It is left out of the mean: %s", error)
+      continue
+    steps.append(step_of(other))
+    for total, weight in zip(sums, model.weights, strict=True):
+      total += weight.numpy()
+  for total, weight in zip(sums, model.weights, strict=True):
+    weight.assign(total / len(steps))
+  logging.info(
+    "The weights are the mean of %d checkpoints, of the steps %s.",
+    len(steps),
+    ", ".join(map(str, sorted(steps))),
+  )
 
 
 def weights_by_name(model: keras.Model) -> dict[str, keras.Variable]:

@@ -87,6 +87,7 @@ _optimization = functools.partial(setting, group="Optimization")
 _folder = functools.partial(setting, group="Model folder", is_path=True)
 _data = functools.partial(setting, group="Data")
 _evaluation = functools.partial(setting, group="Evaluation")
+_ensemble = functools.partial(setting, group="Ensemble")
 _output = functools.partial(setting, group="Output")
 _saving = functools.partial(setting, group="Saving and logging")
 _machine = functools.partial(setting, group="Machine")
@@ -137,6 +138,8 @@ def check(settings):
       object.__setattr__(settings, field.name, utils.expanded(value))
   if isinstance(settings, FoldSettings):
     settings.check_fold()
+  if isinstance(settings, OutputSettings):
+    settings.check_outputs()
 
 
 def _check_range(field: dataclasses.Field, value):
@@ -449,8 +452,8 @@ class FolderSettings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(FolderSettings):
-  """How a program that reads shards is run."""
+class ReadingSettings:
+  """How shards are read."""
 
   num_readers: int | None = _data(
     None,
@@ -470,6 +473,12 @@ class Settings(FolderSettings):
     "out. More stops the program.",
     (0, 1),
   )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(ReadingSettings, FolderSettings):
+  """How a program that reads shards with a model is run."""
+
   jit_compile: bool = _machine(
     True,
     "Compile with XLA what is faster compiled: loss, update, and the layers "
@@ -598,6 +607,14 @@ class CheckpointSettings(FolderSettings):
 class TrainedSettings(CheckpointSettings, Settings):
   """How a program that uses a trained model on shards is run."""
 
+  average_checkpoints: int = setting(
+    1,
+    "Use the mean of the weights of this many checkpoints: the one to use, and "
+    "those before it.",
+    (1, _MAX_SIZE),
+    group="Model folder",
+  )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalSettings(TrainedSettings, FoldSettings):
@@ -636,26 +653,22 @@ class EvalSettings(TrainedSettings, FoldSettings):
     "if that is given.",
     is_path=True,
   )
+  predictions: str | None = _evaluation(
+    None,
+    "A file of predictions, .npz or CSV, to evaluate instead of a model. "
+    "Results are written to --eval_dir if that is given.",
+    is_path=True,
+  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InferenceSettings(TrainedSettings, FoldSettings):
-  """How inference.py is run."""
+class OutputSettings:
+  """Which files of predictions a program writes."""
 
-  input_data_pattern: str = _data(
-    dataclasses.MISSING,
-    "Shards to predict for: a glob, or several separated by commas.",
-    is_path=True,
-  )
-  batch_size: int = _data(
-    512,
-    "Videos per step and worker; fewer need less memory, for long frame-level "
-    "videos.",
-    (1, _MAX_BATCH_SIZE),
-  )
-  output_file: str = _output(
-    dataclasses.MISSING,
-    "The CSV file to write, local or gs://. It appears when it is complete.",
+  output_file: str | None = _output(
+    None,
+    "The CSV file to write, local or gs://: the best classes of each video. It "
+    "appears when it is complete.",
     is_path=True,
   )
   top_k: int = _output(
@@ -669,6 +682,118 @@ class InferenceSettings(TrainedSettings, FoldSettings):
     "is written beside the first, as NAME.names.csv.",
     is_path=True,
   )
+  predictions_file: str | None = _output(
+    None,
+    "The .npz file to write, local or gs://: the logits of all classes of each "
+    "video. It appears when it is complete.",
+    is_path=True,
+  )
+  predictions_dtype: str = _output(
+    "float16",
+    "Type of the logits in --predictions_file.",
+    choices=("float16", "float32"),
+  )
+
+  # Of the settings, those that say what to make.
+  _results = ("output_file", "predictions_file")
+
+  def check_outputs(self):
+    """Raises a UserError if there is nothing to make, or a name is wrong."""
+    if all(getattr(self, name) is None for name in self._results):
+      raise UserError(
+        "There is nothing to write. Give one of "
+        f"--{', --'.join(self._results)}."
+      )
+    if not (self.predictions_file or ".npz").endswith(".npz"):
+      raise UserError(
+        f"--predictions_file={self.predictions_file!r} should end in .npz."
+      )
+    if self.vocabulary_file and not self.output_file:
+      raise UserError(
+        "--vocabulary_file is for the names beside --output_file, which is not "
+        "given."
+      )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InferenceSettings(TrainedSettings, FoldSettings, OutputSettings):
+  """How inference.py is run."""
+
+  input_data_pattern: str = _data(
+    dataclasses.MISSING,
+    "Shards to predict for: a glob, or several separated by commas.",
+    is_path=True,
+  )
+  batch_size: int = _data(
+    512,
+    "Videos per step and worker; fewer need less memory, for long frame-level "
+    "videos.",
+    (1, _MAX_BATCH_SIZE),
+  )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EnsembleSettings(ReadingSettings, OutputSettings):
+  """How ensemble.py is run."""
+
+  predictions: str = _data(
+    dataclasses.MISSING,
+    "The files of predictions, .npz or CSV, separated by commas.",
+    is_path=True,
+  )
+  num_classes: int | None = _data(
+    None,
+    "Number of classes of the files, where all are CSV files. When not given: "
+    f"{ExperimentConfig.num_classes}.",
+    (1, _MAX_SIZE),
+  )
+  missing: str = _data(
+    "skip",
+    "What to do with a video that is not in all files: skip it, or take 0 for "
+    "the confidences that are missing.",
+    choices=("skip", "zero"),
+  )
+  weights: tuple[float, ...] = _ensemble(
+    (),
+    "A weight for each file, separated by commas. Equal ones when not given.",
+    (0.0, math.inf),
+    has_flag_default=False,
+  )
+  mean_of: str = _ensemble(
+    "logits",
+    "What the mean is taken of: the logits; the probabilities; or the ranks of "
+    "the scores among all of their file.",
+    choices=("logits", "probabilities", "ranks"),
+  )
+  tune_on: str | None = _ensemble(
+    None,
+    "Shards with labels, of videos in the files: find the weights with which "
+    "GAP is highest on them, from --weights on. A glob, or several separated "
+    "by commas.",
+    is_path=True,
+  )
+
+  _results = (*OutputSettings._results, "tune_on")
+
+  def __post_init__(self):
+    check(self)
+
+  @property
+  def paths(self) -> list[str]:
+    """The files of predictions."""
+    parts = map(str.strip, self.predictions.split(","))
+    return [part for part in parts if part]
+
+  def check_outputs(self):
+    """As in `OutputSettings`; checks the weights, too."""
+    super().check_outputs()
+    if len(self.weights) not in (0, len(self.paths)) or (
+      self.weights and not 0 < sum(self.weights) < math.inf
+    ):
+      raise UserError(
+        f"--weights={shown(self.weights)} should be {len(self.paths)} numbers, "
+        "one for each of --predictions, of which one is above 0."
+      )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

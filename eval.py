@@ -8,12 +8,15 @@ r"""Evaluates a trained model: Hit@1, PERR, mAP, GAP.
 Without --run_once it follows the train dir and evaluates new checkpoints as
 they appear, until it is stopped. The model is rebuilt from the train dir.
 
-A CSV of segments needs no model:
+Files of predictions and of segments need no model:
 
+  python eval.py --eval_data_pattern='/path/to/validate*.tfrecord' \
+    --predictions=predictions.csv
   python eval.py --eval_data_pattern='/path/to/validate*.tfrecord' \
     --segment_predictions=segments.csv
 """
 
+import contextlib
 import itertools
 import os
 import time
@@ -32,6 +35,7 @@ import config
 import devices
 import evaluation
 import experiment
+import prediction_files
 import segment_reader
 import segments
 import train_dir
@@ -90,7 +94,8 @@ def evaluate(
 
   Returns:
     At the chief, where it does not follow a trainer: as `evaluation.evaluate`,
-    or as `evaluate_submission` if that is asked for. Else None.
+    or as `evaluate_submission` or `evaluate_file` if that is asked for. Else
+    None.
 
   Raises:
     UserError: there is no model, or it does not suit what is given or the data.
@@ -98,6 +103,8 @@ def evaluate(
   workers, given = workers or cluster.alone(), given or {}
   if settings.segment_predictions:
     return evaluate_submission(settings) if workers.is_chief else None
+  if settings.predictions:
+    return evaluate_file(settings, given) if workers.is_chief else None
   folder = results_folder(settings)
   report_path = os.path.join(folder, train_dir.BAD_RECORDS_FILE)
   with experiment.start(settings, given, workers, report_path) as run:
@@ -116,8 +123,60 @@ def evaluate(
         settings.train_dir,
         settings.checkpoint_step,
         settings.use_ema,
+        settings.average_checkpoints,
       )
     return evaluator.evaluate(path)
+
+
+def evaluate_file(
+  settings: EvalSettings, given: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Metrics of a file of predictions; there need not be a model.
+
+  Args:
+    settings: how the program is run.
+    given: "num_classes" of a CSV, if it is not that of the data set.
+
+  Returns:
+    As `evaluation.evaluate`, with the loss as `CrossEntropyLoss` has it.
+
+  Raises:
+    UserError: the file or a shard cannot be read, or they share no video.
+  """
+  path, folder = settings.predictions, settings.eval_dir
+  if folder:
+    utils.make_writable_folder(folder, "eval_dir")
+  with contextlib.ExitStack() as stack:
+    run = stack.enter_context(
+      experiment.start(settings, given, cluster.alone(), None)
+    )
+    (file,) = stack.enter_context(
+      prediction_files.open_files(
+        [path], given.get("num_classes"), "predictions"
+      )
+    )
+    predictor = prediction_files.FilePredictor(file)
+    batches = experiment.open_labels(
+      run,
+      "eval_data_pattern",
+      file.num_classes,
+      settings.batch_size,
+      experiment.fold_of(settings),
+    )
+    display = stack.enter_context(
+      program.ProgressDisplay("video", every_secs=1.0)
+    )
+    results = evaluation.evaluate(
+      predictor, batches, file.num_classes, settings.top_k, run, display
+    )
+  predictor.check()
+  if folder:
+    results_path = os.path.join(folder, train_dir.PREDICTIONS_RESULTS_FILE)
+    utils.write_json(results_path, {"predictions": path, **results})
+  logging.info(
+    "%s | %s", path, evaluation.figures_of(results, file.num_classes)
+  )
+  return results
 
 
 def evaluate_submission(settings: EvalSettings) -> dict[str, Any]:
@@ -236,7 +295,7 @@ def restored_paths(folder: str, evaluator: "Evaluator") -> Iterator[str | None]:
     key = new[0] if has_begun else new[-1]
     seen.add(key)
     try:
-      checkpoints.restore_model(evaluator.model, key[0], evaluator.use_ema)
+      evaluator.restore(key[0])
     except checkpoints.UnreadableError as error:
       logging.warning("Skipped: %s", error)
       continue
@@ -263,13 +322,11 @@ class Evaluator:
 
   Attributes:
     model: to be loaded with a checkpoint, by the chief.
-    use_ema: whether to load the averages of its weights.
   """
 
   def __init__(self, run_config: ExperimentConfig, run: experiment.Run):
     settings = run.settings
     self._run = run
-    self.use_ema = settings.use_ema
     self._num_classes = run_config.num_classes
     self._batches = experiment.open_batches(
       run_config,
@@ -286,6 +343,18 @@ class Evaluator:
     )
     if run.workers.is_chief:
       self._events = open_events(settings)
+
+  def restore(self, path: str):
+    """Loads a checkpoint, at the chief.
+
+    Raises:
+      UnreadableError, UserError: as `checkpoints.restore_model`.
+    """
+    settings = self._run.settings
+    checkpoints.restore_model(self.model, path, settings.use_ema)
+    checkpoints.add_earlier_weights(
+      self.model, path, settings.average_checkpoints, settings.use_ema
+    )
 
   def evaluate(self, path: str | None) -> dict[str, Any] | None:
     """Evaluates what the chief has loaded; it shows and writes the results.

@@ -268,11 +268,16 @@ def _results(values: dict[str, Any], videos_per_second: float):
 
 def summary_line(step: int, results: dict[str, Any], num_classes: int) -> str:
   """The line that users of the starter code know."""
+  return f"epoch/eval number {step} | {figures_of(results, num_classes)}"
+
+
+def figures_of(results: dict[str, Any], num_classes: int) -> str:
+  """The metrics of a line."""
   map_at_k = ""
   if "map_at_k" in results:
     map_at_k = f"MAP@{segments.MOST_SEGMENTS}: {results['map_at_k']:.3f} | "
   return (
-    f"epoch/eval number {step} | Avg_Hit@1: {results['hit_at_one']:.3f} | "
+    f"Avg_Hit@1: {results['hit_at_one']:.3f} | "
     f"Avg_PERR: {results['perr']:.3f} | MAP: {results['map']:.3f} | "
     f"GAP: {results['gap']:.3f} | Avg_Loss: {results['loss']:.3f} | "
     f"{map_at_k}num_classes: {num_classes}"

@@ -71,14 +71,14 @@ class Run(NamedTuple):
     left_out: takes note of bad records; None where they stop the program.
   """
 
-  settings: configs.Settings
+  settings: configs.ReadingSettings
   workers: cluster.Workers
   left_out: BadRecords | None
 
 
 @contextlib.contextmanager
 def start(
-  settings: configs.Settings,
+  settings: configs.ReadingSettings,
   given: Mapping[str, Any],
   workers: cluster.Workers,
   report_path: str | None,
@@ -369,6 +369,36 @@ def open_batches(
   reader = build_reader(config, run.settings.num_readers, of_segments)
   return reader.evaluation_batches(
     shards, batch_size, with_labels, run.left_out, part, fold
+  )
+
+
+def open_labels(
+  run: Run,
+  flag_name: str,
+  num_classes: int,
+  batch_size: int,
+  fold: sources.Fold | None = None,
+) -> sources.Batches:
+  """Batches of ids and labels alone, whatever features the shards have.
+
+  Args:
+    run: the program's, of one worker.
+    flag_name: the setting that has the shards' patterns.
+    num_classes: labels are in [0, num_classes).
+    batch_size: rows of a batch.
+    fold: which videos to keep; None for all.
+
+  Raises:
+    UserError: no shards, or shards without labels.
+  """
+  shards = utils.list_shards(getattr(run.settings, flag_name), flag_name)
+  schema = look_at_shards(shards, None, run)
+  check_labels(schema, flag_name)
+  reader = readers.BaseReader(
+    num_classes, (), (), num_readers=run.settings.num_readers
+  )
+  return reader.evaluation_batches(
+    shards, batch_size, left_out=run.left_out, fold=fold
   )
 
 

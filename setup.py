@@ -62,6 +62,7 @@ setuptools.setup(
       "yt8m-train=youtube_8m.train:run",
       "yt8m-eval=youtube_8m.eval:run",
       "yt8m-inference=youtube_8m.inference:run",
+      "yt8m-ensemble=youtube_8m.ensemble:run",
       "yt8m-export-model=youtube_8m.export_model:run",
       "yt8m-quickstart=youtube_8m.tools.quickstart:run",
       "yt8m-sample-data=youtube_8m.tools.sample_data:run",

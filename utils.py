@@ -18,6 +18,7 @@ import re
 import shutil
 import stat
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
@@ -597,19 +598,113 @@ def read_lines(path: str, flag_name: str | None) -> Iterator[bytes]:
   Raises:
     UserError: the file cannot be read, or has a line of more than 64 MB.
   """
-  source = f"--{flag_name}={path!r}" if flag_name else f"{path!r}"
+  for number, block in enumerate(read_blocks(path, flag_name)):
+    lines = block.split(b"\n")
+    if number == 0:
+      lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
+    if not lines[-1]:  # What is behind the last line's end.
+      lines.pop()
+    yield from (line.removesuffix(b"\r") for line in lines)
+
+
+def read_blocks(path: str, flag_name: str | None) -> Iterator[bytes]:
+  """Yields a file in blocks of whole lines, of some megabytes.
+
+  The arguments and the errors are those of `read_lines`.
+  """
+  source = _source(path, flag_name)
   with _clear_errors(f"{source} cannot be read"):
     with tf.io.gfile.GFile(path, "rb") as file:
-      mark, rest = codecs.BOM_UTF8, b""
-      data = file.read(len(mark)).removeprefix(mark) + file.read(_READ_BYTES)
-      while data:
-        *lines, rest = (rest + data).split(b"\n")
-        yield from (line.removesuffix(b"\r") for line in lines)
+      rest = b""
+      while data := file.read(_READ_BYTES):
+        lines, end, rest = (rest + data).rpartition(b"\n")
+        if end:
+          yield lines + end
         if len(rest) > _MAX_LINE_BYTES:
           raise UserError(f"{source} is no text: a line has more than 64 MB.")
-        data = file.read(_READ_BYTES)
   if rest:
-    yield rest.removesuffix(b"\r")
+    yield rest
+
+
+def _source(path: str, flag_name: str | None) -> str:
+  """A file as error messages name it."""
+  return f"--{flag_name}={path!r}" if flag_name else f"{path!r}"
+
+
+@contextlib.contextmanager
+def reading(path: str, flag_name: str) -> Iterator["_Input"]:
+  """A file whose parts are read in any order.
+
+  Args:
+    path: local or gs://.
+    flag_name: the flag that the path came from, for the error messages.
+  """
+  with tf.io.gfile.GFile(path, "rb") as file:
+    yield _Input(file, f"{_source(path, flag_name)} cannot be read")
+
+
+class _Input:
+  """A file as `zipfile` reads it, whose errors are clear ones."""
+
+  def __init__(self, file: tf.io.gfile.GFile, what: str):
+    self._file = file
+    self._what = what
+
+  def read(self, size: int = -1) -> bytes:
+    """The next bytes, all that are left without a size."""
+    with _clear_errors(self._what):
+      return self._file.read(size)
+
+  def seek(self, offset: int, whence: int = 0) -> int:
+    """Goes to a place, as `io.IOBase.seek`; returns it."""
+    with _clear_errors(self._what):
+      self._file.seek(offset, whence)
+      return self._file.tell()
+
+  def tell(self) -> int:
+    """The place of the next byte."""
+    return self._file.tell()
+
+  def seekable(self) -> bool:
+    """Whether `seek` can be called."""
+    return True
+
+
+class Spool:
+  """Bytes that wait on a disk until what stands before them is known.
+
+  The file has no name: whatever ends the program, nothing is left of it.
+
+  Args:
+    path: the file that they are for, whose disk is used if it is a local one.
+
+  Raises:
+    UserError: they cannot be written.
+  """
+
+  def __init__(self, path: str):
+    self._what = f"{path!r} cannot be written"
+    folder = os.path.dirname(os.path.abspath(path)) if is_local(path) else None
+    with _clear_errors(self._what):
+      self._file = tempfile.TemporaryFile(dir=folder)
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused_error):
+    self._file.close()
+
+  def write(self, data: bytes):
+    """Adds bytes."""
+    with _clear_errors(self._what):
+      self._file.write(data)
+
+  def chunks(self) -> Iterator[bytes]:
+    """Yields all that was written, some megabytes at a time."""
+    with _clear_errors(self._what):
+      self._file.seek(0)
+      while data := self._file.read(_READ_BYTES):
+        yield data
 
 
 def read_csv(
@@ -626,7 +721,7 @@ def read_csv(
   Raises:
     UserError: the file cannot be read, or is something else.
   """
-  source = f"--{flag_name}={path!r}"
+  source = _source(path, flag_name)
   with _clear_errors(f"{source} cannot be read"):
     with tf.io.gfile.GFile(path, "rb") as file:
       data = file.read()

@@ -27,7 +27,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import inference
+import prediction_files
 import readers
 from bad_records import BadRecords
 from shard_files import read_shard
@@ -916,7 +916,7 @@ def test_odd_ids_come_back_from_the_csv_file(tmp_path):
   path = tmp_path / "predictions.csv"
   path.write_bytes(
     b"VideoId,LabelConfidencePairs\n"
-    + inference.format_rows(ODD_IDS, scores, classes)
+    + prediction_files.format_rows(ODD_IDS, scores, classes)
   )
   pairs = "1 0.500000 1 0.500000"
   assert read_csv(path) == dict.fromkeys(ODD_IDS, pairs)

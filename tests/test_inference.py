@@ -13,8 +13,9 @@ from program import UserError
 import numpy as np
 import pytest
 
-import inference
+import prediction_files
 from tools import sample_data
+from vocabulary import read_vocabulary
 
 ROW = re.compile(r"[\w-]{4},\d+ [01]\.\d{6}( \d+ [01]\.\d{6})*")
 
@@ -203,7 +204,9 @@ class TestRows:
   CLASSES = np.array([[7, 0], [3861, 12], [1, 2]], np.int32)
 
   def test_plain_ids(self):
-    rows = inference.format_rows([b"abcd", b"x-_1", b"0"], *self.arrays())
+    rows = prediction_files.format_rows(
+      [b"abcd", b"x-_1", b"0"], *self.arrays()
+    )
     assert rows == (
       b"abcd,7 1.000000 0 0.250000\n"
       b"x-_1,3861 0.123457 12 0.000000\n"
@@ -215,14 +218,14 @@ class TestRows:
   @pytest.mark.parametrize("text", IDS)
   def test_csv_readers_get_any_id_and_name_back(self, text):
     ids = [text.encode(), b"plain", text.encode()]
-    rows = inference.format_rows(ids, *self.arrays())
+    rows = prediction_files.format_rows(ids, *self.arrays())
     assert self.read(rows) == [
       [text, "7 1.000000 0 0.250000"],
       ["plain", "3861 0.123457 12 0.000000"],
       [text, "1 0.500000 2 0.000000"],
     ]
     names = {7: text, 0: "Zero", 12: 'a "name"', 1: "b", 2: ""}
-    rows = inference.format_named_rows(ids, *self.arrays(), names)
+    rows = prediction_files.format_named_rows(ids, *self.arrays(), names)
     assert self.read(rows) == [
       [text, "7", text, "1.000000"],
       [text, "0", "Zero", "0.250000"],
@@ -234,7 +237,7 @@ class TestRows:
 
   def test_no_videos(self):
     empty = np.zeros((0, 2))
-    assert inference.format_rows([], empty, empty.astype(int)) == b""
+    assert prediction_files.format_rows([], empty, empty.astype(int)) == b""
 
   def arrays(self):
     return self.SCORES, self.CLASSES
@@ -254,7 +257,7 @@ class TestVocabulary:
       "2,,\n"
       "1,/m/1,\n".encode()
     )
-    assert inference.read_vocabulary(str(path)) == {
+    assert read_vocabulary(str(path)) == {
       0: "Game",
       1: "/m/1",
       2: "class 2",
@@ -264,7 +267,7 @@ class TestVocabulary:
   def test_index_and_name_are_enough(self, tmp_path):
     path = tmp_path / "vocabulary.csv"
     path.write_text("Index,Name\n1,\n0,Game\n")
-    assert inference.read_vocabulary(str(path)) == {0: "Game", 1: "class 1"}
+    assert read_vocabulary(str(path)) == {0: "Game", 1: "class 1"}
 
   def test_that_of_audioset(self, tmp_path):
     path = tmp_path / "class_labels_indices.csv"
@@ -272,7 +275,7 @@ class TestVocabulary:
       'index,mid,display_name\n0,/m/09x0r,"Speech"\n'
       '1,/m/05zppz,"Male speech, man speaking"\n2,/m/02zsn,""\n'
     )
-    assert inference.read_vocabulary(str(path)) == {
+    assert read_vocabulary(str(path)) == {
       0: "Speech",
       1: "Male speech, man speaking",
       2: "/m/02zsn",
@@ -291,11 +294,11 @@ class TestVocabulary:
     path = tmp_path / "vocabulary.csv"
     path.write_bytes(content)
     with pytest.raises(UserError, match="--vocabulary_file=.*vocabulary.csv"):
-      inference.read_vocabulary(str(path))
+      read_vocabulary(str(path))
 
   def test_file_that_is_not_there(self, tmp_path):
     with pytest.raises(UserError, match="--vocabulary_file=.* cannot be read"):
-      inference.read_vocabulary(str(tmp_path / "none.csv"))
+      read_vocabulary(str(tmp_path / "none.csv"))
 
 
 @pytest.mark.parametrize("output", ["-", "/dev/stdout"])

@@ -105,8 +105,7 @@ def test_entry_points_exist(sdist, checkout):
   assert {entry_point.name for entry_point in entry_points} == {
     *("yt8m-train", "yt8m-eval", "yt8m-inference", "yt8m-sample-data"),
     *("yt8m-verify-shards", "yt8m-download", "yt8m-quickstart"),
-    "yt8m-check-submission",
-    "yt8m-export-model",
+    *("yt8m-check-submission", "yt8m-export-model", "yt8m-ensemble"),
   }
   for entry_point in entry_points:
     package, *path = entry_point.module.split(".")

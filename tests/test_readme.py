@@ -41,7 +41,7 @@ from tools import sample_data
 PROGRAMS = (
   *("train", "eval", "inference", "tools.verify_shards", "tools.sample_data"),
   *("tools.download", "tools.quickstart", "tools.check_submission"),
-  "export_model",
+  *("export_model", "ensemble"),
 )
 # Of their commands, what does not begin with "-" is no flag.
 WITH_ARGUMENTS = {"tools.verify_shards", "tools.check_submission"}
@@ -182,7 +182,8 @@ class TestTables:
       for heading in ("## The flags used most", "## The others")
       for row in table_rows(section(page, heading))
     ]
-    described = {name: set() for name in ("train", "eval", "inference")}
+    names = ("train", "eval", "inference", "ensemble")
+    described = {name: set() for name in names}
     for flags, programs, default, _ in rows:
       for program, flag in itertools.product(
         programs.split(", "), code_words(flags)

@@ -24,11 +24,12 @@ import pytest
 import checkpoints
 import cluster
 import experiment
-import inference
 import monitoring
+import prediction_files
 import train_dir as train_dirs
 import utils
 from config import EvalSettings, ExperimentConfig, TrainSettings
+from vocabulary import read_vocabulary
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DATA = ".data-00000-of-00001"
@@ -397,14 +398,14 @@ def test_vocabularies(name, tmp_path):
   path = tmp_path / "vocabulary.csv"
   path.write_bytes(VOCABULARIES[name])
   with pytest.raises(UserError, match=r"--vocabulary_file=.* is not the data"):
-    inference.read_vocabulary(str(path))
+    read_vocabulary(str(path))
 
 
 def test_indices_that_no_model_has_do_no_harm(tmp_path):
   path = tmp_path / "vocabulary.csv"
   path.write_bytes(HEADER + b"1000000000000000000000,Game\n1,=cmd()\n")
-  names = inference.read_vocabulary(str(path))
-  rows = inference.format_named_rows(
+  names = read_vocabulary(str(path))
+  rows = prediction_files.format_named_rows(
     [b"id"], np.ones((1, 2)), np.array([[0, 1]]), names
   )
   assert rows == b"id,0,class 0,1.000000\nid,1,=cmd(),1.000000\n"

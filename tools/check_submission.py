@@ -12,7 +12,6 @@ if there is no problem, 1 if there is one, 2 if a flag is wrong.
 """
 
 import array
-import csv
 import dataclasses
 import hashlib
 import itertools
@@ -27,9 +26,9 @@ from program import UserError
 import config
 import segments
 import utils
+from prediction_files import HEADER, split_row
 from records import Problem
 
-HEADER = b"VideoId,LabelConfidencePairs"
 # Classes of a video that count in the challenges of 2017 and 2018.
 MOST_CLASSES = 20
 _SHOWN_CHARACTERS = 60
@@ -97,7 +96,7 @@ class Report:
 class VideoRows:
   """Checks rows "id,class confidence class confidence ..."."""
 
-  header = HEADER
+  header = HEADER.rstrip()
 
   def __init__(self, known_classes: Collection[int]):
     self._known_classes = known_classes
@@ -106,7 +105,7 @@ class VideoRows:
 
   def check(self, line: bytes) -> tuple[int, Iterator[Problem]]:
     """The number of pairs of a row, and its problems."""
-    video_id, comma, cell = _split(line)
+    video_id, comma, cell = split_row(line)
     if not video_id or not comma:
       detail = f"{_shown(line)} is not 'id,class confidence class ...'"
       return 0, iter([Problem("no row", detail)])
@@ -133,21 +132,6 @@ class VideoRows:
       yield Problem("unknown class", f"it has class {unknown[0]}")
     if scores != sorted(scores, reverse=True):
       yield Problem("wrong order", "a confidence is above the one before it")
-
-
-def _split(line: bytes) -> tuple[bytes, bytes, bytes]:
-  """A row's id, the comma if there is one, and the rest."""
-  if not line.startswith(b'"'):
-    return line.partition(b",")
-  text = line.decode(errors="surrogateescape")
-  try:
-    fields = [
-      field.encode(errors="surrogateescape")
-      for field in next(csv.reader([text]))
-    ]
-  except csv.Error:
-    return b"", b"", line
-  return fields[0], b","[: len(fields) - 1], b",".join(fields[1:])
 
 
 def _parse_pairs(
