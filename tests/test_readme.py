@@ -28,6 +28,7 @@ from pages import (
   block_with,
   blocks,
   code_words,
+  command_lines,
   commands,
   section,
   table_rows,
@@ -558,6 +559,28 @@ class TestCommands:
     assert result.returncode == 1
     (expected,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
     assert without_figures(result.stdout) == without_figures(expected)
+
+  def test_segments(self, fork_program, tmp_path, monkeypatch):
+    page = DOCS / "segments.md"
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "script.py"
+    script.write_text(block_with("python", "TopSegments"))
+    runpy.run_path(str(script))
+    (tmp_path / "segment_label_ids.csv").write_text("Index\n0\n2\n5\n")
+    output = ""
+    for line in command_lines(page):
+      line = re.sub(r"/(path/to|tmp)/segments", str(tmp_path), line)
+      line = re.sub(r"\bsegments.csv", f"{tmp_path}/segments.csv", line)
+      program, arguments = started_program(shlex.split(line))
+      if program == "tools.sample_data":
+        arguments += ["--feature_sizes=8,4", "--min_frames=50"]
+        arguments += ["--max_frames=60"]
+      if program != "tools.download":
+        output += fork_program(program, *arguments).output
+    assert "ratings                    per video min 0, mean" in output
+    assert "segments: 270, 270 of them unrated" in output  # 2 * 45 * 3.
+    assert "Class,Segments: 3 rows, 270 pairs" in output
+    assert (tmp_path / "eval" / "segment_results.json").exists()
 
 
 def break_shards(folder: pathlib.Path):
