@@ -401,8 +401,13 @@ def _set_up_logging():
   # shows already.
   standard_logging.getLogger("tensorflow").handlers.clear()
   # TensorFlow logs the microseconds of each checkpoint through absl, too, and
-  # each value of a checkpoint that could not be restored, after our message.
-  unwanted = ("functional_saver.py", "checkpoint.py", "cross_device_ops.py")
+  # each value of a checkpoint that could not be restored, after our message;
+  # and each step of writing a SavedModel.
+  unwanted = (
+    *("functional_saver.py", "checkpoint.py", "cross_device_ops.py"),
+    *("builder_impl.py", "fingerprinting_utils.py"),
+    "signature_serialization.py",
+  )
   handler.addFilter(lambda record: record.filename not in unwanted)
 
 

@@ -355,7 +355,7 @@ class BranchesModel(BaseModel):
     """
     if num_branches < 1:
       raise ValueError(f"num_branches={num_branches} should be at least 1.")
-    logits = []
+    logits, embeddings = [], []
     for number in range(num_branches):
       # A model and a scope of its own: layers of all branches have one name.
       name = f"branch_{number}"
@@ -372,12 +372,15 @@ class BranchesModel(BaseModel):
           classifier_kwargs,
         )
       scores = losses.logits_of(outputs["predictions"], outputs.get("logits"))
-      branch = keras.Model(inputs, scores, name=name)
-      logits.append(branch([model_input, num_frames]))
+      branch = keras.Model(inputs, [scores, outputs["embedding"]], name=name)
+      scores, embedding = branch([model_input, num_frames])
+      logits.append(scores)
+      embeddings.append(embedding)
     mean = sum(logits) / num_branches
     return {
       "predictions": ops.sigmoid(mean),
       "logits": mean,
+      "embedding": ops.concatenate(embeddings, axis=-1),
       "auxiliary": [{"logits": part, "weight": 1.0} for part in logits],
     }
 

@@ -235,6 +235,30 @@ def test_one_feature_and_one_class(name):
   assert predict(experiment.build_model(config), batch).shape == (8, 1)
 
 
+@pytest.mark.parametrize(
+  "name", [*FRAME_LEVEL, "LogisticModel", "ResidualMlpModel"]
+)
+def test_the_embedding_is_what_the_classifier_sees(name):
+  kwargs = {
+    "video_level_classifier_model": "LogisticModel",
+    **SMALL.get(name, {}),
+  }
+  known = experiment.parameters_of(experiment.find_model(name))
+  kwargs = {key: value for key, value in kwargs.items() if key in known}
+  model = experiment.build_model(make_config(name, model_kwargs=kwargs))
+  named = checkpoints.weights_by_name(model)
+  kernel, bias = (
+    named[f"logits/{part}"].numpy() for part in ("kernel", "bias")
+  )
+  batch = make_batch(name)
+  inputs = {key: batch[key] for key in ("features", "num_frames")}
+  embedding = model(inputs, training=False)["embedding"].numpy()
+  # Of several heads, each has a part of it, and the highest score counts.
+  heads = embedding.reshape(len(embedding), -1, len(kernel))
+  scores = (1 / (1 + np.exp(-(heads @ kernel + bias)))).max(axis=1)
+  np.testing.assert_allclose(predict(model, batch), scores, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", FRAME_LEVEL)
 def test_frames_of_padding_change_nothing(name):
   model = Run(make_config(name)).model

@@ -190,6 +190,23 @@ class TestEverythingOnCloudStorage:
     expected = infer_locally(f"--vocabulary_file={vocabulary}")
     assert in_bucket(cloud, "out/") == expected
 
+  def test_export(self, cloud, run, model_on_cloud, tmp_path):
+    run(
+      "export_model",
+      f"--train_dir={model_on_cloud}",
+      "--export_dir=gs://bucket/exported/",
+    )
+    files = in_bucket(cloud, "exported/")
+    for name, content in files.items():
+      (tmp_path / name).parent.mkdir(exist_ok=True)
+      (tmp_path / name).write_bytes(content)
+    tf.saved_model.load(str(tmp_path))
+    # Whoever waits for the model finds all of it.
+    names = [name for _, name in cloud.written if name.startswith("exported/")]
+    assert names[-1] == "exported/saved_model.pb"
+    assert len(names) == len({*names}) == len(files)
+    assert in_bucket(cloud, "exported.") == {}
+
   def test_verification(self, cloud, run, fork_program, video_shards):
     pattern = "gs://bucket/data/train*.tfrecord"
     result = run("tools.verify_shards", pattern)
