@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The devices that compute, and GPUs that TensorFlow cannot use."""
 
+import contextlib
+import math
 import os
 import pathlib
 import re
@@ -22,7 +24,11 @@ _INSTRUCTIONS = {
   "bfloat16": ({"avx512_bf16", "amx_bf16", "bf16"}, (8, 0)),
   "float16": ({"avx512_fp16", "amx_fp16"}, (6, 0)),
 }
-_NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+# Limits of a container's memory: of control groups version 2 and 1.
+_MEMORY_LIMITS = (
+  pathlib.Path("/sys/fs/cgroup/memory.max"),
+  pathlib.Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 _LIST_GPUS = "import tensorflow as tf; tf.config.list_physical_devices('GPU')"
 _TIMEOUT_SECS = 120
 
@@ -39,11 +45,24 @@ def available_cpus() -> int:
 
 
 def memory_bytes() -> int:
-  """Bytes of this machine's memory; a large number where it does not tell."""
-  try:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-  except (AttributeError, OSError, ValueError):
-    return 2**40
+  """Bytes of memory of this machine or container; many where none tells."""
+  found = [2**40]
+  with contextlib.suppress(AttributeError, OSError, ValueError):
+    found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+  for path in _MEMORY_LIMITS:
+    with contextlib.suppress(OSError, ValueError):  # It may say "max".
+      # A path of this machine, so that tf.io.gfile is not needed.
+      found.append(int(path.read_text(errors="replace")))
+  return min(found)
+
+
+def gpu_memory_bytes() -> float:
+  """Bytes of the memory of the largest GPU; infinite where none tells.
+
+  TensorFlow does not tell, nor which of the driver's GPUs is one of its own.
+  """
+  found = [re.match(r"(\d+) MiB", line) for line in _nvidia_smi("memory.total")]
+  return max((int(size[1]) * 2**20 for size in found if size), default=math.inf)
 
 
 def warn_of_slow_type(name: str):
@@ -121,7 +140,7 @@ def _warn_of_unusable_gpus():
   """Warns where the machine has GPUs, but TensorFlow lists none."""
   if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
     return  # The user has hidden them.
-  names = _driver_gpus() or _nvidia_smi_gpus()
+  names = _driver_gpus() or _nvidia_smi("name")
   if names:
     logging.warning(
       "This machine has a GPU (%s), but TensorFlow cannot use it, so the CPU "
@@ -146,11 +165,12 @@ def _driver_gpus() -> list[str]:
   return names
 
 
-def _nvidia_smi_gpus() -> list[str]:
-  """Names of the GPUs that nvidia-smi lists, where there is that program."""
+def _nvidia_smi(field: str) -> list[str]:
+  """What nvidia-smi says of each GPU, where there is that program."""
+  command = ("nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader")
   try:
     result = subprocess.run(  # noqa: S603 Nothing of it is a user's.
-      _NVIDIA_SMI, capture_output=True, text=True, timeout=_TIMEOUT_SECS
+      command, capture_output=True, text=True, timeout=_TIMEOUT_SECS
     )
   except (OSError, subprocess.TimeoutExpired):
     return []

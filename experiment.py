@@ -28,6 +28,7 @@ import cluster
 import config as configs
 import frame_level_models
 import losses
+import memory
 import models
 import readers
 import segment_reader
@@ -367,6 +368,9 @@ def open_batches(
     part = sources.Part(run.workers.index, run.workers.count)
   config = dataclasses.replace(config, unrated_weight=0.0)
   reader = build_reader(config, run.settings.num_readers, of_segments)
+  # A stranger's model_flags.json may say anything of frames and classes.
+  needs = [memory.of_program(), memory.of_batches(reader.row_spec(with_labels))]
+  memory.check(needs, batch_size)
   return reader.evaluation_batches(
     shards, batch_size, with_labels, run.left_out, part, fold
   )

@@ -75,7 +75,8 @@ REFUSED = Problem(
 # takes a second of every program's start.
 _as_written = tf.autograph.experimental.do_not_convert
 
-_SHUFFLE_BYTES = 256 * 2**20
+# Most bytes of the records that wait to be shuffled.
+SHUFFLE_BYTES = 256 * 2**20
 # Bytes of all batches that are decoded at the same time.
 _DECODED_BYTES = 128 * 2**20
 # Shards that are interleaved. A constant, since the order of the records must
@@ -389,7 +390,7 @@ class BaseReader:
     # In records of the longest video, since the first record may be a short
     # one. Not a function of the batch size, which may differ when a run is
     # resumed.
-    buffer_size = _SHUFFLE_BYTES // max(1, record_bytes, self._most_bytes())
+    buffer_size = SHUFFLE_BYTES // max(1, record_bytes, self._most_bytes())
 
     def order_of(number) -> np.ndarray:
       order = pass_order(len(shards), per_epoch, seed, int(number))
@@ -474,9 +475,7 @@ class BaseReader:
     self, records, source, batch_size, with_labels, fold, sample=None, number=0
   ):
     """A dataset of padded batches of (location, record) pairs of a pass."""
-    self._refuse_giant_batches(batch_size)
     row_bytes = self._most_bytes() + 4 * self.num_classes
-    most_decoders = max(1, _DECODED_BYTES // (batch_size * row_bytes))
     spec = self.row_spec(with_labels)
     row_frames = sample.size if sample else self.row_frames
     spec["features"] = {
@@ -513,27 +512,12 @@ class BaseReader:
     # Bounded parallelism: each decoder holds one batch that is ready.
     dataset = records.batch(-(-batch_size // self.rows_per_video)).map(
       decode_block,
-      num_parallel_calls=min(devices.available_cpus(), most_decoders),
+      num_parallel_calls=num_decoders(batch_size * row_bytes),
       deterministic=True,
     )
     return dataset.rebatch(batch_size).map(
       _as_written(lambda batch: _pad_batch(batch, batch_size))
     )
-
-  def _refuse_giant_batches(self, batch_size: int):
-    """Raises a UserError if a few batches would take all the memory.
-
-    A stranger's model_flags.json may say anything of frames and classes.
-    """
-    video_bytes = self._most_bytes() + 4 * self.num_classes
-    memory = devices.memory_bytes()
-    if batch_size * video_bytes > memory // 8:
-      raise UserError(
-        f"--batch_size={batch_size} videos of up to {video_bytes:,} bytes each "
-        f"(features of sizes {','.join(map(str, self.feature_sizes.values()))},"
-        f" --max_frames, --num_classes={self.num_classes}) are too much for "
-        f"this machine's {memory:,} bytes of memory. Try a lower --batch_size."
-      )
 
   def _most_bytes(self) -> int:
     """Bytes of the features of the longest video that is not cut."""
@@ -573,6 +557,12 @@ def _options() -> tf.data.Options:
   # pipeline that failed by a minute.
   options.autotune.enabled = False
   return options
+
+
+def num_decoders(batch_bytes: float) -> int:
+  """Batches of a size that are decoded at the same time."""
+  most = max(1, int(_DECODED_BYTES // max(1, batch_bytes)))
+  return min(devices.available_cpus(), most)
 
 
 def passes_per_epoch(num_shards: int, num_workers: int) -> int:

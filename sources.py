@@ -345,6 +345,11 @@ class Passes:
     self._ahead: tuple[tf.Tensor, dict] | None = None
     self._next_number = 0
 
+  @property
+  def spec(self) -> dict:
+    """Shapes and types of a batch."""
+    return self._dataset.element_spec[1]
+
   def batches(
     self, number: int, skip: int = 0, end: int | None = None
   ) -> Iterator[dict]:
@@ -374,8 +379,7 @@ class Passes:
   def blank(self) -> dict:
     """A batch of padding only."""
     return tf.nest.map_structure(
-      lambda spec: tf.zeros(spec.shape, spec.dtype),
-      self._dataset.element_spec[1],
+      lambda item: tf.zeros(item.shape, item.dtype), self.spec
     )
 
 

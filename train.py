@@ -31,6 +31,7 @@ import cluster
 import config
 import devices
 import experiment
+import memory
 import monitoring
 import readers
 import segment_reader
@@ -138,6 +139,7 @@ def train(
     run_config, schema = agree_on_config(given, run, shards)
     state = build_train_state(run_config, workers, settings.jit_compile)
     passes = open_passes(run_config, run, shards, schema.record_bytes)
+    batch_line = check_memory(run_config, run, state, shards, passes.spec)
     books = monitoring.NoBooks()
     if workers.is_chief:
       total_steps = estimate_steps(run_config, shards, schema.record_bytes)
@@ -155,6 +157,7 @@ def train(
       run_config.model,
       f"{sum(math.prod(weight.shape) for weight in weights):,}",
     )
+    logging.info("%s", batch_line)
     if run_config.mixed_precision:
       devices.warn_of_slow_type(run_config.mixed_precision)
     return run_training(run_config, run, state, passes, train_step, books)
@@ -306,6 +309,38 @@ def build_train_state(
     loss_scale = checkpoints.LossScale(run_config.batch_size)
   position = checkpoints.Position()
   return TrainState(model, optimizer, position, averages, loss_scale)
+
+
+def check_memory(
+  run_config: ExperimentConfig,
+  run: experiment.Run,
+  state: TrainState,
+  shards: Sequence[str],
+  batch_spec: Mapping[str, Any],
+) -> str:
+  """A line about the memory that this worker needs.
+
+  Args:
+    run_config: the run's configuration.
+    run: the program's.
+    state: the state at the start of the run.
+    shards: those to train on.
+    batch_spec: shapes and types of a batch.
+
+  Raises:
+    UserError: there is far less.
+  """
+  shards_bytes = utils.mean_file_size(shards) * len(shards)
+  needs = [
+    memory.of_program(min(readers.SHUFFLE_BYTES, shards_bytes)),
+    memory.of_weights(state.variables, state.model.trainable_variables),
+    memory.of_batches(batch_spec),
+    memory.of_layers(state.model, batch_spec["features"]),
+  ]
+  if run.settings.eval_data_pattern is not None and run.workers.is_chief:
+    spec = experiment.build_reader(run_config).row_spec()
+    needs.append(memory.of_batches(spec, "evaluation"))
+  return memory.check(needs, run_config.batch_size, run.workers.count)
 
 
 def run_training(

@@ -40,6 +40,7 @@ LEVELS = {
   "sources": 4,
   "readers": 5,
   "segment_reader": 6,
+  "memory": 6,
   "experiment": 7,
   "evaluation": 8,
   "prediction_files": 9,

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import devices
 
-SMI = "#!/bin/sh\n[ $1 = --query-gpu=name ] || exit 3\n"
+SMI = "#!/bin/sh\n[ ${1%=*} = --query-gpu ] || exit 3\n"
 
 # Of the C++ code's lines, those that say nothing about GPUs are left out.
 CPP_LINES = """\
@@ -182,6 +182,27 @@ class TestGpus:
   def test_too_many(self, gpus):
     with pytest.raises(UserError, match="--num_gpu=4, but 3 are visible"):
       devices.choose(4)
+
+
+class TestMemory:
+  def test_a_container_has_less(self, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "_MEMORY_LIMITS", [tmp_path / "none"])
+    whole = devices.memory_bytes()
+    assert 2**28 < whole < 2**40
+    limits = [tmp_path / "limit", tmp_path / "other"]
+    monkeypatch.setattr(devices, "_MEMORY_LIMITS", limits)
+    for text, expected in (
+      ("max\n", whole),
+      (f"{2**62}\n", whole),
+      ("1048576\n", 2**20),
+    ):
+      limits[0].write_text(text)
+      assert devices.memory_bytes() == expected
+
+  def test_the_largest_gpu(self, machine):
+    assert devices.gpu_memory_bytes() == float("inf")
+    machine.add_nvidia_smi("printf '15360 MiB\\n81920 MiB\\n[N/A]\\n'\n")
+    assert devices.gpu_memory_bytes() == 81920 * 2**20
 
 
 class TestSlowTypes:

@@ -90,7 +90,8 @@ class TestFinishedRun:
     assert re.search(r" INFO Training on (GPU|\d+ CPU core)", lines[0])
     # 24 features and 25 classes: 24 * 25 weights and 25 biases.
     assert lines[1].endswith(" INFO Model: LogisticModel, 625 parameters.")
-    matches = [LOG_LINE.match(line) for line in lines[2:-1]]
+    assert re.search(r"INFO Batch: 16 videos, about 0\.8 GB of mem", lines[2])
+    matches = [LOG_LINE.match(line) for line in lines[3:-1]]
     steps = [int(match["step"]) for match in matches]
     # Every tenth.
     assert steps == [*range(10, 81, 10)]
