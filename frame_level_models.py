@@ -12,7 +12,7 @@ from program import UserError
 import keras
 from keras import ops
 
-from model_layers import FrameMean, compiled
+from model_layers import FrameMean, XlaLayer, compiled
 from models import FrameModel
 from video_level_models import (
   MaskedBatchNormalization,
@@ -47,13 +47,12 @@ class FrameMeanModel(FrameModel):
     )
 
 
-class MaskedPool(keras.layers.Layer):
+class MaskedPool(XlaLayer):
   """One vector of each video's own frames; of no frames it is zeros.
 
   Args:
     method: "average"; "max", of each number; or "swap", the average in which a
       number weighs as much as it is large, sum(a |a|) / sum(|a|).
-    dtype: of the computation.
 
   Call arguments:
     frames: [batch, T, size] float.
@@ -63,12 +62,16 @@ class MaskedPool(keras.layers.Layer):
     [batch, size] float32.
   """
 
-  def __init__(self, method, dtype="float32", **kwargs):
-    super().__init__(dtype=dtype, **kwargs)
+  def __init__(self, method, **kwargs):
+    super().__init__(**kwargs)
     self.method = method
 
   def call(self, frames, num_frames):
     """Pools a batch; see the class."""
+    return self.run(self._pooled, frames, num_frames)
+
+  def _pooled(self, frames, num_frames):
+    frames = ops.cast(frames, "float32")
     mask = frame_mask(frames, num_frames)[..., None]
     if self.method == "max":
       lowest = ops.where(mask, frames, -3e38)
@@ -81,11 +84,8 @@ class MaskedPool(keras.layers.Layer):
     return ops.divide_no_nan(totals, ops.sum(weights, axis=1))
 
 
-class AttentionPool(keras.layers.Layer):
+class AttentionPool(XlaLayer):
   """The mean of each video's frames, weighed by a softmax of their scores.
-
-  Args:
-    dtype: of the computation; float32 in mixed precision, too.
 
   Call arguments:
     frames: [batch, T, size] float.
@@ -96,18 +96,20 @@ class AttentionPool(keras.layers.Layer):
     [batch, heads, size] float32; zeros of a video without frames.
   """
 
-  def __init__(self, dtype="float32", **kwargs):
-    super().__init__(dtype=dtype, **kwargs)
-
   def call(self, frames, scores, num_frames):
     """Pools a batch; see the class."""
-    mask = ops.cast(frame_mask(frames, num_frames), "float32")[..., None]
-    scores = ops.where(mask > 0, scores, -3e38)
-    highest = ops.max(scores, axis=1, keepdims=True, initial=-3e38)
-    weights = ops.exp(scores - highest) * mask
-    total = ops.sum(weights, axis=1, keepdims=True)
-    weights = ops.divide_no_nan(weights, total)
-    return ops.einsum("bth,btd->bhd", weights, frames)
+    return self.run(_attended_mean, frames, scores, num_frames)
+
+
+def _attended_mean(frames, scores, num_frames):
+  frames, scores = ops.cast(frames, "float32"), ops.cast(scores, "float32")
+  mask = ops.cast(frame_mask(frames, num_frames), "float32")[..., None]
+  scores = ops.where(mask > 0, scores, -3e38)
+  highest = ops.max(scores, axis=1, keepdims=True, initial=-3e38)
+  weights = ops.exp(scores - highest) * mask
+  total = ops.sum(weights, axis=1, keepdims=True)
+  weights = ops.divide_no_nan(weights, total)
+  return ops.einsum("bth,btd->bhd", weights, frames)
 
 
 class DbofModel(FrameModel):

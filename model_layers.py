@@ -43,30 +43,47 @@ def compiled(tensors):
   return tensors if part.variables else Compiled(part)(part.inputs)
 
 
-class Compiled(keras.layers.Layer):
-  """A part of a model as one layer, which XLA compiles.
+class XlaLayer(keras.layers.Layer):
+  """A layer that lets XLA compile functions of its own.
 
-  Called eagerly, it is not compiled: that would be done again in every call.
+  Called eagerly, they are not compiled: that would be done again in every call.
+  Inputs are not cast, so that a cast, too, is one of what XLA fuses.
 
   Args:
-    part: a `keras.Model`, which takes a list of tensors.
+    dtype: of the computation.
 
   Attributes:
     jit_compile: whether XLA is used, in functions that are traced from now on.
   """
 
-  def __init__(self, part, **kwargs):
-    super().__init__(dtype="float32", **kwargs)
-    self.part = part
+  def __init__(self, dtype="float32", **kwargs):
+    super().__init__(dtype=dtype, autocast=False, **kwargs)
     self.jit_compile = True
+
+  def run(self, function, *arguments):
+    """What a function of tensors gives; compiled, where that is asked for."""
+    if not self.jit_compile or tf.executing_eagerly():
+      return function(*arguments)
+    # One function per layer: a shared one would keep other models' traces
+    # alive.
+    compiled_function = tf.function(function, jit_compile=True, autograph=False)
+    return compiled_function(*arguments)
+
+
+class Compiled(XlaLayer):
+  """A part of a model as one layer, which XLA compiles.
+
+  Args:
+    part: a `keras.Model`, which takes a list of tensors.
+  """
+
+  def __init__(self, part, **kwargs):
+    super().__init__(**kwargs)
+    self.part = part
 
   def call(self, inputs):
     """The outputs of the part."""
-    if not self.jit_compile or tf.executing_eagerly():
-      return self.part(inputs)
-    # One function per layer: a shared one would keep other models' traces
-    # alive.
-    return tf.function(self.part, jit_compile=True, autograph=False)(inputs)
+    return self.run(self.part, inputs)
 
 
 def dequantized(frames, scale, offset):

@@ -19,9 +19,9 @@ from keras import ops
 
 import utils
 from model_layers import (
-  Compiled,
   FrameMean,
   NormalizedInput,
+  XlaLayer,
   compiled,
   logistic_layer,
 )
@@ -185,7 +185,7 @@ def build_model(
   inputs = {"features": features, "num_frames": num_frames}
   model = keras.Model(inputs, _completed(outputs), name=name)
   for layer in model._flatten_layers():
-    if isinstance(layer, Compiled):
+    if isinstance(layer, XlaLayer):
       layer.jit_compile = jit_compile
   return model
 

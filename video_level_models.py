@@ -20,11 +20,11 @@ from keras import ops
 import losses
 import models
 import utils
-from model_layers import Compiled
+from model_layers import XlaLayer
 from models import BaseModel
 
 
-class MaskedBatchNormalization(keras.layers.Layer):
+class MaskedBatchNormalization(XlaLayer):
   """Batch normalisation over the valid rows or frames of all replicas.
 
   Ioffe and Szegedy 2015, arXiv:1502.03167. Padding reaches no statistic: Keras'
@@ -37,7 +37,6 @@ class MaskedBatchNormalization(keras.layers.Layer):
   Args:
     momentum: largest weight of the moving statistics before a batch, in [0, 1).
     epsilon: what is added to the variance.
-    dtype: of the computation.
 
   Call arguments:
     inputs: [batch, size] or [batch, T, size] float.
@@ -49,8 +48,8 @@ class MaskedBatchNormalization(keras.layers.Layer):
     As `inputs`, float32.
   """
 
-  def __init__(self, momentum=0.999, epsilon=1e-3, dtype="float32", **kwargs):
-    super().__init__(dtype=dtype, **kwargs)
+  def __init__(self, momentum=0.999, epsilon=1e-3, **kwargs):
+    super().__init__(**kwargs)
     self.momentum = momentum
     self.epsilon = epsilon
 
@@ -82,18 +81,11 @@ class MaskedBatchNormalization(keras.layers.Layer):
     else:
       mean, variance = self.moving_mean, self.moving_variance
     scale = self.gamma * ops.rsqrt(variance + self.epsilon)
-    return (inputs - mean) * scale + self.beta
+    offset = self.beta - mean * scale
+    return self.run(_scaled, inputs, scale, offset)
 
   def _batch_statistics(self, inputs, num_frames):
-    valid = ops.cast(num_frames[:, None] > 0, "float32")
-    if len(inputs.shape) == 3:
-      valid = ops.cast(frame_mask(inputs, num_frames), "float32")[..., None]
-    axes = list(range(len(inputs.shape) - 1))
-    sums = [
-      ops.sum(valid),
-      ops.sum(inputs * valid, axis=axes),
-      ops.sum(ops.square(inputs) * valid, axis=axes),
-    ]
+    sums = self.run(_sums_of_valid, inputs, num_frames)
     context = tf.distribute.get_replica_context()
     if context and context.num_replicas_in_sync > 1:
       sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
@@ -114,6 +106,24 @@ class MaskedBatchNormalization(keras.layers.Layer):
     ):
       moving.assign(moving + share * (ops.stop_gradient(value) - moving))
     num_batches.assign(num_batches + has_rows)
+
+
+def _scaled(inputs, scale, offset):
+  return ops.cast(inputs, "float32") * scale + offset
+
+
+def _sums_of_valid(inputs, num_frames):
+  """The number of valid rows or frames, their sum, and that of the squares."""
+  inputs = ops.cast(inputs, "float32")
+  valid = ops.cast(num_frames[:, None] > 0, "float32")
+  if len(inputs.shape) == 3:
+    valid = ops.cast(frame_mask(inputs, num_frames), "float32")[..., None]
+  axes = list(range(len(inputs.shape) - 1))
+  return [
+    ops.sum(valid),
+    ops.sum(inputs * valid, axis=axes),
+    ops.sum(ops.square(inputs) * valid, axis=axes),
+  ]
 
 
 def frame_mask(frames, num_frames):
@@ -152,13 +162,11 @@ def context_gate(inputs, num_frames, name="gate"):
   return keras.layers.Multiply(dtype="float32")([inputs, gates])
 
 
-class Mixture(keras.layers.Layer):
+class Mixture(XlaLayer):
   """The probability of each class, from the scores of its gates and experts.
 
   Args:
     num_mixtures: experts of each class.
-    dtype: of the computation; float32 in mixed precision, too, since bfloat16
-      has not enough digits for probabilities.
 
   Call arguments:
     scores: two tensors: of the gates, [batch, (num_mixtures + 1) * C] float,
@@ -169,17 +177,23 @@ class Mixture(keras.layers.Layer):
     [batch, C] float32 in [0, 1].
   """
 
-  def __init__(self, num_mixtures, dtype="float32", **kwargs):
-    super().__init__(dtype=dtype, **kwargs)
+  def __init__(self, num_mixtures, **kwargs):
+    super().__init__(**kwargs)
     self.num_mixtures = num_mixtures
 
   def call(self, scores):
     """Mixes a batch; see the class."""
+    return self.run(self._mixed, *scores)
+
+  def _mixed(self, *scores):
     # Whole rows of classes: XLA computes them with vector instructions, which
     # it cannot do along the few experts of a class.
     gates, experts = (
       ops.unstack(
-        ops.reshape(part, (-1, count, part.shape[-1] // count)), axis=1
+        ops.reshape(
+          ops.cast(part, "float32"), (-1, count, part.shape[-1] // count)
+        ),
+        axis=1,
       )
       for part, count in zip(
         scores, (self.num_mixtures + 1, self.num_mixtures), strict=True
@@ -225,10 +239,7 @@ def moe_layer(features, vocab_size, num_mixtures=2, l2_penalty=1e-8):
   experts = keras.layers.Dense(
     vocab_size * num_mixtures, kernel_regularizer=regularizer, name="experts"
   )(features)
-  scores = [keras.Input(part.shape[1:]) for part in (gates, experts)]
-  # What is no matrix product is one function of XLA's.
-  mixture = keras.Model(scores, Mixture(num_mixtures)(scores))
-  predictions = Compiled(mixture, name="predictions")([gates, experts])
+  predictions = Mixture(num_mixtures, name="predictions")([gates, experts])
   return {"predictions": predictions, "embedding": features}
 
 
