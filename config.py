@@ -719,6 +719,19 @@ class OutputSettings:
 class InferenceSettings(TrainedSettings, FoldSettings, OutputSettings):
   """How inference.py is run."""
 
+  segment_labels: bool = _data(
+    False,
+    "Predict for all segments of five seconds of each video; --output_file is "
+    "then the CSV of 2019, with the best segments of each class.",
+  )
+  segment_classes: str | None = _data(
+    None,
+    "With --segment_labels: the classes to list, a CSV with a column Index as "
+    "segment_label_ids.csv, or shards, whose rated classes are taken. All "
+    "classes when not given.",
+    is_path=True,
+  )
+
   input_data_pattern: str = _data(
     dataclasses.MISSING,
     "Shards to predict for: a glob, or several separated by commas.",
@@ -730,6 +743,21 @@ class InferenceSettings(TrainedSettings, FoldSettings, OutputSettings):
     "videos.",
     (1, _MAX_BATCH_SIZE),
   )
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.segment_classes and not self.segment_labels:
+      raise UserError("--segment_classes is for --segment_labels. Give both.")
+    if self.segment_labels and not self.output_file:
+      raise UserError(
+        "--segment_labels makes one file, --output_file, which is not given."
+      )
+    for name in self._results:
+      if self.segment_labels and name != "output_file" and getattr(self, name):
+        raise UserError(
+          f"--{name} is a file of videos, and not of segments. Leave it or "
+          "--segment_labels out."
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -388,9 +388,10 @@ class Evaluator:
     logging.info(evaluation.summary_line(step, results, self._num_classes))
     if results["num_unlabeled_videos"]:
       logging.info(
-        "%d of %d videos have no label; their PERR counts as 0.",
+        "%d of %d %s have no label; their PERR counts as 0.",
         results["num_unlabeled_videos"],
         results["num_videos"],
+        "segments" if "map_at_k" in results else "videos",
       )
     return results
 

@@ -7,15 +7,18 @@ r"""Writes what a trained model predicts for each video.
 
 One row a video: its id, then "class confidence" pairs by falling confidence.
 --predictions_file=predictions.npz writes the logits of all classes. The model
-is rebuilt from the train dir; shards need no labels.
+is rebuilt from the train dir; shards need no labels. With --segment_labels the
+CSV has a row for each class, with the segments that show it best.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import program  # Sets up the environment; before TensorFlow and Keras.
 from program import UserError
 
+import numpy as np
 from absl import logging
 
 import checkpoints
@@ -25,9 +28,12 @@ import devices
 import evaluation
 import experiment
 import prediction_files
+import segment_reader
+import segments
 import train_dir
 import utils
 from config import ExperimentConfig, InferenceSettings
+from vocabulary import read_vocabulary
 
 
 def define_flags():
@@ -75,8 +81,11 @@ def infer(
       a file cannot be written.
   """
   workers, given = workers or cluster.alone(), given or {}
-  outputs = prediction_files.requested_outputs(settings)
-  report_path = _report_path(outputs)
+  paths, outputs = [settings.output_file], []
+  if not settings.segment_labels:
+    outputs = prediction_files.requested_outputs(settings)
+    paths = [output.path for output in outputs]
+  report_path = _report_path(paths)
   with experiment.start(settings, given, workers, report_path) as run:
     run_config = experiment.load_config(settings.train_dir, given, workers)
     batches = experiment.open_batches(
@@ -86,13 +95,15 @@ def infer(
       settings.batch_size,
       with_labels=False,
       fold=experiment.fold_of(settings),
+      of_segments=settings.segment_labels,
     )
-    for output in outputs:
-      if output.path in batches.shards:
+    for path in paths:
+      if path in batches.shards:
         raise UserError(
-          f"{output.path!r} is one of the shards to read. Write to another "
-          "file."
+          f"{path!r} is one of the shards to read. Write to another file."
         )
+    if settings.segment_labels:
+      outputs = [SegmentsOutput(settings, run_config.num_classes)]
     model = experiment.build_model(run_config, jit_compile=settings.jit_compile)
     if workers.is_chief:
       checkpoints.restore_chosen_model(
@@ -105,14 +116,78 @@ def infer(
     workers.copy_from_chief(model.variables)
     devices.log("Predicting")
     items = evaluation.Predictor(model).predictions(batches)
-    prediction_files.write(outputs, items, run)
+    rows = "segments" if settings.segment_labels else "videos"
+    prediction_files.write(outputs, items, run, rows)
 
 
-def _report_path(outputs: Sequence[prediction_files.Output]) -> str | None:
+class SegmentsOutput(prediction_files.Output):
+  """The CSV of 2019: the best segments of each class, of all videos.
+
+  Memory: see `segments.TopSegments`.
+
+  Args:
+    settings: those of the program.
+    num_classes: number of the model's classes.
+
+  Raises:
+    UserError: the classes or the names cannot be read.
+  """
+
+  def __init__(self, settings: InferenceSettings, num_classes: int):
+    self.path = settings.output_file
+    self._classes = np.arange(num_classes)
+    if source := settings.segment_classes:
+      self._classes = read_segment_classes(source, num_classes)
+    self._names_path = self._names = None
+    if settings.vocabulary_file:
+      self._names_path = prediction_files.beside(self.path, "names.csv")
+      self._names = read_vocabulary(settings.vocabulary_file)
+
+  def encode(self, item):
+    """[N, 1 + C] float32: where each segment starts, and its scores."""
+    starts = item.segment_starts.astype(np.float32)
+    return np.column_stack([starts, item.predictions[:, self._classes]])
+
+  @contextlib.contextmanager
+  def open(self):
+    """See `prediction_files.Output`."""
+    best = segments.TopSegments(np.arange(self._classes.size))
+
+    def add(video_ids, starts_and_scores):
+      starts, scores = np.split(starts_and_scores, [1], axis=1)
+      best.add(video_ids, starts[:, 0].astype(np.int64), scores)
+
+    with segments.open_submission(
+      self.path, self._names_path, self._names
+    ) as write:
+      yield add
+      for ranking in best.rankings():
+        write(ranking._replace(index=int(self._classes[ranking.index])))
+
+
+def read_segment_classes(source: str, num_classes: int) -> np.ndarray:
+  """[C] int64, rising: classes of a CSV, or those that shards have ratings of.
+
+  Raises:
+    UserError: it is neither, or a class is outside [0, num_classes).
+  """
+  if source.endswith(".csv"):
+    return segments.read_segment_classes(source, num_classes)
+  shards = utils.list_shards(source, "segment_classes")
+  classes = np.unique(segment_reader.read_truth(shards).classes)
+  if classes[-1] >= num_classes:
+    raise UserError(
+      f"--segment_classes={source!r}: class {classes[-1]} was rated, but the "
+      f"model has {num_classes} classes."
+    )
+  return classes
+
+
+def _report_path(paths: Sequence[str]) -> str | None:
   """Where to list bad records: beside the first file that is written."""
-  for output in outputs:
-    if not utils.is_stream(output.path):
-      return prediction_files.beside(output.path, train_dir.BAD_RECORDS_FILE)
+  for path in paths:
+    if not utils.is_stream(path):
+      return prediction_files.beside(path, train_dir.BAD_RECORDS_FILE)
   return None
 
 

@@ -28,7 +28,7 @@ References:
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from program import UserError
@@ -421,17 +421,19 @@ def _shown(text: bytes) -> str:
 _EXPECTED_ROW = "class,id:start id:start ... such as 3,AbCd:0 EfGh:15"
 
 
-def write_submission(
+@contextlib.contextmanager
+def open_submission(
   path: str,
-  rankings: Iterable[Ranking],
   names_path: str | None = None,
   names: Mapping[int, str] | None = None,
-):
-  """Writes rankings as the challenge has them; the file is complete or absent.
+) -> Iterator[Callable[[Ranking], None]]:
+  """A context with a function that writes a ranking as the challenge has it.
+
+  It is called once for each class; what is behind `MOST_SEGMENTS` is left out.
+  The files are complete or absent.
 
   Args:
     path: local or gs://.
-    rankings: of each class one; what is behind `MOST_SEGMENTS` is left out.
     names_path: a second file, for people, with a row for each segment of each
       class; for rankings with scores. None for no such file.
     names: class -> name, for that file.
@@ -450,7 +452,8 @@ def write_submission(
     output = open_output(path, HEADER)
     if names_path:
       names_output = open_output(names_path, NAMES_HEADER)
-    for ranking in rankings:
+
+    def write(ranking: Ranking):
       index, video_ids, starts, scores = ranking.cut(MOST_SEGMENTS)
       output.write(b"%d,%b\n" % (index, _format_pairs(video_ids, starts)))
       if names_path:
@@ -458,6 +461,20 @@ def write_submission(
         end = b"%d,%b" % (index, utils.csv_field(name))
         columns = (column.tolist() for column in (video_ids, starts, scores))
         names_output.write(_named_rows(zip(*columns, strict=True), end))
+
+    yield write
+
+
+def write_submission(
+  path: str,
+  rankings: Iterable[Ranking],
+  names_path: str | None = None,
+  names: Mapping[int, str] | None = None,
+):
+  """Writes rankings, one of each class; see `open_submission`."""
+  with open_submission(path, names_path, names) as write:
+    for ranking in rankings:
+      write(ranking)
 
 
 def _format_pairs(video_ids: np.ndarray, starts: np.ndarray) -> bytes:

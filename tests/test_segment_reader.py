@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segments as rows: their frames and ratings, and training on them."""
 
+import csv
+
 from program import UserError
 
 import numpy as np
@@ -15,6 +17,7 @@ import bad_records
 import config as configs
 import eval_util
 import experiment
+import inference
 import segment_reader
 import train
 from config import ExperimentConfig
@@ -283,7 +286,75 @@ def test_training_on_segments_finds_what_only_they_show(shard, tmp_path):
   assert evaluate_on(shard, tmp_path / "s")["num_videos"] == 60
 
 
+def infer(shard, train_dir, **settings):
+  inference.infer(
+    configs.InferenceSettings(
+      input_data_pattern=shard,
+      train_dir=str(train_dir),
+      segment_labels=True,
+      jit_compile=False,
+      **settings,
+    )
+  )
+
+
+def test_the_file_of_the_best_segments_scores_as_the_model(shard, tmp_path):
+  model = tmp_path / "model"
+  in_training = train_on(shard, model, segment_labels=True, num_epochs=1)
+  output = tmp_path / "segments.csv"
+  (tmp_path / "names.csv").write_text('Index,Name\n0,Cat\n1,"A, b"\n2,Dog\n')
+  infer(
+    shard,
+    model,
+    output_file=str(output),
+    segment_classes=shard,
+    vocabulary_file=str(tmp_path / "names.csv"),
+  )
+  found = evaluate_on(shard, model, segment_predictions=str(output))
+  assert found["map_at_k"] == pytest.approx(in_training["map_at_k"], rel=1e-6)
+  # All six segments of 60 videos for each of three classes.
+  assert found["num_pairs"] == 3 * 360
+  with (tmp_path / "segments.names.csv").open(newline="") as file:
+    rows = list(csv.DictReader(file))
+  assert len(rows) == 3 * 360
+  assert {row["name"] for row in rows} == {"Cat", "A, b", "Dog"}
+  assert {int(row["end"]) - int(row["start"]) for row in rows} == {5}
+  # The classes may be those of a list, too.
+  (tmp_path / "two.csv").write_text("Index\n2\n0\n")
+  two = {"segment_classes": str(tmp_path / "two.csv")}
+  infer(shard, model, output_file=str(output), batch_size=7, **two)
+  lines = output.read_text().splitlines()
+  assert [line.split(",")[0] for line in lines] == ["Class", "0", "2"]
+  (tmp_path / "two.csv").write_text("Index\n3\n")
+  with pytest.raises(UserError, match=r"class 3 is outside \[0, 3\)"):
+    infer(shard, model, output_file=str(output), **two)
+  assert len(output.read_text().splitlines()) == 3
+
+
 class TestMistakes:
+  @pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+      (
+        {"predictions_file": "a.npz"},
+        "--segment_labels makes one file, --output_file",
+      ),
+      (
+        {"output_file": "a.csv", "predictions_file": "a.npz"},
+        "--predictions_file is a file of videos",
+      ),
+    ],
+  )
+  def test_files_that_are_none_of_segments(self, settings, message):
+    with pytest.raises(UserError, match=message):
+      infer("a", "b", **settings)
+
+  def test_classes_of_segments_alone(self):
+    with pytest.raises(UserError, match="--segment_classes is for --segment_"):
+      configs.InferenceSettings(
+        input_data_pattern="a", output_file="b", segment_classes="c"
+      )
+
   def test_the_metric_of_segments_is_none_of_videos(self, shard, tmp_path):
     with pytest.raises(UserError, match="--best_metric=MAP@K is a figure of"):
       train_on(shard, tmp_path / "s", {"best_metric": "MAP@K"})
