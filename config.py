@@ -660,6 +660,14 @@ class EvalSettings(TrainedSettings, FoldSettings):
     is_path=True,
   )
 
+  def __post_init__(self):
+    super().__post_init__()
+    if self.predictions and (self.segment_labels or self.segment_predictions):
+      raise UserError(
+        "--predictions are of whole videos. Leave --segment_labels and "
+        "--segment_predictions out."
+      )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OutputSettings:
