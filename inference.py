@@ -10,7 +10,7 @@ One row a video: its id, then "class confidence" pairs by falling confidence.
 is rebuilt from the train dir; shards need no labels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import program  # Sets up the environment; before TensorFlow and Keras.
@@ -75,9 +75,9 @@ def infer(
       a file cannot be written.
   """
   workers, given = workers or cluster.alone(), given or {}
-  outputs = prediction_files.requested_outputs(settings)
-  report_path = _report_path(outputs)
+  report_path = _report_path(settings)
   with experiment.start(settings, given, workers, report_path) as run:
+    outputs = prediction_files.requested_outputs(settings)
     run_config = experiment.load_config(settings.train_dir, given, workers)
     batches = experiment.open_batches(
       run_config,
@@ -87,11 +87,10 @@ def infer(
       with_labels=False,
       fold=experiment.fold_of(settings),
     )
-    for output in outputs:
-      if output.path in batches.shards:
+    for path in settings.output_paths:
+      if path in batches.shards:
         raise UserError(
-          f"{output.path!r} is one of the shards to read. Write to another "
-          "file."
+          f"{path!r} is one of the shards to read. Write to another file."
         )
     model = experiment.build_model(run_config, jit_compile=settings.jit_compile)
     if workers.is_chief:
@@ -108,11 +107,11 @@ def infer(
     prediction_files.write(outputs, items, run)
 
 
-def _report_path(outputs: Sequence[prediction_files.Output]) -> str | None:
+def _report_path(settings: InferenceSettings) -> str | None:
   """Where to list bad records: beside the first file that is written."""
-  for output in outputs:
-    if not utils.is_stream(output.path):
-      return prediction_files.beside(output.path, train_dir.BAD_RECORDS_FILE)
+  for path in settings.output_paths:
+    if not utils.is_stream(path):
+      return prediction_files.beside(path, train_dir.BAD_RECORDS_FILE)
   return None
 
 

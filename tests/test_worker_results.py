@@ -69,6 +69,12 @@ def scores_of_rows(folder: pathlib.Path) -> dict[tuple, float]:
   return scores
 
 
+def logits_of_arrays(folder):
+  """Video id -> logits of all classes."""
+  with np.load(folder / "p.npz") as file:
+    return dict(zip(file["ids"].tolist(), file["logits"], strict=True))
+
+
 def scores_of_names(folder: pathlib.Path) -> dict[tuple, float]:
   """(video, class, name) -> score, as p.names.csv has them."""
   header, *rows = csv.reader((folder / "p.names.csv").read_text().splitlines())
@@ -82,12 +88,6 @@ SKIP = ("--on_bad_record=skip", "--max_bad_fraction=0.06", "--batch_size=7")
 @pytest.mark.parametrize(
   "count", [3, *(pytest.param(n, marks=pytest.mark.soak) for n in (2, 4, 8))]
 )
-def logits_of_arrays(folder):
-  """Video id -> logits of all classes."""
-  with np.load(folder / "p.npz") as file:
-    return dict(zip(file["ids"].tolist(), file["logits"], strict=True))
-
-
 class TestMerging:
   def test_metrics(
     self, count, start_workers, fork_program, model_dir, bad_shards
