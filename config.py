@@ -660,6 +660,14 @@ class EvalSettings(TrainedSettings, FoldSettings):
     is_path=True,
   )
 
+  def __post_init__(self):
+    super().__post_init__()
+    if self.predictions and (self.segment_labels or self.segment_predictions):
+      raise UserError(
+        "--predictions are of whole videos. Leave --segment_labels and "
+        "--segment_predictions out."
+      )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OutputSettings:
@@ -694,15 +702,21 @@ class OutputSettings:
     choices=("float16", "float32"),
   )
 
-  # Of the settings, those that say what to make.
-  _results = ("output_file", "predictions_file")
+  # The settings that name a file to write, and others that ask for a result.
+  _files = ("output_file", "predictions_file")
+  _other_results = ()
+
+  @property
+  def output_paths(self) -> list[str]:
+    """The files to write."""
+    return [path for name in self._files if (path := getattr(self, name))]
 
   def check_outputs(self):
     """Raises a UserError if there is nothing to make, or a name is wrong."""
-    if all(getattr(self, name) is None for name in self._results):
+    names = (*self._files, *self._other_results)
+    if not any(getattr(self, name) for name in names):
       raise UserError(
-        "There is nothing to write. Give one of "
-        f"--{', --'.join(self._results)}."
+        f"There is nothing to write. Give one of --{', --'.join(names)}."
       )
     if not (self.predictions_file or ".npz").endswith(".npz"):
       raise UserError(
@@ -801,7 +815,7 @@ class EnsembleSettings(ReadingSettings, OutputSettings):
     is_path=True,
   )
 
-  _results = (*OutputSettings._results, "tune_on")
+  _other_results = ("tune_on",)
 
   def __post_init__(self):
     check(self)

@@ -76,10 +76,10 @@ def ensemble(settings: EnsembleSettings) -> dict[str, Any]:
       settings.paths, settings.num_classes, "predictions"
     ) as files,
   ):
-    for output in outputs:
-      if output.path in settings.paths:
+    for path in settings.output_paths:
+      if path in settings.paths:
         raise UserError(
-          f"{output.path!r} is one of --predictions. Write to another file."
+          f"{path!r} is one of --predictions. Write to another file."
         )
     scorers = [make_scorer(file, settings.mean_of) for file in files]
     weights = np.array(settings.weights or [1.0] * len(files))

@@ -12,7 +12,7 @@ CSV has a row for each class, with the segments that show it best.
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import program  # Sets up the environment; before TensorFlow and Keras.
@@ -81,11 +81,7 @@ def infer(
       a file cannot be written.
   """
   workers, given = workers or cluster.alone(), given or {}
-  paths, outputs = [settings.output_file], []
-  if not settings.segment_labels:
-    outputs = prediction_files.requested_outputs(settings)
-    paths = [output.path for output in outputs]
-  report_path = _report_path(paths)
+  report_path = _report_path(settings)
   with experiment.start(settings, given, workers, report_path) as run:
     run_config = experiment.load_config(settings.train_dir, given, workers)
     batches = experiment.open_batches(
@@ -97,13 +93,15 @@ def infer(
       fold=experiment.fold_of(settings),
       of_segments=settings.segment_labels,
     )
-    for path in paths:
+    for path in settings.output_paths:
       if path in batches.shards:
         raise UserError(
           f"{path!r} is one of the shards to read. Write to another file."
         )
     if settings.segment_labels:
       outputs = [SegmentsOutput(settings, run_config.num_classes)]
+    else:
+      outputs = prediction_files.requested_outputs(settings)
     model = experiment.build_model(run_config, jit_compile=settings.jit_compile)
     if workers.is_chief:
       checkpoints.restore_chosen_model(
@@ -183,9 +181,9 @@ def read_segment_classes(source: str, num_classes: int) -> np.ndarray:
   return classes
 
 
-def _report_path(paths: Sequence[str]) -> str | None:
+def _report_path(settings: InferenceSettings) -> str | None:
   """Where to list bad records: beside the first file that is written."""
-  for path in paths:
+  for path in settings.output_paths:
     if not utils.is_stream(path):
       return prediction_files.beside(path, train_dir.BAD_RECORDS_FILE)
   return None

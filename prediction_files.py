@@ -9,9 +9,9 @@ Two forms:
 - CSV, the best classes of each video: rows "id,class confidence class
   confidence ..." by falling confidence.
 
-Confidences are limited to [1e-7, 1 - 1e-7], so that all have a logit, from
-`LOWEST_LOGIT` to its opposite. The lowest is what a class has that a CSV does
-not list: its confidence counts as 0.
+Confidences are limited to [2^-23, 1 - 2^-23], which float32 has exactly, so
+that all have a logit, from `LOWEST_LOGIT` to its opposite. The lowest is what a
+class has that a CSV does not list: its confidence counts as 0.
 
 What a program writes is a list of `Output`, each of which takes what it needs
 from the stream of predictions. `open_files` gives readers, which all have the
@@ -50,7 +50,7 @@ from vocabulary import read_vocabulary
 HEADER = b"VideoId,LabelConfidencePairs\n"
 NAMES_HEADER = b"VideoId,Index,Name,Confidence\n"
 IDS, LOGITS = "ids", "logits"
-_LOWEST_CONFIDENCE = 1e-7
+_LOWEST_CONFIDENCE = 2.0**-23
 LOWEST_LOGIT = math.log(_LOWEST_CONFIDENCE) - math.log1p(-_LOWEST_CONFIDENCE)
 # A member's header in a zip archive: the lengths of its name and of an extra
 # field, and its own size without them.

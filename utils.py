@@ -408,10 +408,11 @@ class _Output:
     self._file = file
     self._what = what
 
-  def write(self, data: bytes):
-    """Writes bytes, or a TFRecord."""
+  def write(self, data: bytes) -> int:
+    """Writes bytes, or a TFRecord; returns the number of bytes."""
     with _clear_errors(self._what):
       self._file.write(data)
+    return len(data)
 
   def flush(self):
     """Hands over what was written, so that an error shows now."""
@@ -655,11 +656,20 @@ class _Input:
     with _clear_errors(self._what):
       return self._file.read(size)
 
-  def seek(self, offset: int, whence: int = 0) -> int:
-    """Goes to a place, as `io.IOBase.seek`; returns it."""
+  def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+    """Goes to a place, counted from the beginning or the end; returns it.
+
+    Raises:
+      OSError: it is before the beginning, which `zipfile` tries in files that
+        are no archives.
+    """
     with _clear_errors(self._what):
-      self._file.seek(offset, whence)
-      return self._file.tell()
+      place = offset + (self._file.size() if whence == os.SEEK_END else 0)
+    if place < 0:
+      raise OSError(f"{self._what}: it has no byte {place}")
+    with _clear_errors(self._what):
+      self._file.seek(place)
+    return place
 
   def tell(self) -> int:
     """The place of the next byte."""

@@ -530,6 +530,27 @@ class TestCommands:
     assert "Avg_Hit@1: " in results["eval"].stderr
     assert "Wrote 61 videos to predictions.csv" in results["inference"].stderr
 
+  def test_ensemble(self, fork_program, trained_video, tmp_path, monkeypatch):
+    page, outputs = DOCS / "ensemble.md", []
+    for words in commands(page):
+      line = re.sub(
+        r"/path/to/(?=validate)",
+        f"{trained_video.shards.folder}/",
+        shlex.join(words),
+      )
+      line = re.sub(r"/path/to/\w+", str(trained_video.train_dir), line)
+      line = re.sub(r"(\w+\.(npz|csv))", rf"{tmp_path}/\1", line)
+      program, flags = started_program(shlex.split(line))
+      outputs.append(fork_program(program, *flags).stderr)
+    assert [len(re.findall("Wrote 61 videos", text)) for text in outputs] == [
+      *(1, 1, 0, 0, 1, 0, 0)
+    ]
+    assert [len(re.findall("GAP: |GAP on 61", text)) for text in outputs] == [
+      *(0, 0, 1, 1, 0, 1, 1)
+    ]
+    monkeypatch.chdir(tmp_path)
+    assert doctest.testfile(str(page), False) == (0, 3)
+
   def test_frame_level(self, fork_program, tmp_path):
     for prefix in ("train", "validate"):
       sample_data.write_shards(

@@ -3,6 +3,7 @@
 """Which checkpoint is used, and training that starts from a trained model."""
 
 import json
+import shutil
 
 from program import UserError
 
@@ -157,6 +158,79 @@ def test_inference_of_a_step(trained, video_shards, tmp_path):
     )
     texts[step] = output.read_text()
   assert texts["5"] != texts["10"] == texts[None]
+
+
+class TestMeanOfCheckpoints:
+  def test_is_the_mean_of_the_weights(self, trained, caplog):
+    caplog.set_level("INFO")
+    model = experiment.build_model(ExperimentConfig.load(str(trained)))
+
+    def weights(step, count):
+      checkpoints.restore_chosen_model(model, str(trained), step, count=count)
+      return [weight.numpy() for weight in model.weights]
+
+    first, second = weights("5", 1), weights(None, 1)
+    assert not caplog.messages
+    expected = [(a + b) / 2 for a, b in zip(first, second, strict=True)]
+    for count in (2, 9):  # There are no more than two.
+      for step in (None, "10"):
+        for mean, found in zip(expected, weights(step, count), strict=True):
+          assert found == pytest.approx(mean, abs=1e-7)
+        assert caplog.messages[-1] == (
+          "The weights are the mean of 2 checkpoints, of the steps 5, 10."
+        )
+    for mean, found in zip(first, weights("5", 2), strict=True):
+      assert (found == mean).all()
+
+  def test_of_averages(self, video_shards, tmp_path):
+    for steps in (1, 4):
+      given = {"num_classes": 25, "max_steps": steps, "num_epochs": 9}
+      train_on(video_shards.train, tmp_path, {**given, "ema_decay": 0.5})
+    kernels = {}
+    for use_ema in (True, False):
+      for count, step in ((1, "1"), (1, "4"), (2, None)):
+        model = experiment.build_model(ExperimentConfig.load(str(tmp_path)))
+        checkpoints.restore_chosen_model(
+          model, str(tmp_path), step, use_ema, count
+        )
+        kernels[use_ema, step] = model.weights[0].numpy()
+    for use_ema in (True, False):
+      mean = (kernels[use_ema, "1"] + kernels[use_ema, "4"]) / 2
+      assert kernels[use_ema, None] == pytest.approx(mean, abs=1e-7)
+    assert (kernels[True, None] != kernels[False, None]).any()
+
+  def test_a_damaged_one_is_left_out(self, trained, tmp_path, caplog):
+    folder = tmp_path / "copy"
+    shutil.copytree(trained, folder)
+    (folder / "model.ckpt-5.data-00000-of-00001").write_bytes(b"")
+    model = experiment.build_model(ExperimentConfig.load(str(trained)))
+    checkpoints.restore_chosen_model(model, str(folder), count=2)
+    expected = weights_in(trained)
+    for name, weight in checkpoints.weights_by_name(model).items():
+      assert (weight.numpy() == expected[name]).all()
+    assert "It is left out of the mean: " in caplog.text
+
+  def test_in_evaluation_and_inference(self, trained, video_shards, tmp_path):
+    gaps = [
+      evaluate_on(video_shards.validate, trained, average_checkpoints=count)[
+        "gap"
+      ]
+      for count in (1, 2)
+    ]
+    path = tmp_path / "p.npz"
+    inference.infer(
+      configs.InferenceSettings(
+        input_data_pattern=video_shards.validate,
+        train_dir=str(trained),
+        predictions_file=str(path),
+        predictions_dtype="float32",
+        average_checkpoints=2,
+        jit_compile=False,
+      )
+    )
+    results = evaluate_on(video_shards.validate, "none", predictions=str(path))
+    assert results["gap"] == pytest.approx(gaps[1], abs=1e-5)
+    assert abs(gaps[0] - gaps[1]) > 1e-4
 
 
 def test_names_do_not_depend_on_what_was_built_before(trained):

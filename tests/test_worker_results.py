@@ -12,6 +12,7 @@ import pathlib
 import shutil
 import signal
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from worker_processes import tf_config
@@ -66,6 +67,12 @@ def scores_of_rows(folder: pathlib.Path) -> dict[tuple, float]:
       for number, value in zip(classes, values, strict=True)
     }
   return scores
+
+
+def logits_of_arrays(folder):
+  """Video id -> logits of all classes."""
+  with np.load(folder / "p.npz") as file:
+    return dict(zip(file["ids"].tolist(), file["logits"], strict=True))
 
 
 def scores_of_names(folder: pathlib.Path) -> dict[tuple, float]:
@@ -124,14 +131,22 @@ class TestMerging:
     ]
     for folder in ("one", "all"):
       (tmp_path / folder).mkdir()
-    fork_program("inference", f"--output_file={tmp_path}/one/p.csv", *flags)
+    one, every = (
+      [f"--output_file={folder}/p.csv", f"--predictions_file={folder}/p.npz"]
+      for folder in (tmp_path / "one", tmp_path / "all")
+    )
+    fork_program("inference", *one, *flags)
     others = {n: [f"--output_file=/none/{n}.csv"] for n in range(1, count)}
     wait_for_all(
-      start_workers(
-        count, "inference", f"--output_file={tmp_path}/all/p.csv", *flags,
-        changes=others,
-      )
-    )  # fmt: skip
+      start_workers(count, "inference", *every, *flags, changes=others)
+    )
+    expected, found = map(
+      logits_of_arrays, (tmp_path / "one", tmp_path / "all")
+    )
+    assert expected.keys() == found.keys()
+    for video_id, logits in expected.items():
+      # They are written in float16, and may differ in the last digit.
+      assert found[video_id] == pytest.approx(logits, rel=2e-3)
     for scores in (scores_of_rows, scores_of_names):
       found, expected = (scores(tmp_path / name) for name in ("all", "one"))
       assert len(expected) == 61 * 20
