@@ -581,7 +581,7 @@ class TopSegments:
     index_type = np.min_scalar_type(self._sizes.size)
     for start in range(0, len(segments), self._extra):
       rows = slice(start, start + self._extra)
-      own_scores = scores[rows, self._classes]
+      own_scores = np.take(scores[rows], self._classes, axis=1)
       places = np.flatnonzero(own_scores >= self._bounds)
       found, indexes = np.divmod(places, self._sizes.size)
       order = np.argsort(indexes.astype(index_type), kind="stable")
