@@ -442,6 +442,17 @@ def frame_inference(bench: Bench) -> dict[str, float]:
   }
 
 
+def frame_export(bench: Bench) -> dict[str, float]:
+  """An exported model, and that of inference.py, on a ready batch."""
+  return bench.part(
+    "export_parts",
+    train_dir=bench.model("frame"),
+    shards=bench.shards("frame"),
+    batch_size=bench.sizes.frame_batch,
+    repeats=bench.sizes.part_repeats,
+  )
+
+
 def video_raw(bench: Bench) -> dict[str, float]:
   """Reading all records of video-level shards."""
   return _read_raw(bench, "video")
@@ -682,6 +693,7 @@ MEASUREMENTS = (
   Measurement(frame_mixed, once=True),
   Measurement(frame_eval, needs=("frame_train",)),
   Measurement(frame_inference, needs=("frame_train",)),
+  Measurement(frame_export, needs=("frame_train",), once=True),
   Measurement(video_raw),
   Measurement(video_verify),
   Measurement(frame_raw),

@@ -203,6 +203,13 @@ ROWS = (
     at_least=1.1,
   ),
   Row(
+    name="frame_export",
+    title="frame-level exported model, ready batch, videos/s",
+    figure="frame_export.export_rate",
+    limit_title="the model of inference.py",
+    limit="frame_export.model_rate",
+  ),
+  Row(
     name="video_eval",
     title="video-level eval.py, examples/s",
     figure="video_eval.rate",

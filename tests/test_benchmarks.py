@@ -14,6 +14,7 @@ import config
 import experiment
 import readers
 from benchmarks import (
+  export_parts,
   frame_parts,
   frame_reference,
   measurements,
@@ -92,6 +93,7 @@ PARTS = {
     "bytes_per_video": 240.0,
   },
   "segments_parts": {"map_ms": 500.0, "sort_ms": 200.0},
+  "export_parts": {"export_rate": 90.0, "model_rate": 100.0},
 }
 # What the rows make of these figures: ratio, or figure where there is no limit,
 # and whether the target is met.
@@ -110,6 +112,7 @@ EXPECTED = {
   "frame_mixed": (1.1, None),
   "frame_eval": (1.2, True),
   "frame_inference": (0.8, False),
+  "frame_export": (0.9, None),
   "video_eval": (0.4, False),
   "video_inference": (0.8, True),
   "moe_step": (16 / 1600.0 * 1e3 / 8.0, True),
@@ -242,7 +245,7 @@ def test_real_programs_are_measured(
   assert [command[0] for command in commands[5:]] == ["-m"]
 
 
-def test_real_parts_are_measured(frame_shards, capsys):
+def test_real_parts_are_measured(trained_frame, frame_shards, capsys):
   size = f"--num_classes={frame_shards.num_classes}"
   video_parts.main([size, "--batch_size=4", "--feature_size=8", "--repeats=1"])
   model_limits.main(
@@ -256,6 +259,14 @@ def test_real_parts_are_measured(frame_shards, capsys):
   raw_reading.main([f"--shards={frame_shards.train}"])
   metrics_parts.main(["--videos=64", "--num_classes=25", "--batch_size=16"])
   segments_parts.main(["--pairs=2000", "--repeats=1"])
+  export_parts.main(
+    [
+      f"--train_dir={trained_frame.train_dir}",
+      f"--shards={frame_shards.test}",
+      "--batch_size=4",
+      "--repeats=1",
+    ]
+  )
   printed = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
   for figures, expected in zip(printed, PARTS.values(), strict=True):
     assert figures.keys() == expected.keys()
