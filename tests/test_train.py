@@ -129,7 +129,15 @@ class TestFinishedRun:
     text = (trained_frame.train_dir / "model_flags.json").read_text()
     assert json.loads(text) == {
       "model": "FrameLevelLogisticModel",
-      "model_kwargs": {"l2_penalty": 1e-8, "labels_per_video": 3.0},
+      "model_kwargs": {
+        "l2_penalty": 1e-8,
+        "labels_per_video": 3.0,
+        "iterations": 0,
+        "sample_random_frames": True,
+      },
+      "segment_labels": False,
+      "segment_context": 0,
+      "unrated_weight": 0.0,
       "num_classes": 12,
       "feature_names": ["rgb", "audio"],
       "feature_sizes": [16, 8],
