@@ -564,7 +564,7 @@ class TestParameters:
       (
         "LstmModel",
         {"video_level_classifier_model": "GruModel"},
-        "--video_level_classifier_model: unknown 'GruModel'. Available: Branches",
+        "--video_level_classifier_model: unknown 'GruModel'. Available: B",
       ),
       (
         "LstmModel",
