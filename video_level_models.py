@@ -76,16 +76,19 @@ class MaskedBatchNormalization(XlaLayer):
 
   def call(self, inputs, num_frames, training=False):
     """Normalises a batch; see the class."""
+    inputs = ops.cast(inputs, "float32")
     if training:
       mean, variance = self._batch_statistics(inputs, num_frames)
     else:
       mean, variance = self.moving_mean, self.moving_variance
     scale = self.gamma * ops.rsqrt(variance + self.epsilon)
-    offset = self.beta - mean * scale
-    return self.run(_scaled, inputs, scale, offset)
+    return self._scaled(inputs, scale, self.beta - mean * scale)
 
   def _batch_statistics(self, inputs, num_frames):
-    sums = self.run(_sums_of_valid, inputs, num_frames)
+    valid = ops.cast(num_frames[:, None] > 0, "float32")
+    if len(inputs.shape) == 3:
+      valid = ops.cast(frame_mask(inputs, num_frames), "float32")[..., None]
+    sums = [ops.sum(valid), *self._moments(inputs, valid)]
     context = tf.distribute.get_replica_context()
     if context and context.num_replicas_in_sync > 1:
       sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
@@ -94,6 +97,38 @@ class MaskedBatchNormalization(XlaLayer):
     variance = ops.maximum(sums[2] / count - ops.square(mean), 0.0)
     self._update(ops.cast(sums[0] > 0, "float32"), mean, variance)
     return mean, variance
+
+  # Their gradients are written out, since of what TensorFlow finds each part is
+  # an array as large as the inputs.
+
+  def _scaled(self, inputs, scale, offset):
+    @tf.custom_gradient
+    def scaled(inputs, scale, offset):
+      def gradient(upstream):
+        ones = ops.ones_like(upstream[..., 0])
+        return (
+          self.run(ops.multiply, upstream, scale),
+          _column_sums(ones, upstream * inputs),
+          _column_sums(ones, upstream),
+        )
+
+      return self.run(_affine, inputs, scale, offset), gradient
+
+    return scaled(inputs, scale, offset)
+
+  def _moments(self, inputs, valid):
+    """Sums of the valid rows or frames, and of their squares."""
+
+    @tf.custom_gradient
+    def moments(inputs):
+      def gradient(of_sums, of_squares):
+        slopes = self.run(_affine, inputs, 2.0 * of_squares, of_sums)
+        return slopes * valid
+
+      sums = _column_sums(valid, inputs)
+      return (sums, _column_sums(valid, ops.square(inputs))), gradient
+
+    return moments(inputs)
 
   def _update(self, has_rows, mean, variance):
     """Moves the moving statistics, unless no row of the batch is valid."""
@@ -108,22 +143,17 @@ class MaskedBatchNormalization(XlaLayer):
     num_batches.assign(num_batches + has_rows)
 
 
-def _scaled(inputs, scale, offset):
-  return ops.cast(inputs, "float32") * scale + offset
+def _affine(inputs, scale, offset):
+  return inputs * scale + offset
 
 
-def _sums_of_valid(inputs, num_frames):
-  """The number of valid rows or frames, their sum, and that of the squares."""
-  inputs = ops.cast(inputs, "float32")
-  valid = ops.cast(num_frames[:, None] > 0, "float32")
-  if len(inputs.shape) == 3:
-    valid = ops.cast(frame_mask(inputs, num_frames), "float32")[..., None]
-  axes = list(range(len(inputs.shape) - 1))
-  return [
-    ops.sum(valid),
-    ops.sum(inputs * valid, axis=axes),
-    ops.sum(ops.square(inputs) * valid, axis=axes),
-  ]
+def _column_sums(weights, inputs):
+  """[size] sum of [..., size], each row times its weight.
+
+  A matrix product reads the inputs once, which XLA's sums of products do not.
+  """
+  rows = ops.reshape(inputs, (-1, inputs.shape[-1]))
+  return ops.matmul(ops.reshape(weights, (1, -1)), rows)[0]
 
 
 def frame_mask(frames, num_frames):
