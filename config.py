@@ -766,7 +766,7 @@ class InferenceSettings(TrainedSettings, FoldSettings, OutputSettings):
       raise UserError(
         "--segment_labels makes one file, --output_file, which is not given."
       )
-    for name in self._results:
+    for name in self._files:
       if self.segment_labels and name != "output_file" and getattr(self, name):
         raise UserError(
           f"--{name} is a file of videos, and not of segments. Leave it or "

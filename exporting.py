@@ -23,7 +23,6 @@ frames of a video count, up to `max_frames` of the trained model. The signatures
 
 import dataclasses
 import functools
-import importlib
 import os
 import re
 from collections.abc import Mapping
@@ -355,9 +354,10 @@ class LoadedModel:
       "Confidence": scores.ravel(),
     }
     try:
-      return importlib.import_module("pandas").DataFrame(columns)
-    except ImportError:
+      import pandas as pd
+    except ImportError:  # It is no requirement.
       return columns
+    return pd.DataFrame(columns)
 
 
 def load(folder: str) -> LoadedModel:
