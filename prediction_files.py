@@ -37,12 +37,14 @@ import program
 from program import UserError
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 import eval_util
 import evaluation
 import experiment
 import losses
+import shard_files
 import utils
 from config import ExperimentConfig, OutputSettings
 from vocabulary import read_vocabulary
@@ -50,6 +52,7 @@ from vocabulary import read_vocabulary
 HEADER = b"VideoId,LabelConfidencePairs\n"
 NAMES_HEADER = b"VideoId,Index,Name,Confidence\n"
 IDS, LOGITS = "ids", "logits"
+EMBEDDING = "embedding"  # The name of the model's output, and of the feature.
 _LOWEST_CONFIDENCE = 2.0**-23
 LOWEST_LOGIT = math.log(_LOWEST_CONFIDENCE) - math.log1p(-_LOWEST_CONFIDENCE)
 # A member's header in a zip archive: the lengths of its name and of an extra
@@ -107,12 +110,12 @@ class Output(abc.ABC):
 
 
 class RowsOutput(Output):
-  """A file of text.
+  """A file of rows of text, or of records.
 
   Args:
     path: local or gs://, or a stream.
-    header: its first line.
-    format_rows: makes the text of a batch.
+    header: how it begins.
+    format_rows: makes the bytes of a batch.
   """
 
   def __init__(
@@ -235,6 +238,37 @@ def requested_outputs(settings: OutputSettings) -> list[Output]:
       )
     )
   return outputs
+
+
+def embeddings_output(path: str) -> Output:
+  """The file of what goes into the classifier, `outputs["embedding"]`.
+
+  Args:
+    path: local or gs://. Of `.npz`, the array is "embeddings" [N, size]
+      float32. Other files have TFRecords of the video level, with labels where
+      a video has some.
+  """
+  if path.endswith(".npz"):
+    return ArraysOutput(
+      path, "embeddings", lambda item: item.outputs[EMBEDDING]
+    )
+  return RowsOutput(path, b"", _embedding_records)
+
+
+def _embedding_records(item: evaluation.Predictions) -> bytes:
+  records = []
+  for video_id, labels, embedding in zip(
+    item.video_ids, item.labels, item.outputs[EMBEDDING], strict=True
+  ):
+    example = tf.train.Example()
+    features = example.features.feature
+    features["id"].bytes_list.value.append(video_id)
+    features[EMBEDDING].float_list.value.extend(embedding)
+    if labels.any():
+      features["labels"].int64_list.value.extend(np.flatnonzero(labels))
+    record = example.SerializeToString(deterministic=True)
+    records.append(shard_files.framed(record))
+  return b"".join(records)
 
 
 def beside(path: str, name: str) -> str:
