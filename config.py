@@ -593,6 +593,13 @@ class CheckpointSettings(FolderSettings):
     "of train.py).",
     group="Model folder",
   )
+  average_checkpoints: int = setting(
+    1,
+    "Use the mean of the weights of this many checkpoints: the one to use, and "
+    "those before it.",
+    (1, _MAX_SIZE),
+    group="Model folder",
+  )
 
   def __post_init__(self):
     check(self)
@@ -606,14 +613,6 @@ class CheckpointSettings(FolderSettings):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainedSettings(CheckpointSettings, Settings):
   """How a program that uses a trained model on shards is run."""
-
-  average_checkpoints: int = setting(
-    1,
-    "Use the mean of the weights of this many checkpoints: the one to use, and "
-    "those before it.",
-    (1, _MAX_SIZE),
-    group="Model folder",
-  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -757,6 +756,20 @@ class InferenceSettings(TrainedSettings, FoldSettings, OutputSettings):
     "videos.",
     (1, _MAX_BATCH_SIZE),
   )
+  embeddings_file: str | None = _output(
+    None,
+    "The file of embeddings to write, local or gs://: what goes into the "
+    "classifier, for each video. An .npz file, or one of TFRecords with a "
+    "feature 'embedding'. It appears when it is complete.",
+    is_path=True,
+  )
+
+  _files = (*OutputSettings._files, "embeddings_file")
+
+  @property
+  def writes_records(self) -> bool:
+    """Whether embeddings are written as records."""
+    return not (self.embeddings_file or ".npz").endswith(".npz")
 
   def __post_init__(self):
     super().__post_init__()

@@ -124,7 +124,7 @@ def ranks_of_codes(file: PredictionsFile) -> np.ndarray:
   in_order = counts[order]
   ranks = np.empty(counts.size, np.float32)
   ranks[order] = np.cumsum(in_order) - in_order / 2
-  return ranks / max(1, counts.sum())
+  return ranks / counts.sum()
 
 
 def _codes(logits: np.ndarray) -> np.ndarray:
@@ -162,8 +162,8 @@ def joined_ids(files: Sequence[PredictionsFile], missing: str) -> np.ndarray:
       )
   if not video_ids.size:
     raise UserError(
-      "--predictions: no video is in all files, or they have none. "
-      "--missing=zero takes 0 for what is missing."
+      "--predictions: no video is in all files. --missing=zero takes 0 for "
+      "what is missing."
     )
   return video_ids
 

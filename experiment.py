@@ -330,7 +330,7 @@ def open_batches(
   run: Run,
   flag_name: str,
   batch_size: int,
-  with_labels: bool = True,
+  with_labels: bool | None = True,
   is_divided: bool = True,
   fold: sources.Fold | None = None,
   of_segments: bool = False,
@@ -342,7 +342,8 @@ def open_batches(
     run: the program's.
     flag_name: the setting that has the shards' patterns.
     batch_size: rows of a batch.
-    with_labels: whether shards without labels are an error.
+    with_labels: whether shards without labels are an error; None takes labels
+      where there are some.
     is_divided: whether each worker calls this, and gets its part of the rows.
     fold: which videos to keep; None for all.
     of_segments: whether a row is a segment instead of a video.
@@ -360,6 +361,8 @@ def open_batches(
     shards, config.feature_names, run, with_labels and not of_segments
   )
   check_schema(config, schema)
+  if with_labels is None:
+    with_labels = schema.has_labels
   if with_labels:
     check_labels(schema, flag_name, of_segments)
   part = sources.WHOLE

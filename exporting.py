@@ -74,7 +74,11 @@ def export(settings: ExportSettings, replaces: bool = False):
     names = read_vocabulary(settings.vocabulary_file, only_named=True)
   model = _build_model(config)
   path = checkpoints.restore_chosen_model(
-    model, settings.train_dir, settings.checkpoint_step, settings.use_ema
+    model,
+    settings.train_dir,
+    settings.checkpoint_step,
+    settings.use_ema,
+    settings.average_checkpoints,
   )
   signatures = Signatures(config, model, settings.top_k)
   with utils.replacing_folder(folder, "export_dir", last=_MODEL_FILE) as place:

@@ -6,9 +6,10 @@ r"""Writes what a trained model predicts for each video.
     --train_dir=/path/to/model --output_file=predictions.csv
 
 One row a video: its id, then "class confidence" pairs by falling confidence.
---predictions_file=predictions.npz writes the logits of all classes. The model
-is rebuilt from the train dir; shards need no labels. With --segment_labels the
-CSV has a row for each class, with the segments that show it best.
+--predictions_file=predictions.npz writes the logits of all classes, and
+--embeddings_file=embeddings.npz what goes into the classifier. The model is
+rebuilt from the train dir; shards need no labels. With --segment_labels the CSV
+has a row for each class, with the segments that show it best.
 """
 
 import contextlib
@@ -89,7 +90,8 @@ def infer(
       run,
       "input_data_pattern",
       settings.batch_size,
-      with_labels=False,
+      # Records of embeddings have labels, where the shards' have some.
+      with_labels=None if settings.writes_records else False,
       fold=experiment.fold_of(settings),
       of_segments=settings.segment_labels,
     )
@@ -98,11 +100,14 @@ def infer(
         raise UserError(
           f"{path!r} is one of the shards to read. Write to another file."
         )
-    if settings.segment_labels:
-      outputs = [SegmentsOutput(settings, run_config.num_classes)]
-    else:
-      outputs = prediction_files.requested_outputs(settings)
+    outputs = _requested_outputs(settings, run_config.num_classes)
     model = experiment.build_model(run_config, jit_compile=settings.jit_compile)
+    further = [prediction_files.EMBEDDING] if settings.embeddings_file else []
+    if not {*further} <= {*model.output}:
+      raise UserError(
+        f"--embeddings_file: {run_config.model} does not return 'embedding', "
+        f"but {', '.join(model.output)}."
+      )
     if workers.is_chief:
       checkpoints.restore_chosen_model(
         model,
@@ -113,9 +118,21 @@ def infer(
       )
     workers.copy_from_chief(model.variables)
     devices.log("Predicting")
-    items = evaluation.Predictor(model).predictions(batches)
+    items = evaluation.Predictor(model, outputs=further).predictions(batches)
     rows = "segments" if settings.segment_labels else "videos"
     prediction_files.write(outputs, items, run, rows)
+
+
+def _requested_outputs(
+  settings: InferenceSettings, num_classes: int
+) -> list[prediction_files.Output]:
+  """The files to write."""
+  if settings.segment_labels:
+    return [SegmentsOutput(settings, num_classes)]
+  outputs = prediction_files.requested_outputs(settings)
+  if path := settings.embeddings_file:
+    outputs.append(prediction_files.embeddings_output(path))
+  return outputs
 
 
 class SegmentsOutput(prediction_files.Output):

@@ -37,12 +37,14 @@ import program
 from program import UserError
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 import eval_util
 import evaluation
 import experiment
 import losses
+import shard_files
 import utils
 from config import ExperimentConfig, OutputSettings
 from vocabulary import read_vocabulary
@@ -50,6 +52,7 @@ from vocabulary import read_vocabulary
 HEADER = b"VideoId,LabelConfidencePairs\n"
 NAMES_HEADER = b"VideoId,Index,Name,Confidence\n"
 IDS, LOGITS = "ids", "logits"
+EMBEDDING = "embedding"  # The name of the model's output, and of the feature.
 _LOWEST_CONFIDENCE = 2.0**-23
 LOWEST_LOGIT = math.log(_LOWEST_CONFIDENCE) - math.log1p(-_LOWEST_CONFIDENCE)
 # A member's header in a zip archive: the lengths of its name and of an extra
@@ -107,12 +110,12 @@ class Output(abc.ABC):
 
 
 class RowsOutput(Output):
-  """A file of text.
+  """A file of rows of text, or of records.
 
   Args:
     path: local or gs://, or a stream.
-    header: its first line.
-    format_rows: makes the text of a batch.
+    header: how it begins.
+    format_rows: makes the bytes of a batch.
   """
 
   def __init__(
@@ -235,6 +238,37 @@ def requested_outputs(settings: OutputSettings) -> list[Output]:
       )
     )
   return outputs
+
+
+def embeddings_output(path: str) -> Output:
+  """The file of what goes into the classifier, `outputs["embedding"]`.
+
+  Args:
+    path: local or gs://. Of `.npz`, the array is "embeddings" [N, size]
+      float32. Other files have TFRecords of the video level, with labels where
+      a video has some.
+  """
+  if path.endswith(".npz"):
+    return ArraysOutput(
+      path, "embeddings", lambda item: item.outputs[EMBEDDING]
+    )
+  return RowsOutput(path, b"", _embedding_records)
+
+
+def _embedding_records(item: evaluation.Predictions) -> bytes:
+  records = []
+  for video_id, labels, embedding in zip(
+    item.video_ids, item.labels, item.outputs[EMBEDDING], strict=True
+  ):
+    example = tf.train.Example()
+    features = example.features.feature
+    features["id"].bytes_list.value.append(video_id)
+    features[EMBEDDING].float_list.value.extend(embedding)
+    if labels.any():
+      features["labels"].int64_list.value.extend(np.flatnonzero(labels))
+    record = example.SerializeToString(deterministic=True)
+    records.append(shard_files.framed(record))
+  return b"".join(records)
 
 
 def beside(path: str, name: str) -> str:
@@ -377,8 +411,6 @@ class PredictionsFile(abc.ABC):
   def rows_of(self, video_ids) -> np.ndarray:
     """[n] int64: the rows of videos, -1 where there is none."""
     video_ids = np.asarray(video_ids, bytes)
-    if not self.video_ids.size:
-      return np.full(video_ids.size, -1)
     places = np.searchsorted(self._sorted_ids, video_ids)
     places = places.clip(max=self._sorted_ids.size - 1)
     is_there = self._sorted_ids[places] == video_ids
@@ -398,12 +430,6 @@ class PredictionsFile(abc.ABC):
     breaks = np.flatnonzero(np.diff(rows[found]) != 1) + 1
     for run in np.split(found, breaks) if found.size else ():
       logits[run] = self._read(rows[run[0]], rows[run[-1]] + 1)
-    is_finite = np.isfinite(logits).all(axis=1)
-    if not is_finite.all():
-      video_id = np.asarray(video_ids, bytes)[int(np.argmin(is_finite))]
-      raise UserError(
-        f"{self.source}: the logits of video {_shown(video_id)} are not finite."
-      )
     return logits
 
   def blocks(self) -> Iterator[np.ndarray]:
@@ -437,22 +463,27 @@ class _ArraysFile(PredictionsFile):
         f"{source} is no file that --predictions_file or numpy.savez made: "
         f"{' '.join(map(str, error.args))}."
       ) from error
-    self._file = file
-    (size, num_classes), is_right = (0, 0), ids.dtype.kind == "S"
-    if len(self._logits.shape) == 2:
-      size, num_classes = self._logits.shape
-    is_right &= self._logits.dtype.kind == "f" and num_classes > 0
-    if not is_right or ids.shape != (size,):
+    self._file, shape = file, self._logits.shape
+    is_right = ids.dtype.kind == "S" and ids.dtype.itemsize > 0
+    is_right &= self._logits.dtype.kind == "f" and len(shape) == 2
+    if not is_right or ids.shape != shape[:1] or not all(shape):
       raise UserError(
         f"{source} should hold {IDS!r} [N] bytes and {LOGITS!r} [N, C] float, "
         f"and has {ids.dtype} {list(ids.shape)} and {self._logits.dtype} "
-        f"{list(self._logits.shape)}."
+        f"{list(shape)}."
       )
-    video_ids = _read_array(file, ids, 0, size)
-    super().__init__(path, source, video_ids, num_classes)
+    video_ids = _read_array(file, ids, 0, shape[0])
+    super().__init__(path, source, video_ids, shape[1])
 
   def _read(self, start, stop):
-    return _read_array(self._file, self._logits, start, stop)
+    logits = _read_array(self._file, self._logits, start, stop)
+    is_finite = np.isfinite(logits).all(axis=1)
+    if not is_finite.all():
+      video_id = self.video_ids[start + int(np.argmin(is_finite))]
+      raise UserError(
+        f"{self.source}: the logits of video {_shown(video_id)} are not finite."
+      )
+    return logits
 
 
 def _find_array(file, name: str) -> _Array:
@@ -507,9 +538,10 @@ class _CsvFile(PredictionsFile):
       starts.append(start)
       lines.append(line)
       sizes.add(cell.count(b" ") + 1)
-    end = starts[-1] + len(row) if starts else 0
+    if not lines:
+      raise UserError(f"{source} has no row.")
     self._file = file
-    self._starts = np.array([*starts, end], np.int64)
+    self._starts = np.array([*starts, start + len(row)], np.int64)
     self._lines = np.array(lines, np.int64)
     super().__init__(path, source, np.array(video_ids, bytes), num_classes)
     if min(sizes) < 2 * num_classes:
@@ -590,7 +622,8 @@ def _parse_rows(rows: Sequence[bytes], num_classes: int) -> np.ndarray:
     raise ValueError(f"confidence {wrong:g} is outside [0, 1]")
   own_rows = np.repeat(np.arange(len(rows)), sizes // 2)
   places = own_rows * num_classes + classes.astype(np.int64)
-  if np.unique(places).size < places.size:
+  in_order = np.sort(places)
+  if (in_order[1:] == in_order[:-1]).any():
     raise ValueError("a class is there twice")
   logits = np.full((len(rows), num_classes), LOWEST_LOGIT, np.float32)
   logits.reshape(-1)[places] = logits_of(confidences)

@@ -228,6 +228,13 @@ class _Records:
     )
 
 
+def framed(data: bytes) -> bytes:
+  """A record as it lies in a TFRecord file."""
+  length = len(data).to_bytes(_LENGTH_BYTES, "little")
+  crcs = (_masked_crc(part).to_bytes(4, "little") for part in (length, data))
+  return b"".join((length, next(crcs), data, next(crcs)))
+
+
 def _masked_crc(data: bytes) -> int:
   """A CRC32C as TFRecord files store it: rotated, plus a constant."""
   crc = google_crc32c.value(data)

@@ -258,6 +258,14 @@ def saved(save=np.savez, **arrays) -> bytes:
 TWO = {"ids": np.array([b"A", b"B"]), "logits": np.eye(2, 3)}
 
 
+def test_no_rows(tmp_path):
+  path = tmp_path / "p.csv"
+  for content in (b"", b"VideoId,LabelConfidencePairs\n", b"\n\n"):
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="p.csv' has no row"):
+      read(path, [b"A"])
+
+
 class TestOtherArrays:
   def test_those_of_numpy_are_taken(self, tmp_path):
     path = tmp_path / "p.npz"
@@ -293,6 +301,10 @@ class TestOtherArrays:
       ),
       (saved(ids=TWO["ids"], logits=np.ones(2)), r"and float64 \[2\]"),
       (saved(ids=TWO["ids"], logits=np.ones((2, 0))), r"and float64 \[2, 0\]"),
+      (
+        saved(ids=np.array([], bytes), logits=np.ones((0, 2))),
+        r"has \|S1 \[0\] and float64 \[0, 2\]",
+      ),
       (
         saved(ids=np.array([b"A", b"A"]), logits=np.eye(2)),
         "has video 'A' twice",

@@ -292,6 +292,7 @@ class TestDeleting:
     for folder in (tmp_path, tmp_path / "best"):
       touch(folder, *written, *others)
     touch(tmp_path / "eval", "eval_results.json")
+    touch(tmp_path / "export/variables", "variables.index")
     with train_dir.hold(str(tmp_path)) as held:
       held.delete_model()
       assert set(os.listdir(tmp_path)) == {*others, LOCK_FILE, "best", "eval"}
