@@ -46,7 +46,10 @@ PROGRAMS = (
 )
 # Of their commands, what does not begin with "-" is no flag.
 WITH_ARGUMENTS = {"tools.verify_shards", "tools.check_submission"}
-OTHER_COMMANDS = {"make", "pip", ".", "rm", "tensorboard", "gcloud", "setup"}
+OTHER_COMMANDS = {
+  *("make", "pip", ".", "rm", "tensorboard", "gcloud", "setup"),
+  "saved_model_cli",
+}
 # Options of other programs, and of the starter code.
 OTHER_FLAGS = {
   *("--help", "--input_model_tgz", "--load_fast"),
