@@ -344,21 +344,22 @@ class Decoder:
     wrapping, codes = self._wrappings[key], array.view(np.uint8)
     size, unit = codes.shape[-1], len(wrapping) + codes.shape[-1]
     slots = codes.view(f"V{size}")[..., 0]
-    tags = [bytes([code]) for code in wrapping]
+    tags_dtype = np.dtype(f"V{len(wrapping)}")
     is_right = np.ones(len(rows), bool)
     for number in np.flatnonzero(counts[rows]):
       row = rows[number]
-      start, stop, count = (int(of[row]) for of in (*spans, counts))
+      start, count = int(spans.starts[row]), int(counts[row])
       record, taken = block.records[row], chosen[row][chosen[row] >= 0]
-      frames = np.ndarray(
-        (count,), slots.dtype, record, start + len(wrapping), (unit,)
-      )
-      slots[row, : len(taken)] = frames[taken]
-      # Those that are not copied, too: a bad record is bad in all passes.
-      is_right[number] = all(
-        record[place:stop:unit] == tag * count
-        for place, tag in enumerate(tags, start)
-      )
+
+      def frames(dtype, offset, record=record, count=count):
+        return np.ndarray((count,), dtype, record, offset, (unit,))
+
+      slots[row, : len(taken)] = frames(slots.dtype, start + len(wrapping))[
+        taken
+      ]
+      # Of the others, each would have to be fetched from memory.
+      tags = frames(tags_dtype, start)[taken]
+      is_right[number] = tags.tobytes() == wrapping * len(taken)
     return is_right
 
   def _parse_frames(self, record: bytes) -> dict[str, np.ndarray] | None:

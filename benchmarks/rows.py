@@ -149,6 +149,14 @@ ROWS = (
     at_least=0.2,
   ),
   Row(
+    name="frame_sampling",
+    title="decoding 30 frames of a video, us",
+    figure="frame_parts.sample_us",
+    limit_title="decoding all frames",
+    limit="frame_parts.decode_us",
+    at_most=0.34,
+  ),
+  Row(
     name="frame_float32",
     title="frame-level train.py, videos/s",
     figure="frame_train.rate",

@@ -129,7 +129,7 @@ class TestDecoding:
           expected[row, :count] = whole["features"][name][row, frames]
         assert batch["features"][name].tolist() == expected.tolist()
 
-  def test_a_record_is_bad_though_its_bad_frame_is_not_chosen(self):
+  def test_a_frame_that_is_chosen_is_looked_at(self):
     decoder = Decoder(3, {"rgb": Form(CODES, 6)}, max_frames=8)
     record = tf.train.SequenceExample.FromString(make_record(1, 4))
     frames = record.feature_lists.feature_list["rgb"].feature
@@ -137,11 +137,15 @@ class TestDecoding:
     frames[1].bytes_list.value[0] = b"12345"
     frames[2].bytes_list.value[0] = b"1234567"
     block = [record.SerializeToString(), make_record(2, 4)]
-    batch, is_bad = decoder.decode(
-      block, choose_frames=lambda ids, counts: np.zeros((len(ids), 1), int)
-    )
-    assert is_bad.tolist() == [True, False]
-    assert batch["features"]["rgb"][1].tolist() == [[20] * 6]
+    decoder.decode(block[1:])  # From now on, protobuf has met the other list.
+    for place, expected in ((0, False), (2, True), (3, False)):
+      batch, is_bad = decoder.decode(
+        block,
+        choose_frames=lambda ids, _, at=place: np.full((len(ids), 1), at),
+      )
+      assert is_bad.tolist() == [expected, False]
+      assert batch["features"]["rgb"][1].tolist() == [[20 + place] * 6]
+    assert decoder.decode(block)[1].tolist() == [True, False]
 
 
 @pytest.fixture(scope="module")
