@@ -33,6 +33,9 @@ import prediction_files
 from config import EnsembleSettings
 from prediction_files import PredictionsFile, confidences_of
 
+# A function from ids [n] to the scores [n, C] float32 that a mean is taken of.
+Scorer = Callable[[np.ndarray], np.ndarray]
+
 # Pairs of each video that count for GAP.
 _GAP_CLASSES = 20
 # Videos on which weights are tuned: with more, GAP hardly differs.
@@ -93,10 +96,6 @@ def ensemble(settings: EnsembleSettings) -> dict[str, Any]:
       )
       prediction_files.write(outputs, items, run)
   return {**results, "weights": results["weights"].tolist()}
-
-
-# A function from ids to scores [n, C] float32 of which a mean is taken.
-Scorer = Callable[[np.ndarray], np.ndarray]
 
 
 def make_scorer(file: PredictionsFile, mean_of: str) -> Scorer:
@@ -311,6 +310,7 @@ def read_candidates(
     if num_videos >= most:
       logging.info("--tune_on: its first %d videos suffice.", num_videos)
       break
+  experiment.gather_bad_records(run)
   if not num_videos:
     raise UserError(
       f"--tune_on: the files have none of the {num_missing:,} videos of the "

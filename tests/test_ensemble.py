@@ -307,6 +307,7 @@ class TestProgram:
       ),
       ({"output_file": "$b"}, "b.npz' is one of --predictions. Write to"),
       ({"output_file": "m.csv", "num_classes": 4}, "has 3 classes, and should"),
+      ({"output_file": "m.csv", "predictions": " ,"}, "--predictions is empty"),
       ({"tune_on": "$none*"}, "--tune_on: no file matches"),
     ],
   )
@@ -319,7 +320,7 @@ class TestProgram:
     }
     with pytest.raises(UserError, match=message):
       ensemble.ensemble(
-        EnsembleSettings(predictions=",".join(files), **settings)
+        EnsembleSettings(**{"predictions": ",".join(files), **settings})
       )
     assert sorted(path.name for path in tmp_path.iterdir()) == [
       "a.npz",
