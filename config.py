@@ -840,8 +840,10 @@ class EnsembleSettings(ReadingSettings, OutputSettings):
     return [part for part in parts if part]
 
   def check_outputs(self):
-    """As in `OutputSettings`; checks the weights, too."""
+    """As in `OutputSettings`; checks the files and their weights, too."""
     super().check_outputs()
+    if not self.paths:
+      raise UserError("--predictions is empty. Name files, for instance a.npz.")
     if len(self.weights) not in (0, len(self.paths)) or (
       self.weights and not 0 < sum(self.weights) < math.inf
     ):

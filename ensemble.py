@@ -33,6 +33,9 @@ import prediction_files
 from config import EnsembleSettings
 from prediction_files import PredictionsFile, confidences_of
 
+# A function from ids [n] to the scores [n, C] float32 that a mean is taken of.
+Scorer = Callable[[np.ndarray], np.ndarray]
+
 # Pairs of each video that count for GAP.
 _GAP_CLASSES = 20
 # Videos on which weights are tuned: with more, GAP hardly differs.
@@ -95,10 +98,6 @@ def ensemble(settings: EnsembleSettings) -> dict[str, Any]:
   return {**results, "weights": results["weights"].tolist()}
 
 
-# A function from ids to scores [n, C] float32 of which a mean is taken.
-Scorer = Callable[[np.ndarray], np.ndarray]
-
-
 def make_scorer(file: PredictionsFile, mean_of: str) -> Scorer:
   """The scores of a file's videos, of which the mean is taken."""
   if mean_of == "logits":
@@ -153,12 +152,16 @@ def joined_ids(files: Sequence[PredictionsFile], missing: str) -> np.ndarray:
     video_ids = np.concatenate([video_ids, file.video_ids[is_new]])
   for file in files:
     num_missing = np.count_nonzero(file.rows_of(video_ids) < 0)
-    num_left_out = file.video_ids.size + num_missing - video_ids.size
-    if num_missing or num_left_out:
+    if num_missing:
       logging.info(
-        "%s: %d videos are missing, whose confidences count as 0; %d are left "
-        "out, which not all files have.",
-        *(file.path, num_missing, num_left_out),
+        "%d videos are not in %s; their confidences count as 0 there.",
+        *(num_missing, file.path),
+      )
+    num_left_out = file.video_ids.size + num_missing - video_ids.size
+    if num_left_out:
+      logging.info(
+        "%d videos of %s are left out: not all files have them.",
+        *(num_left_out, file.path),
       )
   if not video_ids.size:
     raise UserError(
@@ -177,19 +180,14 @@ def mean_predictions(
   """Yields the weighted mean of the files' scores, as confidences."""
   for start in range(0, video_ids.size, prediction_files.BLOCK_ROWS):
     block = video_ids[start : start + prediction_files.BLOCK_ROWS]
-    mean = weighted_sum(scorers, weights, block)
+    mean = sum(
+      np.float32(weight) * scorer(block)
+      for weight, scorer in zip(weights, scorers, strict=True)
+      if weight
+    )
     if mean_of == "logits":
       mean = confidences_of(mean)
     yield prediction_files.stored_predictions(block, mean)
-
-
-def weighted_sum(scorers, weights, video_ids) -> np.ndarray:
-  """[n, C] float32: the sum of the files' scores, each times its weight."""
-  return sum(
-    np.float32(weight) * scorer(video_ids)
-    for weight, scorer in zip(weights, scorers, strict=True)
-    if weight
-  )
 
 
 # Weights
@@ -311,6 +309,7 @@ def read_candidates(
     if num_videos >= most:
       logging.info("--tune_on: its first %d videos suffice.", num_videos)
       break
+  experiment.gather_bad_records(run)
   if not num_videos:
     raise UserError(
       f"--tune_on: the files have none of the {num_missing:,} videos of the "

@@ -702,7 +702,8 @@ class Spool:
     return self
 
   def __exit__(self, *unused_error):
-    self._file.close()
+    with _clear_errors(self._what):  # What is buffered is written.
+      self._file.close()
 
   def write(self, data: bytes):
     """Adds bytes."""

@@ -186,9 +186,31 @@ class TestEverythingOnCloudStorage:
     run(
       *inference_flags(model_on_cloud),
       "--vocabulary_file=gs://bucket/vocabulary.csv",
+      "--predictions_file=gs://bucket/out/predictions.npz",
     )
-    expected = infer_locally(f"--vocabulary_file={vocabulary}")
+    expected = infer_locally(
+      f"--vocabulary_file={vocabulary}",
+      f"--predictions_file={tmp_path}/predictions.npz",
+    )
     assert in_bucket(cloud, "out/") == expected
+
+  def test_ensemble(self, cloud, run, tmp_path):
+    ids, logits = np.array([b"A", b"B"]), np.eye(2)
+    np.savez(tmp_path / "a.npz", ids=ids, logits=logits)
+    content = (tmp_path / "a.npz").read_bytes()
+    cloud.objects[BUCKET, "out/a.npz"] = content
+    cloud.objects[BUCKET, "out/b.csv"] = b"B,0 0.5 1 0.5\nA,0 0.5 1 0.5\n"
+    run(
+      "ensemble",
+      "--predictions=gs://bucket/out/a.npz,gs://bucket/out/b.csv",
+      "--num_classes=2",
+      "--output_file=gs://bucket/out/mean.csv",
+    )
+    # The logit of half of 1: e^0.5 to 1.
+    assert cloud.objects[BUCKET, "out/mean.csv"] == (
+      b"VideoId,LabelConfidencePairs\n"
+      b"A,0 0.622459 1 0.500000\nB,1 0.622459 0 0.500000\n"
+    )
 
   def test_export(self, cloud, run, model_on_cloud, tmp_path):
     run(

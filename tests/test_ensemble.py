@@ -109,18 +109,18 @@ class TestMeans:
     paths = [third, *files]
     found = mean_of(paths, tmp_path)
     assert list(found) == ["A"]
-    for path, missing, left_out in zip(
-      paths, (0, 0, 0), (2, 1, 1), strict=True
-    ):
-      line = f"{path}: {missing} videos are missing, whose confidences count"
-      assert f"{line} as 0; {left_out} are left out" in caplog.text
+    for path, count in zip(paths, (2, 1, 1), strict=True):
+      line = f"{count} videos of {path} are left out: not all files have them."
+      assert line in caplog.text
 
     settings = {"missing": "zero", "mean_of": "probabilities"}
     found = mean_of(paths, tmp_path, **settings)
     assert list(found) == ["C", "A", "D", "B"]
     assert found["C"] == pytest.approx([1 / 6] * 3, abs=1e-6)
     assert found["B"] == pytest.approx([0.2, 1 / 3, 1.15 / 3], abs=1e-6)
-    assert f"{files[0]}: 2 videos are missing" in caplog.text
+    for path, count in zip(paths, (1, 2, 2), strict=True):
+      line = f"{count} videos are not in {path}; their confidences count as 0"
+      assert line in caplog.text
 
     with pytest.raises(UserError, match="no video is in all files"):
       mean_of(
@@ -307,6 +307,7 @@ class TestProgram:
       ),
       ({"output_file": "$b"}, "b.npz' is one of --predictions. Write to"),
       ({"output_file": "m.csv", "num_classes": 4}, "has 3 classes, and should"),
+      ({"output_file": "m.csv", "predictions": " ,"}, "--predictions is empty"),
       ({"tune_on": "$none*"}, "--tune_on: no file matches"),
     ],
   )
@@ -319,7 +320,7 @@ class TestProgram:
     }
     with pytest.raises(UserError, match=message):
       ensemble.ensemble(
-        EnsembleSettings(predictions=",".join(files), **settings)
+        EnsembleSettings(**{"predictions": ",".join(files), **settings})
       )
     assert sorted(path.name for path in tmp_path.iterdir()) == [
       "a.npz",

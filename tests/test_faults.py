@@ -219,6 +219,18 @@ class TestLimitedFiles:
     assert_one_error(result, r"predictions\.csv' cannot be written: .*too lar")
     assert os.listdir(tmp_path) == []
 
+  def test_predictions_file(
+    self, trained_video, wrappers, fork_program, tmp_path
+  ):
+    # Of 61 videos, 25 classes and 2 bytes; they wait in a file of their own.
+    flags = (
+      *inference_flags(trained_video, "")[:-1],
+      f"--predictions_file={tmp_path}/predictions.npz",
+    )
+    result = fork_program(wrappers["limited"], "2000", *flags, check=False)
+    assert_one_error(result, r"predictions\.npz' cannot be written: .*too lar")
+    assert os.listdir(tmp_path) == []
+
   def test_best_model(self, trained_video, wrappers, fork_program, tmp_path):
     # Events of the evaluation have one kilobyte.
     flags = train_flags(
