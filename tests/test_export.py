@@ -388,7 +388,7 @@ def test_the_page(fork_program, run_command, tmp_path, monkeypatch):
   )
   model = write_model(config, tmp_path / "model")
   (tmp_path / "vocabulary.csv").write_text(VOCABULARY)
-  export_block, cli_block = blocks(PAGE, "sh")
+  export_block, cli_block, _ = blocks(PAGE, "sh")
   command = export_block.replace("$MODEL_DIR", str(tmp_path))
   command = command.replace("/path/to", str(tmp_path))
   _, name, *flags = shlex.split(command)
