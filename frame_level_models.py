@@ -26,18 +26,36 @@ _ACTIVATIONS = ("sigmoid", "relu", "relu6")
 
 
 class FrameMeanModel(FrameModel):
-  """The mean of the frames, then any model of the video level."""
+  """Means of the frames, then any model of the video level.
+
+  The mean of all frames, or of gated attention heads (`AttentionPoolingModel`):
+  what each sees is put beside what the others see, and classified together.
+  """
 
   def create_model(
     self,
     model_input,
     vocab_size,
     num_frames,
+    attention_heads=0,
     video_level_classifier_model="MoeModel",
     classifier_kwargs=None,
   ):
-    """See `BaseModel`, and `classify` for the further arguments."""
-    means = compiled(FrameMean(name="mean")(model_input, num_frames))
+    """See `BaseModel`.
+
+    Args:
+      model_input: as in `BaseModel`.
+      vocab_size: as in `BaseModel`.
+      num_frames: as in `BaseModel`.
+      attention_heads: number of heads; 0 for the mean of all frames.
+      video_level_classifier_model: the head, a model of the video level.
+      classifier_kwargs: the head's arguments.
+    """
+    if attention_heads:
+      means = _attended(model_input, num_frames, attention_heads, "frames")
+      means = keras.layers.Flatten()(means)
+    else:
+      means = compiled(FrameMean(name="mean")(model_input, num_frames))
     return classify(
       means,
       vocab_size,

@@ -36,6 +36,7 @@ SIZES = {"rgb": 6, "audio": 4}
 SMALL = {
   "ResidualMlpModel": {"hidden_size": 8},
   "BranchesModel": {"num_branches": 2, "classifier_kwargs": {"hidden_size": 8}},
+  "FrameMeanModel": {"attention_heads": 2},
   "DbofModel": {"dbof_cluster_size": 16, "dbof_hidden_size": 8},
   "LstmModel": {"lstm_cells": 8},
   "GruModel": {"gru_cells": 8},
