@@ -545,7 +545,7 @@ class TopSegments:
   ones, so that the order in which segments come makes no difference.
 
   Memory: 12 bytes for each place of a buffer, 1.5 GB for 1,000 classes and
-  100,000 segments of each, taken from the system as buffers fill; and about 200
+  100,000 segments of each, taken from the system as buffers fill; and about 120
   bytes a video, for its id.
 
   Args:
@@ -593,8 +593,10 @@ class TopSegments:
 
   def add_ranking(self, ranking: Ranking):
     """Adds a class's segments, those that another worker found for instance."""
-    segments = self._number(ranking.video_ids, ranking.starts)
     (index,) = np.flatnonzero(self._classes == ranking.index)
+    reach = np.count_nonzero(ranking.scores >= self._bounds[index])
+    ranking = ranking.cut(reach)
+    segments = self._number(ranking.video_ids, ranking.starts)
     for start in range(0, len(segments), self._extra):
       rows = slice(start, start + self._extra)
       indexes = np.full(len(segments[rows]), index)
