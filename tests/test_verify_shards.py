@@ -114,7 +114,7 @@ def found_in(report) -> list[tuple]:
 
 
 def left_out_by_readers(
-  shards, folder, num_classes=NUM_CLASSES, segments=False
+  shards, folder, num_classes=NUM_CLASSES, of_segments=False
 ) -> list[tuple]:
   """The same of what a reader leaves out with --on_bad_record=skip."""
   schema = readers.detect_schema(shards, skip_bad=True)
@@ -126,7 +126,7 @@ def left_out_by_readers(
       frame_features=schema.frame_features,
       max_frames=schema.max_frames,
     ),
-    segments=segments,
+    of_segments=of_segments,
   )
   path = folder / "left_out.json"
   with bad_records.BadRecords(str(path), max_fraction=1.0) as left_out:
@@ -355,7 +355,7 @@ class TestProblems:
     code, report, output, _ = verify(path)
     assert code == 1
     found = found_in(report)
-    assert found == left_out_by_readers([path], tmp_path, segments=True)
+    assert found == left_out_by_readers([path], tmp_path, of_segments=True)
     for item, (_, detail) in zip(found, bad, strict=True):
       assert detail in item[-1]
     assert report["totals"]["ratings"] == {
