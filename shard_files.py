@@ -31,8 +31,12 @@ import utils
 
 _HEADER = struct.Struct("<QI")
 _LENGTH_BYTES = 8
-FRAMING_BYTES = _HEADER.size + 4
-_READ_BYTES = 2**20
+_CRC_BYTES = 4
+FRAMING_BYTES = _HEADER.size + _CRC_BYTES
+# As much as stays in a processor's cache until it is used.
+_READ_BYTES = 2**18
+# Most bytes of a record that was cut, in which to look for the video's id.
+_REMAINS_BYTES = 2**20
 # The longest protocol buffer that there can be.
 _MAX_RECORD_BYTES = 2**31
 # How files of other kinds begin.
@@ -182,10 +186,11 @@ class _Records:
       if not is_length_right:
         return self._last_fault(*_describe_damaged_length(header, self.number))
       return self._last_fault(*_describe_length(length, self.num_bytes_left))
-    framed = self._peek(num_bytes)
-    data = framed[_HEADER.size : _HEADER.size + length]
-    crc = int.from_bytes(framed[_HEADER.size + length :], "little")
-    is_data_right = len(framed) == num_bytes and _masked_crc(data) == crc
+    # The end first: one read then brings all of it, and it is copied once.
+    data_crc = self._peek(_CRC_BYTES, _HEADER.size + length)
+    data = self._peek(length, _HEADER.size)
+    is_data_right = _masked_crc(data) == int.from_bytes(data_crc, "little")
+    is_data_right &= len(data_crc) == _CRC_BYTES
     if is_length_right and is_data_right:
       self._pass_over(num_bytes)
       return data
@@ -202,13 +207,15 @@ class _Records:
     self._pass_over(num_bytes)
     return fault
 
-  def _peek(self, num_bytes: int) -> bytes:
-    """Bytes from here on, fewer where the file ends."""
-    missing = num_bytes - (len(self._data) - self._start)
+  def _peek(self, num_bytes: int, offset: int = 0) -> bytes:
+    """Bytes from `offset` behind here on, fewer where the file ends."""
+    start = self._start + offset
+    missing = start + num_bytes - len(self._data)
     if missing > 0:
       more = self._file.read(max(missing, _READ_BYTES))
       self._data, self._start = self._data[self._start :] + more, 0
-    return self._data[self._start : self._start + num_bytes]
+      start = offset
+    return self._data[start : start + num_bytes]
 
   def _pass_over(self, num_bytes: int):
     self._start += num_bytes
@@ -216,7 +223,7 @@ class _Records:
     self.number += 1
 
   def _last_fault(self, cause: str, detail: str) -> Fault:
-    remains = self._peek(_READ_BYTES)[_HEADER.size :]
+    remains = self._peek(_REMAINS_BYTES)[_HEADER.size :]
     lost_bytes, self.num_bytes_left = self.num_bytes_left, 0
     return Fault(
       cause=cause,
