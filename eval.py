@@ -8,7 +8,7 @@ r"""Evaluates a trained model: Hit@1, PERR, mAP, GAP.
 Without --run_once it follows the train dir and evaluates new checkpoints as
 they appear, until it is stopped. The model is rebuilt from the train dir.
 
-Files of predictions and of segments need no model:
+A file of predictions, or of segments, needs no model.
 
   python eval.py --eval_data_pattern='/path/to/validate*.tfrecord' \
     --predictions=predictions.csv

@@ -8,6 +8,7 @@ import functools
 import importlib
 import itertools
 import json
+import logging
 import os
 import pathlib
 import re
@@ -122,6 +123,12 @@ def _run_command(
       f"{command} ended with {result.returncode}:\n{result.output}"
     )
   return result
+
+
+@pytest.fixture(autouse=True)
+def logs_reach_caplog(monkeypatch):
+  """A program that ran in this process has left absl's logs to its handler."""
+  monkeypatch.setattr(logging.getLogger("absl"), "propagate", True)
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,7 @@ PARTS = {
     "forward_rate": 1000.0,
   },
   "model_limits": {"matmul_ms": 8.0, "matmul_rate": 300.0, "memory_mb": 80.0},
-  "frame_parts": {"raw_rate": 200.0},
+  "frame_parts": {"raw_rate": 200.0, "decode_us": 100.0, "sample_us": 30.0},
   "frame_reference": {"float32_rate": 10.0, "reference_rate": 20.0},
   "raw_reading": {"raw_rate": 200.0},
   "metrics_parts": {
@@ -105,6 +105,7 @@ EXPECTED = {
   "video_mixed": (1.5, True),
   "video_mixed_gap": (0.0, None),  # Judged on real shards alone.
   "frame_reading": (0.25, True),
+  "frame_sampling": (0.3, True),
   "frame_float32": (5.0, True),
   "frame_reference": (2.5, False),
   "frame_workers": (0.9, None),

@@ -313,7 +313,7 @@ class TestFollow:
 
     monkeypatch.setattr(checkpoints, "all_checkpoints", all_checkpoints)
     monkeypatch.setattr(time, "sleep", sleeps.append)
-    evaluator = FakeEvaluator(monkeypatch, deleted={"c-2"})
+    evaluator = FakeEvaluator(deleted={"c-2"})
     with caplog.at_level("INFO"):
       eval_program.follow("dir", evaluator, cluster.alone())
     assert evaluator.evaluated == ["c-1", "c-3"]
@@ -325,7 +325,7 @@ class TestFollow:
     path = tmp_path / "model.ckpt-7"
     index = tmp_path / "model.ckpt-7.index"
     index.touch()
-    evaluator = FakeEvaluator(monkeypatch)
+    evaluator = FakeEvaluator()
 
     def sleep(seconds):
       if len(evaluator.evaluated) == 2:
@@ -339,7 +339,7 @@ class TestFollow:
 
   def test_an_older_one_in_place_of_a_damaged_one(self, monkeypatch):
     listings = iter([["c-1", "c-2"]] * 3)
-    evaluator = FakeEvaluator(monkeypatch, deleted={"c-2"})
+    evaluator = FakeEvaluator(deleted={"c-2"})
 
     def sleep(seconds):
       raise KeyboardInterrupt
@@ -355,14 +355,11 @@ class TestFollow:
 class FakeEvaluator:
   """Evaluates in no time, and cannot restore what was deleted."""
 
-  def __init__(self, monkeypatch, deleted=()):
-    self.model, self.use_ema = None, True
+  def __init__(self, deleted=()):
     self.deleted = deleted
     self.evaluated = []
-    monkeypatch.setattr(checkpoints, "restore_model", self.restore)
 
-  def restore(self, model, path, use_averages):
-    assert (model, use_averages) == (self.model, self.use_ema)
+  def restore(self, path):
     if path in self.deleted:
       raise checkpoints.UnreadableError(f"{path} is gone")
 

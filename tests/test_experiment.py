@@ -372,7 +372,7 @@ def test_frame_level_model():
       "FrameLevelLogisticModel",
       r"--model=FrameLevelLogisticModel takes frame-level features, but the "
       r"shards hold video-level ones \(mean_rgb, mean_audio\)\. Choose another "
-      r"--model: GatedMoeModel, LogisticModel, MoeModel",
+      r"--model: BranchesModel, GatedMoeModel, LogisticModel, MoeModel",
     ),
     (
       FRAME,

@@ -69,6 +69,7 @@ def configs() -> dict[str, ExperimentConfig]:
   found["mixed"] = make_config(
     "FrameMeanModel",
     model="MixedModel",
+    model_kwargs={},
     max_frames=300,
     feature_names=("rgb", "mean_audio"),
     feature_kinds=(CODES, VECTOR),

@@ -204,7 +204,7 @@ def test_logistic_model_equals_numpy():
   logits = features @ weights + biases
   np.testing.assert_allclose(outputs["logits"], logits, atol=1e-5)
   np.testing.assert_allclose(outputs["predictions"], sigmoid(logits), atol=1e-6)
-  assert set(outputs) == {"predictions", "logits"}
+  assert set(outputs) == {"predictions", "logits", "embedding"}
 
 
 def test_frame_level_model_equals_numpy():

@@ -302,7 +302,8 @@ HELP = [
     {
       *("Data", "Model folder", "Model", "Optimization"),
       *("Saving and logging", "Machine", "Several models", "DbofModel"),
-      *("AttentionPoolingModel", "GruModel", "LstmModel", "ResidualMlpModel"),
+      *("BranchesModel", "GruModel", "LstmModel", "ResidualMlpModel"),
+      *("CrossEntropyLoss", "FocalLoss"),
     },
     {
       "moe_num_mixtures": "of GatedMoeModel, MoeModel: 2 if not given.",

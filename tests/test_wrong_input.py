@@ -100,7 +100,7 @@ CASES = {
       "--feature_names=mean_rgb,mean_rgb names a feature twice"
     ),
     # Choices
-    "--model=os.system": "Available: AttentionPoolingModel, DbofModel",
+    "--model=os.system": "Available: AttentionPoolingModel, Branches",
     "--label_loss=Hinge": (
       "--label_loss: unknown 'Hinge'. "
       "Available: CrossEntropyLoss, FocalLoss, HingeLoss, SoftmaxLoss"
@@ -197,7 +197,7 @@ CASES = {
     "--train_dir=$wrong_type": (
       r"model_flags\.json': --num_classes='25' should be of type int"
     ),
-    "--train_dir=$stranger": "Available: AttentionPoolingModel, DbofMod",
+    "--train_dir=$stranger": "Available: AttentionPoolingModel, Branches",
     "--train_dir=$giant": (
       r"--num_classes=9000000 times --feature_sizes=.* weights, more than"
     ),

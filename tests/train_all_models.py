@@ -32,6 +32,8 @@ def run_steps(name: str, workers: cluster.Workers, part: slice) -> dict:
   kwargs = {**make_config(name).model_kwargs}
   if name == "ResidualMlpModel":
     kwargs["dropout"] = 0.0
+  if name == "BranchesModel":
+    kwargs["classifier_kwargs"] = {"hidden_size": 8, "dropout": 0.0}
   config = make_config(name, optimizer="SGD", model_kwargs=kwargs)
   state = train.build_train_state(config, workers, jit_compile=False)
   workers.copy_from_chief(state.variables)
