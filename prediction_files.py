@@ -55,13 +55,9 @@ IDS, LOGITS = "ids", "logits"
 EMBEDDING = "embedding"  # The name of the model's output, and of the feature.
 _LOWEST_CONFIDENCE = 2.0**-23
 LOWEST_LOGIT = math.log(_LOWEST_CONFIDENCE) - math.log1p(-_LOWEST_CONFIDENCE)
-# A member's header in a zip archive: the lengths of its name and of an extra
-# field, and its own size without them.
-_ZIP_LENGTHS, _ZIP_LENGTHS_OFFSET, _ZIP_HEADER_SIZE = (
-  struct.Struct("<HH"),
-  26,
-  30,
-)
+# The end of a member's header in a zip archive, before its name and an extra
+# field: their lengths.
+_ZIP_LENGTHS_OFFSET, _ZIP_LENGTHS = 26, struct.Struct("<HH")
 # What is raised for a file without the arrays; RuntimeError if it is encrypted.
 _NO_ARRAYS = (
   *(zipfile.BadZipFile, struct.error),
