@@ -44,10 +44,11 @@ def compiled(tensors):
 
 
 class XlaLayer(keras.layers.Layer):
-  """A layer that lets XLA compile functions of its own.
+  """A layer that lets XLA compile some of its functions.
 
-  Called eagerly, they are not compiled: that would be done again in every call.
-  Inputs are not cast, so that a cast, too, is one of what XLA fuses.
+  A layer that is called eagerly does not compile them, since that would be done
+  again in every call. Keras does not cast the inputs: a compiled function casts
+  them itself, so that XLA fuses the cast with what follows.
 
   Args:
     dtype: of the computation.

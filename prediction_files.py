@@ -688,7 +688,6 @@ class FilePredictor:
 
   Args:
     file: where the scores are.
-
   """
 
   def __init__(self, file: PredictionsFile):

@@ -252,9 +252,9 @@ def rated_pairs(predictions, labels, label_weights) -> RatedPairs:
 class MapAtK:
   """MAP@K of a model, batch by batch.
 
-  The ranks of a class are those among its rated segments: what K would cut off
-  is not known, and no data set has 100,000 ratings of a class. Of equal scores
-  the negative ones rank first, as for mAP.
+  Each class ranks its rated segments only. K = 100,000 never cuts such a
+  ranking off, since no class has as many ratings. Among equal scores the
+  negative segments rank first, as for mAP.
 
   Args:
     num_classes: number of classes C.

@@ -126,9 +126,11 @@ def _run_command(
 
 
 @pytest.fixture(autouse=True)
-def logs_reach_caplog(monkeypatch):
-  """A program that ran in this process has left absl's logs to its handler."""
-  monkeypatch.setattr(logging.getLogger("absl"), "propagate", True)
+def logs_reach_caplog():
+  """Takes back what a program that ran in this process has set for its logs."""
+  absl_logger = logging.getLogger("absl")
+  absl_logger.propagate = True
+  absl_logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

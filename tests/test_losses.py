@@ -83,7 +83,7 @@ def test_hand_worked(loss_class, labels, expected):
       losses.FocalLoss(alpha=0.9, gamma=0),
       0.9 * math.log(4 / 3) + 0.1 * math.log(2),
     ),
-    # (1/4)^3 ln(4/3); what is no label weighs nothing.
+    # (1/4)^3 ln(4/3) of the label. With alpha = 1, negatives have no weight.
     (losses.FocalLoss(alpha=1, gamma=3), math.log(4 / 3) / 64),
   ],
 )

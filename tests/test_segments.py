@@ -1,6 +1,6 @@
 # Copyright 2026 The YouTube-8M suite authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of segments.py: MAP@K, the challenge's file, top lists, ratings."""
+"""MAP@K, submissions of the 2019 challenge, best segments of each class."""
 
 import json
 import re

@@ -145,7 +145,7 @@ class TestMerging:
     )
     assert expected.keys() == found.keys()
     for video_id, logits in expected.items():
-      # They are written in float16, and may differ in the last digit.
+      # Logits are stored as float16, so rounding may change their last digit.
       assert found[video_id] == pytest.approx(logits, rel=2e-3)
     for scores in (scores_of_rows, scores_of_names):
       found, expected = (scores(tmp_path / name) for name in ("all", "one"))

@@ -328,7 +328,7 @@ class _Sampler:
     if config.segments:
       rated = rated_classes(len(shares))
       self._rating_weights[rated] = 1 / shares[rated]
-      # [C, D] codes, what a class adds to the frames of a segment.
+      # [C, D]: the codes that each class adds to the frames of a segment.
       shown = self._normal("segments", len(shares), scales)
       self._segment_codes = np.rint(shown / utils.DEQUANTIZE_SCALE).astype(
         np.int16
