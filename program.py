@@ -184,7 +184,7 @@ def run(
       least one then, and `main` gets a list of them. None: there are none.
   """
   description = sys.modules[main.__module__].__doc__ or ""
-  with _own_flags(define_flags):
+  with _own_flags(define_flags), _a_lost_log_is_fine():
     app.run(
       lambda argv: _main_with_clear_errors(
         functools.partial(main, argv[1:]) if argument else main
@@ -312,6 +312,23 @@ class StopSignals:
 def _lost_terminal_is_fine():
   """Context that ignores errors of a terminal that has gone."""
   return contextlib.suppress(OSError)
+
+
+@contextlib.contextmanager
+def _a_lost_log_is_fine() -> Iterator[None]:
+  """Context after which what stderr could not write fails no more.
+
+  Python flushes stderr at its end, and exits with 120 where that fails.
+  """
+  try:
+    yield
+  finally:
+    try:
+      sys.stderr.flush()
+    except OSError:
+      null = os.open(os.devnull, os.O_WRONLY)
+      os.dup2(null, 2)
+      os.close(null)
 
 
 class ProgressDisplay:
