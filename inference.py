@@ -12,8 +12,8 @@ rebuilt from the train dir; shards need no labels. With --segment_labels the CSV
 has a row for each class, with the segments that show it best.
 """
 
-import contextlib
-from collections.abc import Mapping
+import collections
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import program  # Sets up the environment; before TensorFlow and Keras.
@@ -100,7 +100,7 @@ def infer(
         raise UserError(
           f"{path!r} is one of the shards to read. Write to another file."
         )
-    outputs = _requested_outputs(settings, run_config.num_classes)
+    outputs = _requested_outputs(settings)
     model = experiment.build_model(run_config, jit_compile=settings.jit_compile)
     further = [prediction_files.EMBEDDING] if settings.embeddings_file else []
     if not {*further} <= {*model.output}:
@@ -119,65 +119,76 @@ def infer(
     workers.copy_from_chief(model.variables)
     devices.log("Predicting")
     items = evaluation.Predictor(model, outputs=further).predictions(batches)
-    rows = "segments" if settings.segment_labels else "videos"
-    prediction_files.write(outputs, items, run, rows)
+    if settings.segment_labels:
+      _write_segments(items, run_config.num_classes, settings, run)
+    else:
+      prediction_files.write(outputs, items, run)
 
 
 def _requested_outputs(
-  settings: InferenceSettings, num_classes: int
+  settings: InferenceSettings,
 ) -> list[prediction_files.Output]:
-  """The files to write."""
+  """The files with a row for each video."""
   if settings.segment_labels:
-    return [SegmentsOutput(settings, num_classes)]
+    return []
   outputs = prediction_files.requested_outputs(settings)
   if path := settings.embeddings_file:
     outputs.append(prediction_files.embeddings_output(path))
   return outputs
 
 
-class SegmentsOutput(prediction_files.Output):
-  """The CSV of 2019: the best segments of each class, of all videos.
+def _write_segments(
+  items: Iterable[evaluation.Predictions],
+  num_classes: int,
+  settings: InferenceSettings,
+  run: experiment.Run,
+):
+  """Writes the CSV of 2019: the best segments of each class, of all videos.
 
-  Memory: see `segments.TopSegments`.
+  Each worker ranks its own segments (memory: see `segments.TopSegments`). Only
+  these rankings go to the chief, class by class, which merges them.
 
   Args:
-    settings: those of the program.
+    items: this worker's predictions, a row a segment.
     num_classes: number of the model's classes.
+    settings: those of the program.
+    run: the program's.
 
   Raises:
-    UserError: the classes or the names cannot be read.
+    UserError: the classes or the names cannot be read, or a file cannot be
+      written; or what making the items raises.
   """
+  classes = np.arange(num_classes)
+  if source := settings.segment_classes:
+    classes = read_segment_classes(source, num_classes)
+  names_path = names = None
+  if settings.vocabulary_file:
+    names_path = prediction_files.beside(settings.output_file, "names.csv")
+    names = read_vocabulary(settings.vocabulary_file)
+  count = 0
 
-  def __init__(self, settings: InferenceSettings, num_classes: int):
-    self.path = settings.output_file
-    self._classes = np.arange(num_classes)
-    if source := settings.segment_classes:
-      self._classes = read_segment_classes(source, num_classes)
-    self._names_path = self._names = None
-    if settings.vocabulary_file:
-      self._names_path = prediction_files.beside(self.path, "names.csv")
-      self._names = read_vocabulary(settings.vocabulary_file)
+  def rankings() -> Iterator[segments.Ranking]:
+    nonlocal count
+    best = segments.TopSegments(classes)
+    with program.ProgressDisplay("segment", every_secs=2.0) as display:
+      for item in items:
+        best.add(item.video_ids, item.segment_starts, item.predictions)
+        count += len(item.video_ids)
+        display.show(count, f"num segments processed: {count}")
+    yield from best.rankings()
 
-  def encode(self, item):
-    """[N, 1 + C] float32: where each segment starts, and its scores."""
-    starts = item.segment_starts.astype(np.float32)
-    return np.column_stack([starts, item.predictions[:, self._classes]])
-
-  @contextlib.contextmanager
-  def open(self):
-    """See `prediction_files.Output`."""
-    best = segments.TopSegments(np.arange(self._classes.size))
-
-    def add(video_ids, starts_and_scores):
-      starts, scores = np.split(starts_and_scores, [1], axis=1)
-      best.add(video_ids, starts[:, 0].astype(np.int64), scores)
-
+  parts = evaluation.collect(rankings(), run)
+  if not run.workers.is_chief:
+    collections.deque(parts, maxlen=0)  # There are none; it takes part.
+  else:
     with segments.open_submission(
-      self.path, self._names_path, self._names
+      settings.output_file, names_path, names
     ) as write:
-      yield add
-      for ranking in best.rankings():
-        write(ranking._replace(index=int(self._classes[ranking.index])))
+      # As many as there are workers are of the same class.
+      for same_class in zip(*[parts] * run.workers.count, strict=True):
+        write(segments.merged(same_class))
+  total = int(run.workers.agree([count])[:, 0].sum())
+  logging.info("Wrote %d segments to %s.", total, settings.output_file)
 
 
 def read_segment_classes(source: str, num_classes: int) -> np.ndarray:

@@ -276,7 +276,6 @@ def write(
   outputs: Sequence[Output],
   items: Iterable[evaluation.Predictions],
   run: experiment.Run,
-  rows: str = "videos",
 ):
   """Writes the predictions of all workers, at the chief.
 
@@ -284,7 +283,6 @@ def write(
     outputs: what to write; they appear when all are complete.
     items: this worker's predictions.
     run: the program's.
-    rows: what a row is, for the log.
 
   Raises:
     UserError: a file cannot be written; or what making the items raises.
@@ -315,9 +313,8 @@ def write(
       display.show(num_videos, line, examples_per_sec=f"{rate:.0f}")
   rate = num_videos / (time.monotonic() - start)
   logging.info(
-    "Wrote %d %s to %s (%.1f examples/sec).",
+    "Wrote %d videos to %s (%.1f examples/sec).",
     num_videos,
-    rows,
     ", ".join(output.path for output in outputs),
     rate,
   )

@@ -28,7 +28,7 @@ References:
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from program import UserError
@@ -591,17 +591,6 @@ class TopSegments:
         own_scores.reshape(-1)[places[order]],
       )
 
-  def add_ranking(self, ranking: Ranking):
-    """Adds a class's segments, those that another worker found for instance."""
-    (index,) = np.flatnonzero(self._classes == ranking.index)
-    reach = np.count_nonzero(ranking.scores >= self._bounds[index])
-    ranking = ranking.cut(reach)
-    segments = self._number(ranking.video_ids, ranking.starts)
-    for start in range(0, len(segments), self._extra):
-      rows = slice(start, start + self._extra)
-      indexes = np.full(len(segments[rows]), index)
-      self._append(indexes, segments[rows], ranking.scores[rows])
-
   def rankings(self) -> Iterator[Ranking]:
     """Yields the best segments of each class, of which there may be none."""
     video_ids = np.array(self._video_ids, bytes)
@@ -660,3 +649,16 @@ class TopSegments:
     segments[: self._limit] = segments[kept]
     self._sizes[index] = self._limit
     self._bounds[index] = bound
+
+
+def merged(rankings: Sequence[Sequence]) -> Ranking:
+  """The best `MOST_SEGMENTS` of several rankings with scores.
+
+  Args:
+    rankings: of one class and of different segments, those of several workers
+      for instance; fields of `Ranking`.
+  """
+  index, *columns = zip(*rankings, strict=True)
+  video_ids, starts, scores = map(np.concatenate, columns)
+  order = np.lexsort((starts, video_ids, -scores))[:MOST_SEGMENTS]
+  return Ranking(int(index[0]), video_ids[order], starts[order], scores[order])

@@ -298,7 +298,9 @@ def infer(shard, train_dir, **settings):
   )
 
 
-def test_the_file_of_the_best_segments_scores_as_the_model(shard, tmp_path):
+def test_the_file_of_the_best_segments_scores_as_the_model(
+  shard, start_workers, tmp_path
+):
   model = tmp_path / "model"
   in_training = train_on(shard, model, segment_labels=True, num_epochs=1)
   output = tmp_path / "segments.csv"
@@ -319,6 +321,20 @@ def test_the_file_of_the_best_segments_scores_as_the_model(shard, tmp_path):
   assert len(rows) == 3 * 360
   assert {row["name"] for row in rows} == {"Cat", "A, b", "Dog"}
   assert {int(row["end"]) - int(row["start"]) for row in rows} == {5}
+  # Each of two workers ranks its own segments.
+  output.unlink()
+  for process in start_workers(
+    2,
+    "inference",
+    f"--input_data_pattern={shard}",
+    f"--train_dir={model}",
+    f"--output_file={output}",
+    "--segment_labels",
+  ):
+    result = process.wait()
+    assert result.returncode == 0, result.output
+    assert "Wrote 360 segments to" in result.stderr
+  assert evaluate_on(shard, model, segment_predictions=str(output)) == found
   # The classes may be those of a list, too.
   (tmp_path / "two.csv").write_text("Index\n2\n0\n")
   two = {"segment_classes": str(tmp_path / "two.csv")}

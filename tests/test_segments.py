@@ -348,14 +348,16 @@ class TestTopSegments:
       assert ranking.scores.size == min(limit, 400)
 
   def test_those_of_workers_together_are_those_of_one(self):
-    merged = TopSegments([2, 0], limit=60)
+    workers = []
     for rows in (range(0, 150), range(150, 400)):
-      worker = TopSegments([2, 0], limit=60)
-      self.add(worker, rows)
-      for ranking in worker.rankings():
-        merged.add_ranking(ranking)
+      top = TopSegments([2, 0], limit=60)
+      self.add(top, rows)
+      workers.append(top.rankings())
+    merged = map(segments.merged, zip(*workers, strict=True))
     expected = best(self.NAMES, self.SCORES, 60)
-    assert same(merged.rankings(), [expected[2], expected[0]])
+    assert same(
+      [ranking.cut(60) for ranking in merged], [expected[2], expected[0]]
+    )
 
   def test_of_none(self):
     assert same(TopSegments([7]).rankings(), [ranking_of(7, "")])
