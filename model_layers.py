@@ -206,7 +206,7 @@ def logistic_layer(features, vocab_size, l2_penalty=1e-8, labels_per_video=3.0):
   logits = keras.layers.Dense(
     vocab_size,
     kernel_regularizer=keras.regularizers.L2(l2_penalty / 2.0),
-    bias_initializer=_log_odds_initializer(labels_per_video, vocab_size),
+    bias_initializer=log_odds_initializer(labels_per_video, vocab_size),
     name="logits",
   )(features)
   predictions = keras.layers.Activation(
@@ -219,7 +219,12 @@ def logistic_layer(features, vocab_size, l2_penalty=1e-8, labels_per_video=3.0):
   }
 
 
-def _log_odds_initializer(labels_per_video, vocab_size):
+def log_odds_initializer(labels_per_video, vocab_size):
+  """Starts biases of classes at the log-odds of a label; see `logistic_layer`.
+
+  Raises:
+    ValueError: `labels_per_video` is not above 0.
+  """
   if labels_per_video is None:
     return keras.initializers.Zeros()
   if labels_per_video <= 0:

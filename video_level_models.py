@@ -20,7 +20,7 @@ from keras import ops
 import losses
 import models
 import utils
-from model_layers import XlaLayer
+from model_layers import XlaLayer, log_odds_initializer
 from models import BaseModel
 
 
@@ -238,7 +238,13 @@ class Mixture(XlaLayer):
     return sum(chosen) / sum(shares)
 
 
-def moe_layer(features, vocab_size, num_mixtures=2, l2_penalty=1e-8):
+def moe_layer(
+  features,
+  vocab_size,
+  num_mixtures=2,
+  l2_penalty=1e-8,
+  labels_per_video=3.0,
+):
   """A mixture of logistic experts for each class.
 
   Jordan and Jacobs 1994, "Hierarchical Mixtures of Experts and the EM
@@ -250,12 +256,13 @@ def moe_layer(features, vocab_size, num_mixtures=2, l2_penalty=1e-8):
     vocab_size: number of classes.
     num_mixtures: experts of each class, at least 1.
     l2_penalty: the weights' L2 penalty, l2_penalty * sum(w^2) / 2.
+    labels_per_video: where the experts' biases start; see `logistic_layer`.
 
   Returns:
     {"predictions": [batch, vocab_size] float32, "embedding": the features}.
 
   Raises:
-    ValueError: `num_mixtures` is below 1.
+    ValueError: `num_mixtures` is below 1, or `labels_per_video` not above 0.
   """
   if num_mixtures < 1:
     raise ValueError(f"moe_num_mixtures={num_mixtures} should be at least 1.")
@@ -267,7 +274,10 @@ def moe_layer(features, vocab_size, num_mixtures=2, l2_penalty=1e-8):
     name="gates",
   )(features)
   experts = keras.layers.Dense(
-    vocab_size * num_mixtures, kernel_regularizer=regularizer, name="experts"
+    vocab_size * num_mixtures,
+    kernel_regularizer=regularizer,
+    bias_initializer=log_odds_initializer(labels_per_video, vocab_size),
+    name="experts",
   )(features)
   predictions = Mixture(num_mixtures, name="predictions")([gates, experts])
   return {"predictions": predictions, "embedding": features}
@@ -285,9 +295,12 @@ class MoeModel(BaseModel):
     num_frames=None,
     moe_num_mixtures=2,
     l2_penalty=1e-8,
+    labels_per_video=3.0,
   ):
     """See `BaseModel`, and `moe_layer` for the further arguments."""
-    return moe_layer(model_input, vocab_size, moe_num_mixtures, l2_penalty)
+    return moe_layer(
+      model_input, vocab_size, moe_num_mixtures, l2_penalty, labels_per_video
+    )
 
 
 class GatedMoeModel(BaseModel):
@@ -305,10 +318,13 @@ class GatedMoeModel(BaseModel):
     num_frames=None,
     moe_num_mixtures=2,
     l2_penalty=1e-8,
+    labels_per_video=3.0,
   ):
     """See `BaseModel`, and `moe_layer` for the further arguments."""
     features = context_gate(model_input, num_frames, "feature_gate")
-    outputs = moe_layer(features, vocab_size, moe_num_mixtures, l2_penalty)
+    outputs = moe_layer(
+      features, vocab_size, moe_num_mixtures, l2_penalty, labels_per_video
+    )
     gated = context_gate(outputs["predictions"], num_frames, "label_gate")
     return {**outputs, "predictions": gated}
 

@@ -99,9 +99,9 @@ RECIPES = (
   Recipe(
     "video",
     "moe",
-    "--model=MoeModel --batch_size=512 --num_epochs=12 "
-    "--base_learning_rate=0.03 --learning_rate_schedule=cosine "
-    "--learning_rate_decay_examples=141480 --mixed_precision",
+    "--model=MoeModel --batch_size=256 --num_epochs=5 "
+    "--base_learning_rate=0.06 --learning_rate_schedule=cosine "
+    "--learning_rate_decay_examples=58950 --mixed_precision",
   ),
   Recipe(
     "video",

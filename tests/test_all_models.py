@@ -572,7 +572,7 @@ class TestParameters:
     config = make_config("MoeModel", model_kwargs={"lstm_cells": 3})
     with pytest.raises(
       UserError,
-      match="MoeModel has no argument 'lstm_cells'. Available: l2_penalty, moe",
+      match="has no argument 'lstm_cells'. Available: l2_penalty, labels_per_v",
     ):
       experiment.build_model(config)
 
