@@ -28,7 +28,7 @@ help:
 install: $(INSTALLED)
 
 quickstart: $(INSTALLED)
-	$(VENV_PYTHON) -m tools.quickstart
+	$(VENV_PYTHON) -m tools.quickstart $(QUICKSTART_FLAGS)
 
 # Most tests start programs and wait for them: two at a time take half as long.
 test: lint
