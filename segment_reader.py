@@ -96,9 +96,10 @@ def read_ratings(
   problem = problem or _describe_values(classes, scores, num_classes)
   if problem:
     return problem
-  _, firsts = np.unique([starts, classes], axis=1, return_index=True)
-  starts, rows = np.unique(starts, return_inverse=True)
-  return Ratings(starts, rows[firsts], classes[firsts], scores[firsts])
+  is_new = np.diff(starts, prepend=-1) > 0  # They rise, from 0.
+  rows = np.cumsum(is_new) - 1
+  _, firsts = np.unique(rows * num_classes + classes, return_index=True)
+  return Ratings(starts[is_new], rows[firsts], classes[firsts], scores[firsts])
 
 
 def _describe_times(starts, num_frames: int) -> Problem | None:
