@@ -18,7 +18,7 @@ import re
 import shlex
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 import program  # noqa: F401 Sets up the environment; before TensorFlow.
@@ -307,14 +307,14 @@ def format_table(data: str, rows: Sequence[dict[str, str]]) -> str:
   return "\n".join(lines) + "\n"
 
 
-def format_commands(data: str) -> str:
+def format_commands(data: str, names: Container[str]) -> str:
   """The commands of a data set's recipes, as docs/models.md has them."""
   folder, train, _, flags = DATA[data]
   return "".join(
     f"python train.py --train_data_pattern='{folder}/{train}' "
     f"--train_dir=/tmp/models/{recipe.name}{flags} {recipe.flags}\n"
     for recipe in RECIPES
-    if recipe.data == data and recipe.flags
+    if recipe.data == data and recipe.flags and recipe.name in names
   )
 
 
