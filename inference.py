@@ -188,7 +188,9 @@ def _write_segments(
       for same_class in zip(*[parts] * run.workers.count, strict=True):
         write(segments.merged(same_class))
   total = int(run.workers.agree([count])[:, 0].sum())
-  logging.info("Wrote %d segments to %s.", total, settings.output_file)
+  if run.workers.is_chief:
+    paths = ", ".join(filter(None, [settings.output_file, names_path]))
+    logging.info("Wrote the best of %d segments to %s.", total, paths)
 
 
 def read_segment_classes(source: str, num_classes: int) -> np.ndarray:

@@ -220,7 +220,11 @@ def logistic_layer(features, vocab_size, l2_penalty=1e-8, labels_per_video=3.0):
 
 
 def log_odds_initializer(labels_per_video, vocab_size):
-  """Starts biases of classes at the log-odds of a label; see `logistic_layer`.
+  """An initializer of [vocab_size] biases: the log-odds of a label.
+
+  Args:
+    labels_per_video: labels of a video on average, above 0; None gives zeros.
+    vocab_size: number of classes.
 
   Raises:
     ValueError: `labels_per_video` is not above 0.

@@ -316,9 +316,10 @@ def _lost_terminal_is_fine():
 
 @contextlib.contextmanager
 def _a_lost_log_is_fine() -> Iterator[None]:
-  """Context after which what stderr could not write fails no more.
+  """Context that drops, at its end, what stderr can no longer take.
 
-  Python flushes stderr at its end, and exits with 120 where that fails.
+  Python flushes stderr when it exits. Where that fails, as it does for a pipe
+  that nobody reads any more, the exit code would be 120 instead of ours.
   """
   try:
     yield

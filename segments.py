@@ -652,11 +652,14 @@ class TopSegments:
 
 
 def merged(rankings: Sequence[Sequence]) -> Ranking:
-  """The best `MOST_SEGMENTS` of several rankings with scores.
+  """Merges rankings of one class, such as those of several workers, into one.
 
   Args:
-    rankings: of one class and of different segments, those of several workers
-      for instance; fields of `Ranking`.
+    rankings: the fields of `Ranking`, with scores; no segment is in two.
+
+  Returns:
+    The best `MOST_SEGMENTS` of all, best first; of equal scores the lower id
+    comes first, and of one video's the earlier segment.
   """
   index, *columns = zip(*rankings, strict=True)
   video_ids, starts, scores = map(np.concatenate, columns)

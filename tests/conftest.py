@@ -127,7 +127,7 @@ def _run_command(
 
 @pytest.fixture(autouse=True)
 def logs_reach_caplog():
-  """Takes back what a program that ran in this process has set for its logs."""
+  """Resets absl's logger, which programs that run in this process configure."""
   absl_logger = logging.getLogger("absl")
   absl_logger.propagate = True
   absl_logger.setLevel(logging.NOTSET)

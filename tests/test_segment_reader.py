@@ -323,17 +323,19 @@ def test_the_file_of_the_best_segments_scores_as_the_model(
   assert {int(row["end"]) - int(row["start"]) for row in rows} == {5}
   # Each of two workers ranks its own segments.
   output.unlink()
-  for process in start_workers(
+  chief, *others = start_workers(
     2,
     "inference",
     f"--input_data_pattern={shard}",
     f"--train_dir={model}",
     f"--output_file={output}",
     "--segment_labels",
-  ):
+  )
+  for process in (chief, *others):
     result = process.wait()
     assert result.returncode == 0, result.output
-    assert "Wrote 360 segments to" in result.stderr
+    line = f"Wrote the best of 360 segments to {output}."
+    assert (line in result.stderr) == (process is chief)
   assert evaluate_on(shard, model, segment_predictions=str(output)) == found
   # The classes may be those of a list, too.
   (tmp_path / "two.csv").write_text("Index\n2\n0\n")
