@@ -86,6 +86,23 @@ def _keep_freed_memory():
 _keep_freed_memory()
 
 
+def _open_closed_streams():
+  """Has output to a stream that the caller closed (`2>&-`) go nowhere.
+
+  Otherwise the next file to be opened would get the stream's number, and
+  receive what C++ code writes to stderr.
+  """
+  while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+    pass
+  os.close(number)
+  for name, number in (("stdout", 1), ("stderr", 2)):
+    if getattr(sys, name) is None:
+      setattr(sys, name, os.fdopen(number, "w", closefd=False))
+
+
+_open_closed_streams()
+
+
 def exit_code(signum: int) -> int:
   """The exit code of a program that a signal ended, as shells have it."""
   return 128 + signum

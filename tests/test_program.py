@@ -432,6 +432,28 @@ def test_a_log_that_is_lost_ends_nothing(probe, checkout):
   assert process.wait(timeout=60) == 5
 
 
+# As `2>&-` does it in a shell.
+CLOSE_STREAM = """
+import os, sys
+os.close(int(sys.argv[1]))
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_closed_stream_ends_nothing(number, probe, checkout):
+  result = subprocess.run(
+    [
+      *(sys.executable, "-c", CLOSE_STREAM, str(number)),
+      *(probe, "--do=log_and_return"),
+    ],
+    env={**os.environ, "PYTHONPATH": str(checkout)},
+    check=False,
+    timeout=60,
+  )
+  assert result.returncode == 5
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_an_error_that_a_signal_causes_is_the_signal(signum, capsys):
   def main():
