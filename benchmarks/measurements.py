@@ -210,13 +210,15 @@ class Bench:
     """A glob of a level's shards, made when they are not there yet.
 
     Args:
-      level: "video"; or "frame" or "sequence", which are alike.
+      level: "video"; "frame" or "sequence", which are alike; or "segments",
+        the same with ratings of segments.
       copies: several links to each shard, to read more videos than there are.
     """
     given = self._given.get(f"{level} copies" if copies else level)
     if given:
       return given
-    count = getattr(self.sizes, f"{level}_shards")
+    kind = "frame" if level == "segments" else level
+    count = getattr(self.sizes, f"{kind}_shards")
     name = f"{level}-{count}-{self.sizes.num_classes}"
     shards_dir = os.path.join(self.folder, "shards", name)
     with _made_at_once(shards_dir) as temporary:
@@ -237,6 +239,8 @@ class Bench:
       dialect = "v2_frame"
       low = round(0.4 * self.sizes.max_frames)
       frames = [f"--min_frames={low}", f"--max_frames={self.sizes.max_frames}"]
+      if level == "segments":
+        frames.append("--segments")
     self.python(
       *("-m", "tools.sample_data"),
       f"--output_dir={output_dir}",
@@ -610,6 +614,17 @@ def _metrics(bench: Bench, num_videos: int) -> dict[str, float]:
   )
 
 
+def segment_reading(bench: Bench) -> dict[str, float]:
+  """Rated segments, and videos, from the same shards."""
+  return bench.part(
+    "segment_reading",
+    shards=bench.shards("segments"),
+    num_classes=bench.sizes.num_classes,
+    batch_size=bench.sizes.frame_batch,
+    repeats=max(1, bench.sizes.part_repeats // 4),
+  )
+
+
 def segments_map(bench: Bench) -> dict[str, float]:
   """MAP@K of rankings of segments, and a sort of them."""
   return bench.part("segments_parts", pairs=bench.sizes.segment_pairs)
@@ -701,6 +716,7 @@ MEASUREMENTS = (
   *(part for key in MODELS if key != "moe" for part in _measurements_of(key)),
   Measurement(metrics_small),
   Measurement(metrics_large),
+  Measurement(segment_reading),
   Measurement(segments_map),
   Measurement(import_tensorflow),
   Measurement(first_step),

@@ -304,6 +304,14 @@ ROWS = (
     at_most=250.0,
   ),
   Row(
+    name="segments_reading",
+    title="reading rated segments, MB/s of the shards",
+    figure="segment_reading.segments_rate",
+    limit_title="the same shards as videos",
+    limit="segment_reading.videos_rate",
+    at_least=0.7,
+  ),
+  Row(
     name="segments_map",
     title="MAP@K of 10M ranked segments, ms",
     figure="segments_map.map_ms",
