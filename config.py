@@ -553,6 +553,12 @@ class TrainSettings(Settings):
     "Export the best model to TRAIN_DIR/export at the end, as export_model.py "
     "does.",
   )
+  vocabulary_file: str | None = _saving(
+    None,
+    "The dataset's vocabulary.csv. With it, --export_best exports the classes' "
+    "names.",
+    is_path=True,
+  )
   num_gpu: int | None = _machine(
     None,
     "GPUs to train on. All that are visible when not given.",
@@ -574,6 +580,11 @@ class TrainSettings(Settings):
       raise UserError(
         "--export_best needs --eval_data_pattern, the shards on which models "
         "are compared."
+      )
+    if self.vocabulary_file and not self.export_best:
+      raise UserError(
+        "--vocabulary_file is for the names that --export_best exports, which "
+        "is not given."
       )
 
 

@@ -373,7 +373,7 @@ def open_batches(
   reader = build_reader(config, run.settings.num_readers, of_segments)
   # A stranger's model_flags.json may say anything of frames and classes.
   needs = [memory.of_program(), memory.of_batches(reader.row_spec(with_labels))]
-  memory.check(needs, batch_size)
+  memory.check(needs, batch_size, row_name=reader.row_name)
   return reader.evaluation_batches(
     shards, batch_size, with_labels, run.left_out, part, fold
   )

@@ -145,13 +145,19 @@ def _leaves(spec) -> list[tf.TensorSpec]:
   return tf.nest.flatten(spec)
 
 
-def check(needs: Sequence[Need], batch_size: int, num_workers: int = 1) -> str:
+def check(
+  needs: Sequence[Need],
+  batch_size: int,
+  num_workers: int = 1,
+  row_name: str = "videos",
+) -> str:
   """Compares what is needed with what there is.
 
   Args:
     needs: all that this process needs.
     batch_size: rows of a batch, of all workers together.
     num_workers: that share them.
+    row_name: what the rows are.
 
   Returns:
     A line that says what the batch is estimated to need.
@@ -181,7 +187,7 @@ def check(needs: Sequence[Need], batch_size: int, num_workers: int = 1) -> str:
       if sum(amounts) > _FAR_MORE * place.num_bytes:
         raise UserError(message)
       logging.warning("%s", message)
-  return f"Batch: {batch_size:,} videos, {', and '.join(texts)}."
+  return f"Batch: {batch_size:,} {row_name}, {', and '.join(texts)}."
 
 
 def _advice(fits: Callable[[int], bool]) -> str:
@@ -190,7 +196,7 @@ def _advice(fits: Callable[[int], bool]) -> str:
     if fits(2**power):
       return f"--batch_size={2**power} will fit."
   return (
-    "Not even one video fits: lower --max_frames or --num_classes, or choose a "
+    "Not even --batch_size=1 fits: lower --max_frames or --num_classes, or choose a "
     "smaller model."
   )
 

@@ -26,6 +26,7 @@ import exporting
 import train_dir as train_dirs
 import utils
 from config import ExperimentConfig, ExportSettings
+from vocabulary import read_vocabulary
 
 _TOP_K = 20
 # How the names of the weights of the last layers begin.
@@ -101,6 +102,9 @@ class Books:
     total_steps: int,
   ):
     settings = self._settings = run.settings
+    if settings.vocabulary_file:
+      # Whether it can be read shows now, not when training has ended.
+      read_vocabulary(settings.vocabulary_file, only_named=True)
     self._position = state.position
     self._outcome = None
     self._validation = None
@@ -213,7 +217,10 @@ class Books:
       export_dir = os.path.join(folder, train_dirs.EXPORT_DIR)
       exporting.export(
         ExportSettings(
-          train_dir=folder, export_dir=export_dir, checkpoint_step="best"
+          train_dir=folder,
+          export_dir=export_dir,
+          checkpoint_step="best",
+          vocabulary_file=self._settings.vocabulary_file,
         ),
         replaces=True,
       )

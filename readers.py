@@ -234,7 +234,7 @@ class BaseReader:
   """
 
   usual_kind = VECTOR
-  rows_per_video = 1  # About, for readers of which a row is no whole video.
+  row_name = "videos"  # What the rows of a batch are called.
 
   def __init__(
     self,
@@ -313,6 +313,11 @@ class BaseReader:
     """
     counts = np.minimum(batch["num_frames"], self.max_frames, dtype=np.int32)
     return {**batch, "num_frames": counts}
+
+  def rows_per_video(self, with_labels: bool = True) -> int:
+    """About how many rows a video becomes."""
+    del with_labels
+    return 1
 
   def row_spec(self, with_labels: bool = True) -> dict:
     """Shape and type of each part of some rows, but for the weights."""
@@ -510,7 +515,7 @@ class BaseReader:
       return tf.nest.pack_sequence_as(spec, values)
 
     # Bounded parallelism: each decoder holds one batch that is ready.
-    dataset = records.batch(-(-batch_size // self.rows_per_video)).map(
+    dataset = records.batch(-(-batch_size // self.rows_per_video(with_labels))).map(
       decode_block,
       num_parallel_calls=num_decoders(batch_size * row_bytes),
       deterministic=True,

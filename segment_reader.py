@@ -37,6 +37,7 @@ from records import (
 
 LABELS_KEY, SCORES_KEY = "segment_labels", "segment_scores"
 STARTS_KEY, ENDS_KEY = "segment_start_times", "segment_end_times"
+RATED_PER_VIDEO = 5  # About; of the data set of 2019.
 
 
 class Ratings(NamedTuple):
@@ -186,14 +187,18 @@ class YT8MSegmentReader(YT8MFrameFeatureReader):
     **kwargs: as in `YT8MFrameFeatureReader`.
   """
 
-  # About as many segments of a video were rated.
-  rows_per_video = 5
+  row_name = "segments"
 
   def __init__(self, *args, context_frames=0, unrated_weight=0.0, **kwargs):
     super().__init__(*args, **kwargs)
     self._context_frames = context_frames
     self._unrated_weight = unrated_weight
     self.row_frames = SEGMENT_SECS + 2 * context_frames
+
+  def rows_per_video(self, with_labels: bool = True) -> int:
+    """See `BaseReader`."""
+    most = -(-self.max_frames // SEGMENT_SECS)
+    return min(RATED_PER_VIDEO, most) if with_labels else most
 
   def row_spec(self, with_labels: bool = True) -> dict:
     """See `BaseReader`."""

@@ -337,10 +337,14 @@ def check_memory(
     memory.of_batches(batch_spec),
     memory.of_layers(state.model, batch_spec["features"]),
   ]
+  reader = experiment.build_reader(
+    run_config, of_segments=run_config.segment_labels
+  )
   if run.settings.eval_data_pattern is not None and run.workers.is_chief:
-    spec = experiment.build_reader(run_config).row_spec()
-    needs.append(memory.of_batches(spec, "evaluation"))
-  return memory.check(needs, run_config.batch_size, run.workers.count)
+    needs.append(memory.of_batches(reader.row_spec(), "evaluation"))
+  return memory.check(
+    needs, run_config.batch_size, run.workers.count, reader.row_name
+  )
 
 
 def run_training(
@@ -577,7 +581,7 @@ def estimate_steps(
   if run_config.folds is not None:
     num_videos *= 1 - 1 / run_config.folds
   if run_config.segment_labels:
-    num_videos *= segment_reader.YT8MSegmentReader.rows_per_video
+    num_videos *= segment_reader.RATED_PER_VIDEO
   num_steps = num_videos * run_config.num_epochs / run_config.batch_size
   steps = max(1, round(num_steps))
   return min(steps, run_config.max_steps or steps)

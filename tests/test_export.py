@@ -343,7 +343,8 @@ def test_nothing_half_written_stays(exports, tmp_path, monkeypatch):
 
 
 def test_the_best_model_is_exported_when_training_ends(video_shards, tmp_path):
-  folder = tmp_path / "model"
+  folder, names = tmp_path / "model", tmp_path / "names.csv"
+  names.write_text(VOCABULARY)
 
   def run(**given):
     train.train(
@@ -353,6 +354,7 @@ def test_the_best_model_is_exported_when_training_ends(video_shards, tmp_path):
         eval_data_pattern=video_shards.validate,
         train_dir=str(folder),
         export_best=True,
+        vocabulary_file=str(names),
       ),
     )
     best = experiment.build_model(ExperimentConfig.load(str(folder)))
@@ -368,11 +370,28 @@ def test_the_best_model_is_exported_when_training_ends(video_shards, tmp_path):
   # Going on replaces what was exported.
   assert (run(max_steps=4) != first).any()
   assert [path.name for path in folder.glob("export*")] == ["export"]
+  assert (folder / "export" / "vocabulary.csv").read_text() == VOCABULARY
 
 
 def test_the_best_model_needs_videos_to_compare_on():
   with pytest.raises(UserError, match="--export_best needs --eval_data_patt"):
     TrainSettings(train_data_pattern="a", export_best=True)
+
+
+def test_names_that_training_cannot_export_are_told_at_once(
+  video_shards, tmp_path
+):
+  settings = {
+    "train_data_pattern": video_shards.train,
+    "train_dir": str(tmp_path / "model"),
+    "vocabulary_file": str(tmp_path / "missing.csv"),
+  }
+  with pytest.raises(UserError, match="--export_best exports, which is not"):
+    TrainSettings(**settings)
+  settings |= {"eval_data_pattern": settings["train_data_pattern"]}
+  with pytest.raises(UserError, match="missing.csv"):
+    train.train({"max_steps": 1}, TrainSettings(**settings, export_best=True))
+  assert not (tmp_path / "model" / "model.ckpt-1.index").exists()
 
 
 # The page
