@@ -195,8 +195,13 @@ def evaluate_submission(settings: EvalSettings) -> dict[str, Any]:
     raise UserError(f"--segment_predictions={path!r}: there is no such file.")
   if folder:
     utils.make_writable_folder(folder, "eval_dir")
-  with program.ProgressDisplay("shard", len(shards), every_secs=2.0) as display:
-    ratings = segment_reader.read_truth(_shown(shards, display))
+  with (
+    experiment.start(settings, {}, cluster.alone(), None) as run,
+    program.ProgressDisplay("shard", len(shards), every_secs=2.0) as display,
+  ):
+    if run.left_out:  # It is told how much there is to read.
+      experiment.look_at_shards(shards, None, run, need_labels=False)
+    ratings = segment_reader.read_truth(_shown(shards, display), run.left_out)
   rankings = segments.read_submission(path, "segment_predictions")
   results = segments.score_rankings(rankings, ratings)
   if folder:

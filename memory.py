@@ -196,8 +196,8 @@ def _advice(fits: Callable[[int], bool]) -> str:
     if fits(2**power):
       return f"--batch_size={2**power} will fit."
   return (
-    "Not even --batch_size=1 fits: lower --max_frames or --num_classes, or choose a "
-    "smaller model."
+    "Not even --batch_size=1 fits: lower --max_frames or --num_classes, or "
+    "choose a smaller model."
   )
 
 

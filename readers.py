@@ -515,7 +515,9 @@ class BaseReader:
       return tf.nest.pack_sequence_as(spec, values)
 
     # Bounded parallelism: each decoder holds one batch that is ready.
-    dataset = records.batch(-(-batch_size // self.rows_per_video(with_labels))).map(
+    dataset = records.batch(
+      -(-batch_size // self.rows_per_video(with_labels))
+    ).map(
       decode_block,
       num_parallel_calls=num_decoders(batch_size * row_bytes),
       deterministic=True,

@@ -24,6 +24,7 @@ import tensorflow as tf
 
 import segments
 import shard_files
+from bad_records import BadRecords
 from readers import YT8MFrameFeatureReader
 from records import (
   ID_KEYS,
@@ -132,8 +133,15 @@ def _describe_values(classes, scores, num_classes: int) -> Problem | None:
   return None
 
 
-def read_truth(shards: Iterable[str]) -> segments.Ratings:
+def read_truth(
+  shards: Iterable[str], left_out: BadRecords | None = None
+) -> segments.Ratings:
   """The ratings of all segments in shards, without their frames.
+
+  Args:
+    shards: paths of TFRecord files.
+    left_out: takes note of bad records, which are left out; None stops at the
+      first.
 
   Raises:
     UserError: a record cannot be read, its ratings make no sense, or there are
@@ -142,19 +150,19 @@ def read_truth(shards: Iterable[str]) -> segments.Ratings:
   video_ids, parts = [], []
   for shard in shards:
     for number, record in enumerate(shard_files.read_shard(shard)):
-      problem = record if isinstance(record, shard_files.Fault) else None
-      if not problem:
-        (context,) = parse_contexts([record])
-        video_id = only_bytes(context.get(first_key(ID_KEYS, context)))
-        found = read_ratings(context, sys.maxsize, sys.maxsize)
-        if isinstance(found, Problem):
-          problem = found
-        elif not video_id:
-          problem = Problem("no id", "it has no id")
-      if problem:
-        raise UserError(f"{place(shard, number)}: {problem.detail}.")
-      video_ids += [video_id] * found.starts.size
-      parts.append(found)
+      video_id, found = _truth_of(record)
+      if isinstance(found, Ratings):
+        video_ids += [video_id] * found.starts.size
+        parts.append(found)
+      elif left_out is None:
+        raise UserError(f"{place(shard, number)}: {found.detail}.")
+      elif isinstance(found, shard_files.Fault):
+        left_out.leave_out_fault(shard, found, None)
+      else:
+        text = video_id.decode(errors="replace") if video_id else None
+        left_out.leave_out(shard, number, found, text)
+    if left_out:
+      left_out.check()
   if not video_ids:
     raise UserError(
       f"No video of the shards has ratings of segments ({LABELS_KEY}). The "
@@ -167,6 +175,18 @@ def read_truth(shards: Iterable[str]) -> segments.Ratings:
     classes=classes,
     are_positive=scores > 0,
   )
+
+
+def _truth_of(record: bytes | shard_files.Fault):
+  """The id of a record's video, if there is one, and its ratings or problem."""
+  if isinstance(record, shard_files.Fault):
+    return None, record
+  (context,) = parse_contexts([record])
+  video_id = only_bytes(context.get(first_key(ID_KEYS, context)))
+  found = read_ratings(context, sys.maxsize, sys.maxsize)
+  if isinstance(found, Ratings) and not video_id:
+    found = Problem("no id", "it has no id")
+  return video_id, found
 
 
 class YT8MSegmentReader(YT8MFrameFeatureReader):

@@ -149,7 +149,11 @@ def test_what_may_not_fit(machine, caplog):
     (2.27, 1, "--batch_size=64 will fit."),
     # Each has a third, rounded up.
     (2.28, 3, "--batch_size=256 will fit."),
-    (1.0, 1, "Not even --batch_size=1 fits: lower --max_frames or --num_classes, "),
+    (
+      1.0,
+      1,
+      "Not even --batch_size=1 fits: lower --max_frames or --num_classes, ",
+    ),
   ],
 )
 def test_what_does_not_fit(machine, size, num_workers, advice):
@@ -183,7 +187,9 @@ def test_nothing_is_deleted_for_what_will_not_fit(
   assert train_on(video_shards.train, tmp_path, given) == 0
   before = sorted(os.listdir(tmp_path))
   machine(0.1)
-  message = r"^--batch_size=16 needs about 0\.8 GB .* Not even --batch_size=1 fits"
+  message = (
+    r"^--batch_size=16 needs about 0\.8 GB .* Not even --batch_size=1 fits"
+  )
   with pytest.raises(UserError, match=message):
     train_on(video_shards.train, tmp_path, given, start_new_model=True)
   assert sorted(os.listdir(tmp_path)) == before

@@ -440,6 +440,37 @@ class TestEvaluation:
       **segments.score_rankings(ROWS, ratings_of(TRUTH)),
     }
 
+  def test_bad_records_can_be_left_out(self, tmp_path):
+    path = tmp_path / "a.tfrecord"
+    write_rated_videos(
+      path,
+      {
+        "A": ([3], [0], [1]),
+        "B": ([3], [-5], [1]),
+        "C": ([3], [5], [0]),
+        "D": ([3], [5], [1]),
+      },
+    )
+    path.write_bytes(path.read_bytes()[:-1])
+    segments.write_submission(str(tmp_path / "segments.csv"), ROWS)
+
+    def evaluate(**given):
+      return eval_program.evaluate(
+        config.EvalSettings(
+          eval_data_pattern=str(path),
+          segment_predictions=str(tmp_path / "segments.csv"),
+          **given,
+        )
+      )
+
+    with pytest.raises(UserError, match="record 1.* should rise"):
+      evaluate()
+    found = evaluate(on_bad_record="skip", max_bad_fraction=0.8)
+    truth = {(3, "A", 0): True, (3, "C", 5): False}
+    assert found == segments.score_rankings(ROWS, ratings_of(truth))
+    with pytest.raises(UserError, match="More cannot be used than --max_bad"):
+      evaluate(on_bad_record="skip", max_bad_fraction=0.3)
+
   def test_file_that_is_not_there(self, rated_shard):
     given = config.EvalSettings(
       eval_data_pattern=str(rated_shard), segment_predictions="none.csv"
