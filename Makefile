@@ -22,7 +22,7 @@ help:
 	@echo "make lint         check the code and its format"
 	@echo "make format       fix the format"
 	@echo "make soak         the long tests: kills, faults, fuzzing"
-	@echo "make bench        measure the speed, in about 10 minutes"
+	@echo "make bench        measure the speed, in 20 to 40 minutes"
 	@echo "make clean        remove .venv and everything generated"
 
 install: $(INSTALLED)

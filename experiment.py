@@ -553,13 +553,14 @@ def define_parameter_flags(flag_values: flags.FlagValues = flags.FLAGS):
   Where it is not typed, the class's own default holds.
   """
   for name, (_, classes) in _parameter_owners().items():
-    default = parameters_of(classes[0])[name]
-    names = [owner.__name__ for owner in classes]
-    define = _PARAMETER_FLAGS.get(type(default), flags.DEFINE_string)
+    defaults = {owner.__name__: parameters_of(owner)[name] for owner in classes}
+    names, (first, *_) = list(defaults), defaults.values()
+    texts = [f"{owner} ({json.dumps(it)})" for owner, it in defaults.items()]
+    define = _PARAMETER_FLAGS.get(type(first), flags.DEFINE_string)
     define(
       name,
       None,
-      f"Argument of {', '.join(names)}: {json.dumps(default)} if not given.",
+      f"Argument of {', '.join(texts)}; in brackets, the default of each.",
       module_name=names[0] if len(names) == 1 else "Several models",
       flag_values=flag_values,
     )

@@ -14,7 +14,7 @@ T = max_frames):
               everything else is 0 or empty there, too
 
 Frame features stay 8-bit codes until they are on the device that trains; see
-`models.NormalizedInput`.
+`model_layers.NormalizedInput`. Segments have two more keys (segment_reader.py).
 
 There is one pipeline: records of several shards in turn -> shuffled, for
 training -> blocks are decoded (records.py), and their bad records stop the

@@ -306,7 +306,7 @@ HELP = [
       *("CrossEntropyLoss", "FocalLoss"),
     },
     {
-      "moe_num_mixtures": "of GatedMoeModel, MoeModel: 2 if not given.",
+      "iterations": "DbofModel (30)",
       "batch_size": "Videos per step, of all workers together. Default: 1024.",
       "num_classes": "Default: 3862.",
       "num_epochs": "Default: 5.",
