@@ -721,6 +721,11 @@ class OutputSettings:
     """The files to write."""
     return [path for name in self._files if (path := getattr(self, name))]
 
+  @property
+  def names_path(self) -> str:
+    """The file with the classes' names, beside the first: NAME.names.csv."""
+    return f"{os.path.splitext(self.output_file)[0]}.names.csv"
+
   def check_outputs(self):
     """Raises a UserError if there is nothing to make, or a name is wrong."""
     names = (*self._files, *self._other_results)
@@ -737,6 +742,14 @@ class OutputSettings:
         "--vocabulary_file is for the names beside --output_file, which is not "
         "given."
       )
+    paths = self.output_paths
+    if self.vocabulary_file:
+      paths.append(self.names_path)
+    for path in paths:
+      if paths.count(path) > 1:
+        raise UserError(
+          f"Two files are to be written to {path!r}. Name others."
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

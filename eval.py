@@ -36,7 +36,6 @@ import devices
 import evaluation
 import experiment
 import prediction_files
-import segment_reader
 import segments
 import train_dir
 import utils
@@ -189,7 +188,6 @@ def evaluate_submission(settings: EvalSettings) -> dict[str, Any]:
     UserError: the CSV or a shard cannot be read, or no segment was rated.
   """
   path, folder = settings.segment_predictions, settings.eval_dir
-  shards = utils.list_shards(settings.eval_data_pattern, "eval_data_pattern")
   # Checked first: to read the shards may take long.
   if not utils.is_file(path):
     raise UserError(f"--segment_predictions={path!r}: there is no such file.")
@@ -197,11 +195,14 @@ def evaluate_submission(settings: EvalSettings) -> dict[str, Any]:
     utils.make_writable_folder(folder, "eval_dir")
   with (
     experiment.start(settings, {}, cluster.alone(), None) as run,
-    program.ProgressDisplay("shard", len(shards), every_secs=2.0) as display,
+    program.ProgressDisplay("shard", every_secs=2.0) as display,
   ):
-    if run.left_out:  # It is told how much there is to read.
-      experiment.look_at_shards(shards, None, run, need_labels=False)
-    ratings = segment_reader.read_truth(_shown(shards, display), run.left_out)
+    ratings = experiment.read_truth(
+      run,
+      "eval_data_pattern",
+      lambda shards: _shown(shards, display),
+      experiment.fold_of(settings),
+    )
   rankings = segments.read_submission(path, "segment_predictions")
   results = segments.score_rankings(rankings, ratings)
   if folder:

@@ -47,9 +47,9 @@ class Predictions(NamedTuple):
   Attributes:
     video_ids: [N] bytes.
     predictions: [N, num_classes] float32.
-    labels: [N, num_classes] float32 in {0, 1}.
+    labels: [N, num_classes] float32 in {0, 1}; None where they are not known.
     losses: [N] float32, the label losses; None without a loss.
-    num_frames: [N] int32, each video's own frames.
+    num_frames: [N] int32, each video's own frames; None of files.
     outputs: name -> [N, ...], the model's further outputs that were asked for.
     segment_starts: [N] int64 seconds, where a row is a segment; else None.
     label_weights: [N, num_classes] float32, 1 where a class was rated; None
@@ -58,9 +58,9 @@ class Predictions(NamedTuple):
 
   video_ids: np.ndarray
   predictions: np.ndarray
-  labels: np.ndarray
+  labels: np.ndarray | None
   losses: np.ndarray | None
-  num_frames: np.ndarray
+  num_frames: np.ndarray | None
   outputs: dict[str, np.ndarray]
   segment_starts: np.ndarray | None = None
   label_weights: np.ndarray | None = None

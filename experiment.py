@@ -15,7 +15,14 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import (
+  Callable,
+  Collection,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
 from typing import Any, NamedTuple
 
 from program import UserError
@@ -32,6 +39,7 @@ import memory
 import models
 import readers
 import segment_reader
+import segments
 import sources
 import train_dir as train_dirs
 import utils
@@ -287,7 +295,8 @@ def build_reader(
 def complete_parameters(config: ExperimentConfig) -> dict[str, Any]:
   """The model's parameters, with the defaults of those that are not given."""
   parameters = parameters_of(find_model(config.model))
-  if parameters.get("iterations", 0) >= config.row_frames:
+  size = parameters.get("iterations", 0)
+  if size and (config.segment_labels or size >= config.row_frames):
     parameters["iterations"] = 0  # Short clips, and segments, are taken whole.
   return parameters | config.model_kwargs
 
@@ -407,6 +416,29 @@ def open_labels(
   return reader.evaluation_batches(
     shards, batch_size, left_out=run.left_out, fold=fold
   )
+
+
+def read_truth(
+  run: Run,
+  flag_name: str,
+  show: Callable[[Sequence[str]], Iterable[str]] = iter,
+  fold: sources.Fold | None = None,
+) -> segments.Ratings:
+  """The ratings of the segments in shards, without their frames.
+
+  Args:
+    run: the program's, of one worker.
+    flag_name: the setting that has the shards' patterns.
+    show: called with the shards, yields them as they are read.
+    fold: which videos to keep; None for all.
+
+  Raises:
+    UserError: no shards, or as `segment_reader.read_truth`.
+  """
+  shards = utils.list_shards(getattr(run.settings, flag_name), flag_name)
+  if run.left_out:  # It is told how much there is to read.
+    look_at_shards(shards, None, run, need_labels=False)
+  return segment_reader.read_truth(show(shards), run.left_out, fold)
 
 
 def check_same_shards(

@@ -43,7 +43,7 @@ import model_layers
 import utils
 from config import ExperimentConfig, ExportSettings
 from records import CODES, FLOATS, ID_KEYS, VECTOR
-from vocabulary import read_vocabulary
+from vocabulary import name_of, read_vocabulary
 
 _MODEL_FILE = "saved_model.pb"
 _VOCABULARY_FILE = "vocabulary.csv"
@@ -63,7 +63,7 @@ def export(settings: ExportSettings, replaces: bool = False):
       or the vocabulary cannot be read.
   """
   folder = settings.export_dir
-  if not replaces and utils.list_folder(folder):
+  if not replaces and folder and utils.list_folder(folder):
     raise UserError(
       f"--export_dir={folder!r} is not empty. Name another folder, or delete "
       "this one."
@@ -81,7 +81,9 @@ def export(settings: ExportSettings, replaces: bool = False):
     settings.average_checkpoints,
   )
   signatures = Signatures(config, model, settings.top_k)
-  with utils.replacing_folder(folder, "export_dir", last=_MODEL_FILE) as place:
+  with utils.new_folder(
+    folder, "export_dir", last=_MODEL_FILE, replaces=replaces
+  ) as place:
     save(signatures, place)
     if names is not None:
       _write_names(names, config.num_classes, settings.vocabulary_file, place)
@@ -207,6 +209,7 @@ class Signatures:
     """
     num_rows = tf.shape(next(iter(features.values())))[0]
     num_frames = tf.ones([num_rows], tf.int32)
+    features = {**features}
     for name in self._frame_features:
       frames = features[name][:, : self._config.max_frames]
       length = tf.shape(frames)[1]
@@ -242,13 +245,13 @@ class Signatures:
       examples, context, lists
     )
     features, num_frames = {}, None
+    for first in self._frame_features[:1]:
+      num_frames = tf.cast(lengths[first], tf.int32)
     for name in self._forms:
       if name in context:
         features[name] = context[name]
         continue
       features[name] = self._decode(name, lists[name], lengths[name])
-      first = self._frame_features[0]
-      num_frames = tf.cast(lengths[first], tf.int32)
       tf.debugging.assert_equal(
         lengths[name],
         lengths[first],
@@ -302,6 +305,9 @@ class LoadedModel:
   Attributes:
     names: class index -> name, where they were exported.
     signatures: name -> function, see the module's docstring.
+
+  Args:
+    folder: local or gs://.
   """
 
   def __init__(self, folder: str):
@@ -317,7 +323,8 @@ class LoadedModel:
       arrays: name -> array, as the signature takes them.
 
     Raises:
-      UserError: an array is missing.
+      UserError: an array is missing, or has values that the input's type has
+        not.
     """
     function = self.signatures["predict"]
     _, specs = function.structured_input_signature
@@ -327,11 +334,8 @@ class LoadedModel:
         f"predict: {', '.join(sorted(missing))} missing; there is "
         f"{', '.join(arrays) or 'nothing'}."
       )
-    outputs = function(
-      **{
-        key: tf.constant(inputs[key], spec.dtype) for key, spec in specs.items()
-      }
-    )
+    tensors = {key: _tensor(key, inputs[key], specs[key]) for key in specs}
+    outputs = function(**tensors)
     return {name: value.numpy() for name, value in outputs.items()}
 
   def predict(self, arrays: Mapping[str, Any], top_k: int = 20):
@@ -350,7 +354,7 @@ class LoadedModel:
     predictions = self.outputs(arrays)["predictions"]
     scores, classes = eval_util.best_classes(predictions, top_k)
     indices = classes.ravel().tolist()
-    names = [self.names.get(index, f"class {index}") for index in indices]
+    names = [name_of(index, self.names) for index in indices]
     columns = {
       "Video": np.repeat(np.arange(len(scores)), scores.shape[1]),
       "Index": classes.ravel(),
@@ -362,6 +366,17 @@ class LoadedModel:
     except ImportError:  # It is no requirement.
       return columns
     return pd.DataFrame(columns)
+
+
+def _tensor(name: str, values, spec: tf.TensorSpec) -> tf.Tensor:
+  values = np.asarray(values)
+  converted = values.astype(spec.dtype.as_numpy_dtype)
+  if spec.dtype.is_integer and (converted != values).any():
+    raise UserError(
+      f"predict: {name} has values that are no {spec.dtype.name}, as the model "
+      f"takes it; its array is of {values.dtype}."
+    )
+  return tf.constant(converted)
 
 
 def load(folder: str) -> LoadedModel:

@@ -19,6 +19,7 @@ from video_level_models import (
   classify,
   context_gate,
   frame_mask,
+  refuse_losses,
   scaled_normal,
 )
 
@@ -270,6 +271,7 @@ class LstmModel(FrameModel):
       video_level_classifier_model: the head, a model of the video level.
       classifier_kwargs: the head's arguments.
     """
+    _check_layers("lstm_layers", lstm_layers)
     layers = [
       keras.layers.LSTM(
         lstm_cells,
@@ -324,6 +326,7 @@ class GruModel(FrameModel):
       video_level_classifier_model: the head, a model of the video level.
       classifier_kwargs: the head's arguments.
     """
+    _check_layers("gru_layers", gru_layers)
     layers = [
       keras.layers.GRU(
         gru_cells,
@@ -403,6 +406,7 @@ class AttentionPoolingModel(FrameModel):
       video_level_classifier_model,
       classifier_kwargs,
     )
+    refuse_losses(outputs, video_level_classifier_model)
     predictions = ops.reshape(
       outputs["predictions"], (-1, attention_heads, vocab_size)
     )
@@ -413,6 +417,11 @@ class AttentionPoolingModel(FrameModel):
         embedding, (-1, attention_heads * embedding.shape[-1])
       ),
     }
+
+
+def _check_layers(name: str, number: int):
+  if number < 1:
+    raise ValueError(f"{name}={number} should be at least 1.")
 
 
 def _attended(frames, num_frames, num_heads: int, name: str):

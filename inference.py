@@ -13,6 +13,7 @@ has a row for each class, with the segments that show it best.
 """
 
 import collections
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -29,12 +30,10 @@ import devices
 import evaluation
 import experiment
 import prediction_files
-import segment_reader
 import segments
 import train_dir
 import utils
 from config import ExperimentConfig, InferenceSettings
-from vocabulary import read_vocabulary
 
 
 def define_flags():
@@ -100,7 +99,7 @@ def infer(
         raise UserError(
           f"{path!r} is one of the shards to read. Write to another file."
         )
-    outputs = _requested_outputs(settings)
+    outputs = _requested_outputs(settings, batches.has_labels)
     model = experiment.build_model(run_config, jit_compile=settings.jit_compile)
     further = [prediction_files.EMBEDDING] if settings.embeddings_file else []
     if not {*further} <= {*model.output}:
@@ -126,14 +125,14 @@ def infer(
 
 
 def _requested_outputs(
-  settings: InferenceSettings,
+  settings: InferenceSettings, has_labels: bool
 ) -> list[prediction_files.Output]:
   """The files with a row for each video."""
   if settings.segment_labels:
     return []
   outputs = prediction_files.requested_outputs(settings)
   if path := settings.embeddings_file:
-    outputs.append(prediction_files.embeddings_output(path))
+    outputs.append(prediction_files.embeddings_output(path, has_labels))
   return outputs
 
 
@@ -159,12 +158,9 @@ def _write_segments(
       written; or what making the items raises.
   """
   classes = np.arange(num_classes)
-  if source := settings.segment_classes:
-    classes = read_segment_classes(source, num_classes)
-  names_path = names = None
-  if settings.vocabulary_file:
-    names_path = prediction_files.beside(settings.output_file, "names.csv")
-    names = read_vocabulary(settings.vocabulary_file)
+  if settings.segment_classes:
+    classes = _chosen_classes(num_classes, run)
+  names_path, names = prediction_files.file_of_names(settings)
   count = 0
 
   def rankings() -> Iterator[segments.Ranking]:
@@ -193,16 +189,28 @@ def _write_segments(
     logging.info("Wrote the best of %d segments to %s.", total, paths)
 
 
-def read_segment_classes(source: str, num_classes: int) -> np.ndarray:
+def _chosen_classes(num_classes: int, run: experiment.Run) -> np.ndarray:
+  """As `choose_classes`; the chief's choice, so that all workers have one."""
+  text = error = None
+  if run.workers.is_chief:
+    try:
+      text = json.dumps(choose_classes(num_classes, run).tolist())
+    except UserError as caught:
+      error = caught
+  run.workers.agree(error=error)
+  return np.array(json.loads(run.workers.share(text)), np.int64)
+
+
+def choose_classes(num_classes: int, run: experiment.Run) -> np.ndarray:
   """[C] int64, rising: classes of a CSV, or those that shards have ratings of.
 
   Raises:
     UserError: it is neither, or a class is outside [0, num_classes).
   """
+  source = run.settings.segment_classes
   if source.endswith(".csv"):
     return segments.read_segment_classes(source, num_classes)
-  shards = utils.list_shards(source, "segment_classes")
-  classes = np.unique(segment_reader.read_truth(shards).classes)
+  classes = np.unique(experiment.read_truth(run, "segment_classes").classes)
   if classes[-1] >= num_classes:
     raise UserError(
       f"--segment_classes={source!r}: class {classes[-1]} was rated, but the "

@@ -30,7 +30,7 @@ from vocabulary import read_vocabulary
 
 _TOP_K = 20
 # How the names of the weights of the last layers begin.
-_HEAD = ("logits/", "gates/", "experts/")
+_HEAD = {"logits", "gates", "experts"}
 # TensorBoard's tag of each figure of a batch.
 _TAGS = {
   "auxiliary_loss": "auxiliary_loss",
@@ -271,7 +271,7 @@ def take_weights(model, config: ExperimentConfig, source: str):
     for name, weight in named.items()
     if name in known and known[name].shape == weight.shape
   }
-  inner = {name for name in {**known, **named} if not name.startswith(_HEAD)}
+  inner = {n for n in {**known, **named} if _HEAD.isdisjoint(n.split("/"))}
   if not fitting or (inner and not fitting & inner):
     raise UserError(
       f"{flag}: no weight of that model fits but those of the last layer. It "

@@ -47,7 +47,7 @@ import losses
 import shard_files
 import utils
 from config import ExperimentConfig, OutputSettings
-from vocabulary import read_vocabulary
+from vocabulary import name_of, read_vocabulary
 
 HEADER = b"VideoId,LabelConfidencePairs\n"
 NAMES_HEADER = b"VideoId,Index,Name,Confidence\n"
@@ -65,7 +65,6 @@ _NO_ARRAYS = (
 )
 # Rows that are read at a time, where all are.
 BLOCK_ROWS = 512
-_SHOWN_CHARACTERS = 60
 
 
 def logits_of(confidences: np.ndarray) -> np.ndarray:
@@ -213,16 +212,10 @@ def requested_outputs(settings: OutputSettings) -> list[Output]:
   if path:
     format_best = functools.partial(_format_best, top_k, format_rows)
     outputs.append(RowsOutput(path, HEADER, format_best))
-  if settings.vocabulary_file:
-    if utils.is_stream(path):
-      raise UserError(
-        f"--output_file={path!r} is no file beside which the CSV of names "
-        "could lie. Name a file, or leave --vocabulary_file out."
-      )
-    names = read_vocabulary(settings.vocabulary_file)
+  names_path, names = file_of_names(settings)
+  if names_path:
     format_names = functools.partial(format_named_rows, names=names)
     format_best = functools.partial(_format_best, top_k, format_names)
-    names_path = beside(path, "names.csv")
     outputs.append(RowsOutput(names_path, NAMES_HEADER, format_best))
   if settings.predictions_file:
     dtype = settings.predictions_dtype
@@ -236,22 +229,42 @@ def requested_outputs(settings: OutputSettings) -> list[Output]:
   return outputs
 
 
-def embeddings_output(path: str) -> Output:
+def file_of_names(
+  settings: OutputSettings,
+) -> tuple[str | None, dict[int, str] | None]:
+  """The path of the CSV of names, and the names; None without a vocabulary.
+
+  Raises:
+    UserError: the vocabulary cannot be read, or there is no place for names.
+  """
+  if not settings.vocabulary_file:
+    return None, None
+  path = settings.output_file
+  if utils.is_stream(path):
+    raise UserError(
+      f"--output_file={path!r} is no file beside which the CSV of names could "
+      "lie. Name a file, or leave --vocabulary_file out."
+    )
+  return settings.names_path, read_vocabulary(settings.vocabulary_file)
+
+
+def embeddings_output(path: str, has_labels: bool) -> Output:
   """The file of what goes into the classifier, `outputs["embedding"]`.
 
   Args:
     path: local or gs://. Of `.npz`, the array is "embeddings" [N, size]
-      float32. Other files have TFRecords of the video level, with labels where
-      a video has some.
+      float32. Other files have TFRecords of the video level.
+    has_labels: whether the shards have labels, which records then have too.
   """
   if path.endswith(".npz"):
     return ArraysOutput(
       path, "embeddings", lambda item: item.outputs[EMBEDDING]
     )
-  return RowsOutput(path, b"", _embedding_records)
+  format_records = functools.partial(_embedding_records, has_labels)
+  return RowsOutput(path, b"", format_records)
 
 
-def _embedding_records(item: evaluation.Predictions) -> bytes:
+def _embedding_records(has_labels: bool, item: evaluation.Predictions) -> bytes:
   records = []
   for video_id, labels, embedding in zip(
     item.video_ids, item.labels, item.outputs[EMBEDDING], strict=True
@@ -260,7 +273,8 @@ def _embedding_records(item: evaluation.Predictions) -> bytes:
     features = example.features.feature
     features["id"].bytes_list.value.append(video_id)
     features[EMBEDDING].float_list.value.extend(embedding)
-    if labels.any():
+    if has_labels:  # Of a video without labels the list is there, and empty.
+      features["labels"].int64_list.SetInParent()
       features["labels"].int64_list.value.extend(np.flatnonzero(labels))
     record = example.SerializeToString(deterministic=True)
     records.append(shard_files.framed(record))
@@ -360,7 +374,7 @@ def format_named_rows(
   ):
     field = utils.csv_field(video_id)
     for score, index in zip(row_scores, row_classes.tolist(), strict=True):
-      name = utils.csv_field(names.get(index, f"class {index}").encode())
+      name = utils.csv_field(name_of(index, names).encode())
       rows.append(b"%s,%d,%s,%.6f\n" % (field, index, name, score))
   return b"".join(rows)
 
@@ -399,7 +413,7 @@ class PredictionsFile(abc.ABC):
     is_repeated = self._sorted_ids[1:] == self._sorted_ids[:-1]
     if is_repeated.any():
       video_id = self._sorted_ids[int(is_repeated.argmax())]
-      raise UserError(f"{source} has video {_shown(video_id)} twice.")
+      raise UserError(f"{source} has video {utils.shown(video_id)} twice.")
 
   def rows_of(self, video_ids) -> np.ndarray:
     """[n] int64: the rows of videos, -1 where there is none."""
@@ -474,7 +488,8 @@ class _ArraysFile(PredictionsFile):
     if not is_finite.all():
       video_id = self.video_ids[start + int(np.argmin(is_finite))]
       raise UserError(
-        f"{self.source}: the logits of video {_shown(video_id)} are not finite."
+        f"{self.source}: the logits of video {utils.shown(video_id)} are not "
+        "finite."
       )
     return logits
 
@@ -625,14 +640,9 @@ def _parse_rows(rows: Sequence[bytes], num_classes: int) -> np.ndarray:
 
 def _refuse(source: str, line: int, row: bytes, problem):
   raise UserError(
-    f"{source}, line {line}: {_shown(row)} is not 'id,class confidence class "
-    f"confidence ...': {problem}."
+    f"{source}, line {line}: {utils.shown(row)} is not 'id,class confidence "
+    f"class confidence ...': {problem}."
   )
-
-
-def _shown(text: bytes) -> str:
-  more = "..." if len(text) > _SHOWN_CHARACTERS else ""
-  return repr(text[:_SHOWN_CHARACTERS].decode(errors="replace") + more)
 
 
 @contextlib.contextmanager

@@ -323,7 +323,7 @@ class BaseReader:
     """Shape and type of each part of some rows, but for the weights."""
     return {
       "video_ids": tf.TensorSpec([None], tf.string),
-      "features": self.feature_spec,
+      "features": _with_frames(self.feature_spec, self.row_frames),
       "num_frames": tf.TensorSpec([None], tf.int32),
       "labels": tf.TensorSpec([None, self.num_classes], tf.float32),
     }
@@ -357,7 +357,7 @@ class BaseReader:
     if not by_shards:
       records = _filtered(records, 0, part)
     dataset = self._batched(records, source, batch_size, with_labels, fold)
-    return Batches(dataset.with_options(_options()), source)
+    return Batches(dataset.with_options(_options()), source, with_labels)
 
   def training_passes(
     self,
@@ -482,13 +482,8 @@ class BaseReader:
     """A dataset of padded batches of (location, record) pairs of a pass."""
     row_bytes = self._most_bytes() + 4 * self.num_classes
     spec = self.row_spec(with_labels)
-    row_frames = sample.size if sample else self.row_frames
-    spec["features"] = {
-      name: tf.TensorSpec([None, row_frames, *item.shape[2:]], item.dtype)
-      if item.shape.rank == 3
-      else item
-      for name, item in spec["features"].items()
-    }
+    if sample:
+      spec["features"] = _with_frames(spec["features"], sample.size)
 
     def decode(number, locations, block):
       # A reader of somebody's own need not know how to choose frames.
@@ -556,6 +551,16 @@ class YT8MFrameFeatureReader(YT8MAggregatedFeatureReader):
 
   def __init__(self, *args, max_frames: int = utils.MAX_FRAMES, **kwargs):
     super().__init__(*args, max_frames=max_frames, **kwargs)
+
+
+def _with_frames(spec: dict, num_frames: int) -> dict:
+  """Specs of features, with another number of frames."""
+  return {
+    name: tf.TensorSpec([None, num_frames, *item.shape[2:]], item.dtype)
+    if item.shape.rank == 3
+    else item
+    for name, item in spec.items()
+  }
 
 
 def _options() -> tf.data.Options:

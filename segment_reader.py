@@ -35,10 +35,13 @@ from records import (
   parse_contexts,
   place,
 )
+from sources import Fold
 
 LABELS_KEY, SCORES_KEY = "segment_labels", "segment_scores"
 STARTS_KEY, ENDS_KEY = "segment_start_times", "segment_end_times"
 RATED_PER_VIDEO = 5  # About; of the data set of 2019.
+# More than any model has; a row of a record times this is still an int64.
+_MOST_CLASSES = 2**31
 
 
 class Ratings(NamedTuple):
@@ -69,7 +72,7 @@ def read_ratings(
 
   Args:
     context: key -> feature.
-    num_classes: classes are in [0, num_classes).
+    num_classes: classes are in [0, num_classes), at most 2^31.
     num_frames: frames of the video that can be read.
 
   Returns:
@@ -113,7 +116,8 @@ def _describe_times(starts, num_frames: int) -> Problem | None:
   if starts.size and starts[-1] >= num_frames:
     return Problem(
       "segment beyond the video",
-      f"its segment at {starts[-1]} s begins behind its {num_frames} frames",
+      f"its segment at {starts[-1]} s begins behind the {num_frames} frames "
+      "that are read",
     )
   return None
 
@@ -134,14 +138,19 @@ def _describe_values(classes, scores, num_classes: int) -> Problem | None:
 
 
 def read_truth(
-  shards: Iterable[str], left_out: BadRecords | None = None
+  shards: Iterable[str],
+  left_out: BadRecords | None = None,
+  fold: Fold | None = None,
 ) -> segments.Ratings:
   """The ratings of all segments in shards, without their frames.
+
+  Of several ratings of a segment for one class, the first counts.
 
   Args:
     shards: paths of TFRecord files.
     left_out: takes note of bad records, which are left out; None stops at the
       first.
+    fold: which videos to keep; None for all.
 
   Raises:
     UserError: a record cannot be read, its ratings make no sense, or there are
@@ -169,11 +178,17 @@ def read_truth(
       "validate shards of 2019 have: tools.download --features=segments."
     )
   _, (starts, rows, classes, scores) = _joined(parts)
+  video_ids, starts = np.array(video_ids)[rows], starts[rows]
+  order = np.lexsort((classes, starts, video_ids))  # Equal ones stay in order.
+  is_new = np.ones(len(order), bool)
+  is_new[1:] = np.logical_or.reduce(
+    [a[order][1:] != a[order][:-1] for a in (video_ids, starts, classes)]
+  )
+  kept = np.sort(order[is_new])
+  if fold:
+    kept = kept[fold.keeps(video_ids[kept].tolist())]
   return segments.Ratings(
-    video_ids=np.array(video_ids)[rows],
-    starts=starts[rows],
-    classes=classes,
-    are_positive=scores > 0,
+    video_ids[kept], starts[kept], classes[kept], scores[kept] > 0
   )
 
 
@@ -183,7 +198,7 @@ def _truth_of(record: bytes | shard_files.Fault):
     return None, record
   (context,) = parse_contexts([record])
   video_id = only_bytes(context.get(first_key(ID_KEYS, context)))
-  found = read_ratings(context, sys.maxsize, sys.maxsize)
+  found = read_ratings(context, _MOST_CLASSES, sys.maxsize)
   if isinstance(found, Ratings) and not video_id:
     found = Problem("no id", "it has no id")
   return video_id, found

@@ -38,6 +38,7 @@ import numpy as np
 import mean_average_precision_calculator as map_calculator
 import utils
 from records import SEGMENT_SECS, Problem
+from vocabulary import name_of
 
 # K, and the most segments that the challenge takes of a class.
 MOST_SEGMENTS = 100_000
@@ -57,7 +58,6 @@ _HASH_FACTOR = 0x9E3779B97F4A7C15
 _NUM_SLOTS, _SLOT_SHIFT = 2**16, np.uint64(48)
 # A segment is one number: its video's, times this, plus the second it starts.
 _STARTS = 2**32
-_SHOWN_BYTES = 60
 
 
 class Ranking(NamedTuple):
@@ -340,7 +340,7 @@ def parse_row(line: bytes) -> tuple[Ranking | None, Problem | None]:
   """
   name, comma, cell = line.partition(b",")
   if not comma or not name.strip().isdigit() or len(name) > _MOST_DIGITS:
-    detail = f"{_shown(line)} is no row; expected {_EXPECTED_ROW}"
+    detail = f"{utils.shown(line)} is no row; expected {_EXPECTED_ROW}"
     return None, Problem("no row", detail)
   # Zeros, so that a piece of some width can be read at any place.
   codes = np.frombuffer(cell + bytes(_MOST_ID_BYTES), np.uint8)
@@ -402,7 +402,7 @@ def _slices(codes, begins, sizes) -> np.ndarray:
 
 
 def _describe_pair(cell: bytes, begins, ends, number: int) -> Problem:
-  pair = _shown(cell[begins[number] : ends[number]])
+  pair = utils.shown(cell[begins[number] : ends[number]])
   if number < begins.size - 1:
     detail = f"its pair {number + 1}, {pair}, is not id:start"
     return Problem("no pair", detail)
@@ -410,12 +410,6 @@ def _describe_pair(cell: bytes, begins, ends, number: int) -> Problem:
   if len(cell) == CELL_CHARACTERS:
     detail += f" at {len(cell):,} characters, as spreadsheets cut cells"
   return Problem("row was cut", detail)
-
-
-def _shown(text: bytes) -> str:
-  """Text as messages show it: not all of a row of megabytes."""
-  more = "..." if len(text) > _SHOWN_BYTES else ""
-  return repr(text[:_SHOWN_BYTES].decode(errors="replace") + more)
 
 
 _EXPECTED_ROW = "class,id:start id:start ... such as 3,AbCd:0 EfGh:15"
@@ -457,7 +451,7 @@ def open_submission(
       index, video_ids, starts, scores = ranking.cut(MOST_SEGMENTS)
       output.write(b"%d,%b\n" % (index, _format_pairs(video_ids, starts)))
       if names_path:
-        name = names.get(index, f"class {index}").encode()
+        name = name_of(index, names).encode()
         end = b"%d,%b" % (index, utils.csv_field(name))
         columns = (column.tolist() for column in (video_ids, starts, scores))
         names_output.write(_named_rows(zip(*columns, strict=True), end))
@@ -477,15 +471,25 @@ def write_submission(
       write(ranking)
 
 
+def _check_ids(video_ids: np.ndarray):
+  """Refuses ids that a submission cannot have."""
+  letters = np.ascontiguousarray(video_ids).view(np.uint8)
+  if np.isin(letters, _ID_ENDS).any() or video_ids.itemsize > _MOST_ID_BYTES:
+    wrong = next(
+      i
+      for i in video_ids.tolist()
+      if set(i) & set(_ID_ENDS) or len(i) > _MOST_ID_BYTES
+    )
+    raise UserError(
+      f"Video {utils.shown(wrong)} cannot be in a submission: its id has a "
+      "space, a comma, a quote or a line break, or more than "
+      f"{_MOST_ID_BYTES} bytes."
+    )
+
+
 def _format_pairs(video_ids: np.ndarray, starts: np.ndarray) -> bytes:
   """Text "id:start id:start ..."."""
-  letters = np.ascontiguousarray(video_ids).view(np.uint8)
-  if np.isin(letters, _ID_ENDS).any():
-    wrong = next(i for i in video_ids.tolist() if set(i) & set(_ID_ENDS))
-    raise UserError(
-      f"Video {wrong.decode(errors='replace')!r} cannot be in a submission: "
-      "its id has a space, a comma, a quote or a line break."
-    )
+  _check_ids(video_ids)
   # There are few starts, and a text of each is made once.
   different, numbers = np.unique(starts, return_inverse=True)
   texts = np.array([b":%d " % start for start in different.tolist()], bytes)
@@ -608,6 +612,8 @@ class TopSegments:
     """[N] int64: segments as numbers; new videos get one."""
     video_ids = np.asarray(video_ids).tolist()
     new = dict.fromkeys(i for i in video_ids if i not in self._numbers)
+    if new:  # Told now, not when all has been predicted.
+      _check_ids(np.array([*new], bytes))
     self._numbers.update(zip(new, itertools.count(len(self._numbers))))
     self._video_ids.extend(new)
     numbers = np.array([self._numbers[i] for i in video_ids], np.int64)

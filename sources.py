@@ -289,13 +289,15 @@ class Batches:
   Args:
     dataset: a tf.data.Dataset of batches.
     source: what it reads.
+    has_labels: whether labels are read.
 
   Attributes:
     shards: paths of the shards that are read.
+    has_labels: whether labels are read.
   """
 
-  def __init__(self, dataset, source: Source):
-    self.shards = source.shards
+  def __init__(self, dataset, source: Source, has_labels: bool = True):
+    self.shards, self.has_labels = source.shards, has_labels
     self._dataset = dataset
     self._source = source
 

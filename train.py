@@ -44,7 +44,7 @@ from config import ExperimentConfig, TrainSettings
 _EVALUATOR_FLAGS = (
   *("train_dir", "eval_data_pattern", "num_readers", "jit_compile"),
   *("on_bad_record", "max_bad_fraction", "worker_timeout_secs"),
-  *("folds", "fold"),
+  *("folds", "fold", "segment_labels"),
 )
 
 

@@ -35,6 +35,7 @@ except ImportError:  # Windows; what killed programs leave stays there.
 
 # Frames of a video that are read by default; longer videos are cut.
 MAX_FRAMES = 300
+_SHOWN_BYTES = 60
 # A frame feature's byte b stands for b * DEQUANTIZE_SCALE + DEQUANTIZE_OFFSET,
 # as in the starter code: 256 levels from -1.9921875 to 2.0078125.
 DEQUANTIZE_SCALE = 4.0 / 255.0
@@ -450,8 +451,10 @@ def make_writable_folder(path: str, flag_name: str):
 
 
 @contextlib.contextmanager
-def replacing_folder(path: str, flag_name: str, last: str) -> Iterator[str]:
-  """A folder that takes `path`'s place when it is complete.
+def new_folder(
+  path: str, flag_name: str, last: str, replaces: bool = False
+) -> Iterator[str]:
+  """A folder that is at `path` when it is complete.
 
   It is written under a temporary name beside `path`, which is what the context
   gives; an exception or a kill leaves what was at `path` untouched. Cloud
@@ -459,29 +462,46 @@ def replacing_folder(path: str, flag_name: str, last: str) -> Iterator[str]:
   by one.
 
   Args:
-    path: local or gs://. What a link leads to is replaced, not the link.
+    path: local or gs://. A link is followed, but for one that is replaced.
     flag_name: the setting that it comes from.
     last: the file that shows readers that the folder is complete.
+    replaces: whether to replace what is there, which must be the caller's alone
+      to write; otherwise a folder that is not empty is an error.
 
   Raises:
     UserError: the folder cannot be written.
   """
-  path = os.path.realpath(path) if is_local(path) else path.rstrip("/")
-  temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+  what = f"--{flag_name}={path!r} cannot be written"
+  if not path:
+    raise UserError(f"--{flag_name} is empty. Name a folder.")
+  path = path.rstrip("/")
+  if is_local(path) and not replaces:
+    path = os.path.realpath(path)
+  name = "" if replaces else f".{uuid.uuid4().hex[:8]}"
+  temporary, old = f"{path}{name}.tmp", f"{path}{name}.old.tmp"
+  _delete_if_there(temporary, old)  # What a kill has left.
   make_folder(temporary, flag_name)
   try:
-    with _clear_errors(f"--{flag_name}={path!r} cannot be written"):
+    with _clear_errors(what):
       yield temporary
-      if tf.io.gfile.exists(path):
-        delete(path)
-      if is_local(path):
-        tf.io.gfile.rename(temporary, path)
-      else:
+      if not is_local(path):
+        _delete_if_there(*([path] if replaces else []))
         _rename_files(temporary, path, last)
+        return
+      if replaces and os.path.lexists(path):
+        os.rename(path, old)
+      elif tf.io.gfile.isdir(path):
+        os.rmdir(path)  # An error where it is not empty.
+      os.rename(temporary, path)
   finally:
     with contextlib.suppress(UserError):
-      if exists(temporary):
-        delete(temporary)
+      _delete_if_there(temporary, old)
+
+
+def _delete_if_there(*paths: str):
+  for path in paths:
+    if os.path.islink(path) or exists(path):
+      delete(path)
 
 
 def _rename_files(source: str, target: str, last: str):
@@ -492,6 +512,12 @@ def _rename_files(source: str, target: str, last: str):
   ]
   for path in sorted(files, key=lambda path: path.endswith(f"/{last}")):
     tf.io.gfile.rename(path, f"{target}{path.removeprefix(source)}")
+
+
+def shown(text: bytes) -> str:
+  """Bytes of a file as messages show them: not all of a row of megabytes."""
+  more = "..." if len(text) > _SHOWN_BYTES else ""
+  return repr(text[:_SHOWN_BYTES].decode(errors="replace") + more)
 
 
 def exists(path: str) -> bool:

@@ -77,7 +77,7 @@ class MaskedBatchNormalization(XlaLayer):
   def call(self, inputs, num_frames, training=False):
     """Normalises a batch; see the class."""
     inputs = ops.cast(inputs, "float32")
-    if training:
+    if training and self.trainable:
       mean, variance = self._batch_statistics(inputs, num_frames)
     else:
       mean, variance = self.moving_mean, self.moving_variance
@@ -428,6 +428,7 @@ class BranchesModel(BaseModel):
           video_level_classifier_model,
           classifier_kwargs,
         )
+      refuse_losses(outputs, video_level_classifier_model)
       scores = losses.logits_of(outputs["predictions"], outputs.get("logits"))
       branch = keras.Model(inputs, [scores, outputs["embedding"]], name=name)
       scores, embedding = branch([model_input, num_frames])
@@ -440,6 +441,21 @@ class BranchesModel(BaseModel):
       "embedding": ops.concatenate(embeddings, axis=-1),
       "auxiliary": [{"logits": part, "weight": 1.0} for part in logits],
     }
+
+
+def refuse_losses(outputs: Mapping[str, Any], name: str):
+  """Raises a ValueError if a head has a loss of its own, which would be lost.
+
+  Args:
+    outputs: of `classify`.
+    name: the head's class.
+  """
+  if lost := {"auxiliary", "regularization_loss"} & {*outputs}:
+    raise ValueError(
+      f"video_level_classifier_model={name!r} has losses of its own "
+      f"({', '.join(sorted(lost))}), which this model cannot use. Choose "
+      "another."
+    )
 
 
 def classify(

@@ -3,13 +3,18 @@
 """The names of classes, from a data set's vocabulary."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import utils
 
 # Columns of the index, the name and the entity's id in a vocabulary.
 _COLUMNS = ("Index", "Name", "KnowledgeGraphId")
 _AUDIOSET_COLUMNS = ("index", "display_name", "mid")
+
+
+def name_of(index: int, names: Mapping[int, str]) -> str:
+  """A class's name, or what takes its place."""
+  return names.get(index, f"class {index}")
 
 
 def read_vocabulary(path: str, only_named: bool = False) -> dict[int, str]:
@@ -55,4 +60,4 @@ def _named_classes(
       raise ValueError(f"class {index} is negative, or there twice")
     seen.add(index)
     if row[name_column] or not only_named:
-      yield index, row[name_column] or row.get(id_column) or f"class {index}"
+      yield index, row[name_column] or row.get(id_column) or name_of(index, {})

@@ -100,7 +100,8 @@ RECIPES = (
   Recipe(
     "video",
     "logistic",
-    "--batch_size=256 --num_epochs=3 --base_learning_rate=0.06",
+    "--batch_size=32 --num_epochs=6 --base_learning_rate=0.02 "
+    "--learning_rate_decay=0.6 --learning_rate_decay_examples=11790",
   ),
   Recipe("video", "moe", f"--model=MoeModel {_MOE}"),
   Recipe(
@@ -113,13 +114,7 @@ RECIPES = (
     "--video_level_classifier_model=LogisticModel --base_learning_rate=0.001 "
     f"{_VIDEO}",
   ),
-  Recipe(
-    "video",
-    "residual_moe",
-    "--model=ResidualMlpModel --dropout=0.5 --optimizer=AdamW "
-    "--weight_decay=0.02 --base_learning_rate=0.001 --ema_decay=0.98 "
-    "--batch_size=512 --num_epochs=8 --mixed_precision",
-  ),
+  Recipe("video", "gated_moe", f"--model=GatedMoeModel {_MOE}"),
   Recipe(
     "video",
     "branches",
@@ -129,7 +124,7 @@ RECIPES = (
   Recipe(
     "video",
     "average",
-    members=("moe", "moe_of_four", "residual", "residual_moe", "branches"),
+    members=("logistic", "moe_of_four", "gated_moe", "residual", "branches"),
   ),
   Recipe(
     "audioset",

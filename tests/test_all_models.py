@@ -475,6 +475,18 @@ class TestBatchNormalization:
       expected += share * (number - expected)
       assert float(layer.moving_mean[0]) == pytest.approx(expected, rel=1e-5)
 
+  def test_a_frozen_layer_computes_as_in_evaluation(self):
+    layer, ones = MaskedBatchNormalization(), tf.ones([2], tf.int32)
+    layer(tf.constant([[1.0], [3.0]]), ones, training=True)
+    before = layer.get_weights()
+    layer.trainable = False
+    inputs = tf.constant([[8.0], [9.0]])
+    np.testing.assert_array_equal(
+      layer(inputs, ones, training=True), layer(inputs, ones, training=False)
+    )
+    for old, new in zip(before, layer.get_weights(), strict=True):
+      np.testing.assert_array_equal(old, new)
+
   def test_a_blank_batch_changes_nothing(self):
     layer = MaskedBatchNormalization()
     layer(tf.constant([[1.0], [3.0]]), tf.ones([2], tf.int32), training=True)
@@ -595,6 +607,13 @@ class TestParameters:
         "should be one of average",
       ),
       ("DbofModel", {"dbof_activation": "tanh"}, "should be one of sigmoid"),
+      ("LstmModel", {"lstm_layers": 0}, "lstm_layers=0 should be at least 1"),
+      ("GruModel", {"gru_layers": 0}, "gru_layers=0 should be at least 1"),
+      (
+        "AttentionPoolingModel",
+        {"video_level_classifier_model": "BranchesModel"},
+        "has losses of its own",
+      ),
       (
         "LstmModel",
         {"video_level_classifier_model": "GruModel"},

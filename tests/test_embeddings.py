@@ -18,6 +18,7 @@ import evaluation
 import experiment
 import inference
 import models
+import prediction_files
 import readers
 import train
 from config import (
@@ -124,6 +125,24 @@ def test_records_are_read_again(train_dir, frame_shards, known, tmp_path):
   )
   given = {"num_classes": frame_shards.num_classes, "max_steps": 1}
   assert train.train(given, settings) == 0
+
+
+def test_a_video_without_labels_among_others(tmp_path):
+  item = evaluation.Predictions(
+    video_ids=[b"a", b"b"],
+    predictions=np.zeros([2, 3]),
+    labels=np.array([[0, 0, 0], [0, 1, 0]]),
+    losses=None,
+    num_frames=None,
+    outputs={"embedding": np.ones([2, 4], np.float32)},
+  )
+  path = tmp_path / "a.tfrecord"
+  output = prediction_files.embeddings_output(str(path), has_labels=True)
+  with output.open() as write:
+    write(item.video_ids, output.encode(item))
+  reader = readers.YT8MAggregatedFeatureReader(3, (4,), ("embedding",), 1)
+  (batch,) = reader.evaluation_batches([str(path)], 2)
+  np.testing.assert_array_equal(batch["labels"], item.labels)
 
 
 def test_shards_without_labels_give_records_without(

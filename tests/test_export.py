@@ -250,6 +250,16 @@ class TestInPython:
     {"rgb": np.ones([2, 6]), "audio": np.ones([2, 4])}
   )
 
+  def test_values_that_are_no_codes(self, named):
+    videos = {**self.VIDEOS, "rgb": np.full([2, 6], 0.5)}
+    model = exporting.load(str(named))
+    model.outputs(videos)  # Of the video level, they are floats.
+    codes = tf.TensorSpec([None, 2], tf.uint8)
+    for wrong in ([[0.5, 1]], [[-1, 1]], [[256, 1]]):
+      with pytest.raises(UserError, match="predict: rgb has values that are n"):
+        exporting._tensor("rgb", wrong, codes)
+    assert exporting._tensor("rgb", [[0.0, 255]], codes).numpy().max() == 255
+
   @pytest.mark.parametrize("has_pandas", [False, True])
   def test_predict_gives_a_table(self, has_pandas, named, monkeypatch):
     frame = types.SimpleNamespace(DataFrame=lambda columns: ("frame", columns))
@@ -313,6 +323,13 @@ def test_records_of_another_form_are_refused(bad, words, exports):
 
 
 # What is refused
+
+
+def test_no_folder(exports):
+  with pytest.raises(UserError, match="--export_dir is empty. Name a folder"):
+    exporting.export(
+      ExportSettings(train_dir=str(exports / "MoeModel/train"), export_dir="")
+    )
 
 
 def test_a_folder_that_is_not_empty(exports):

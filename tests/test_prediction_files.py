@@ -467,6 +467,18 @@ class TestPrograms:
         "--predictions_file='p.csv' should end in .npz",
       ),
       (
+        {"output_file": "p.npz", "predictions_file": "p.npz"},
+        "Two files are to be written to 'p.npz'. Name others",
+      ),
+      (
+        {
+          "output_file": "p.csv",
+          "embeddings_file": "p.names.csv",
+          "vocabulary_file": "v.csv",
+        },
+        "Two files are to be written to 'p.names.csv'",
+      ),
+      (
         {"predictions_file": "p.npz", "vocabulary_file": "v.csv"},
         "--vocabulary_file is for the names beside --output_file",
       ),

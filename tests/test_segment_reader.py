@@ -3,6 +3,7 @@
 """Segments as rows: their frames and ratings, and training on them."""
 
 import csv
+import dataclasses
 
 from program import UserError
 
@@ -111,6 +112,8 @@ class TestRows:
       *([*range(7)], [*range(3, 12)], [*range(7, 12)])
     ]
     assert rows[0]["features"]["rgb"].shape == (9, SIZE)
+    spec = make_reader(context_frames=2).row_spec()  # What memory is judged by.
+    assert spec["features"]["rgb"].shape == (None, 9, SIZE)
     assert rows[0]["label_weights"].tolist() == [0.25, 1, 0.25, 0.25]
 
   def test_all_segments_of_a_video(self, tmp_path):
@@ -165,7 +168,7 @@ BAD = {
   "differ in number: 4 segment_labels": {"segment_scores": [1.0]},
   "should rise": {"segment_start_times": [5, 0, 5, 9]},
   "should rise, from 0": {"segment_start_times": [-1, 5, 5, 9]},
-  "begins behind its 12 frames": {"segment_start_times": [0, 5, 5, 12]},
+  "begins behind the 12 frames": {"segment_start_times": [0, 5, 5, 12]},
   "label 4 is outside": {"segment_labels": [1, 2, 4, 0]},
   "score nan is outside": {"segment_scores": [1, 0, float("nan"), 0]},
   "score 1.5 is outside": {"segment_scores": [1, 0, 1.5, 0]},
@@ -347,6 +350,9 @@ def test_the_file_of_the_best_segments_scores_as_the_model(
   with pytest.raises(UserError, match=r"class 3 is outside \[0, 3\)"):
     infer(shard, model, output_file=str(output), **two)
   assert len(output.read_text().splitlines()) == 3
+  # Beside standard output there is no place for names.
+  with pytest.raises(UserError, match="--output_file='-' is no file beside wh"):
+    infer(shard, model, output_file="-", vocabulary_file="v.csv")
 
 
 class TestMistakes:
@@ -397,6 +403,8 @@ class TestMistakes:
     )
     assert config.row_frames == 7
     assert experiment.frame_sample(config) is None
+    wide = dataclasses.replace(config, segment_context=13)
+    assert experiment.frame_sample(wide) is None
     config = ExperimentConfig(
       model="DbofModel",
       model_kwargs={"iterations": 3},

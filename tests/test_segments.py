@@ -18,6 +18,7 @@ import config
 import eval as eval_program
 import segment_reader
 import segments
+import sources
 from segments import Ranking, Ratings, TopSegments
 
 
@@ -151,7 +152,7 @@ class TestMap:
       )
     assert metric.get()["map_at_k"] == pytest.approx(expected, abs=1e-12)
 
-    video_ids = [b"video %d" % (i // 5) for i in range(num_segments)]
+    video_ids = [b"video%d" % (i // 5) for i in range(num_segments)]
     starts = np.arange(num_segments) % 5
     top = TopSegments(range(num_classes))
     top.add(video_ids, starts, scores)
@@ -192,6 +193,13 @@ def same(rankings, others):
   return [
     (r.index, r.video_ids.tolist(), r.starts.tolist()) for r in rankings
   ] == [(r.index, r.video_ids.tolist(), r.starts.tolist()) for r in others]
+
+
+@pytest.mark.parametrize("video_id", [b"my video", b"a,b", b"a" * 257])
+def test_an_id_that_no_row_can_have_is_told_at_once(video_id):
+  top = TopSegments([0])
+  with pytest.raises(UserError, match="Video '.*' cannot be in a submission"):
+    top.add([b"a", video_id], [0, 0], np.ones([2, 1], np.float32))
 
 
 class TestSubmission:
@@ -416,6 +424,28 @@ class TestRatings:
     write_rated_videos(tmp_path / "a.tfrecord", {"A": columns})
     with pytest.raises(UserError, match=message):
       segment_reader.read_truth([str(tmp_path / "a.tfrecord")])
+
+  def test_classes_far_apart_are_kept_apart(self, tmp_path):
+    # By number, class 7 of the last segment was once the first one's class 5.
+    columns = ([5, 1, 7], [0, 5, 10], [1, 1, 1])
+    write_rated_videos(tmp_path / "a.tfrecord", {"A": columns})
+    found = segment_reader.read_truth([str(tmp_path / "a.tfrecord")])
+    assert found.classes.tolist() == [5, 1, 7]
+
+  def test_copies_and_other_folds_do_not_count(self, rated_shard, tmp_path):
+    copy = tmp_path / "copy.tfrecord"
+    copy.write_bytes(rated_shard.read_bytes())
+    shards = [str(rated_shard), str(copy)]
+    found = segment_reader.read_truth(shards)
+    for values, others in zip(
+      found, segment_reader.read_truth(shards[:1]), strict=True
+    ):
+      np.testing.assert_array_equal(values, others)
+    fold = sources.Fold(0, 2, is_left_out=False)
+    rest = fold._replace(is_left_out=True)
+    for part in (fold, rest):
+      kept = segment_reader.read_truth(shards, fold=part)
+      assert fold.keeps(kept.video_ids.tolist()).all() == (part is fold)
 
   def test_damaged_shard_is_refused(self, rated_shard):
     rated_shard.write_bytes(rated_shard.read_bytes()[:-1])

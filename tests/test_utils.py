@@ -5,6 +5,7 @@
 import gc
 import itertools
 import os
+import pathlib
 import threading
 import types
 import weakref
@@ -179,6 +180,53 @@ def test_a_folder_is_not_replaced_by_a_file(tmp_path, name):
     is_reached = True
   assert not is_reached  # Before hours of work, not after.
   assert os.listdir(tmp_path) == ["folder"]
+
+
+class TestNewFolder:
+  def write(self, path, text="new", **options):
+    with utils.new_folder(str(path), "export_dir", "last", **options) as place:
+      (pathlib.Path(place) / "last").write_text(text)
+
+  def test_it_takes_the_place_of_an_empty_one(self, tmp_path):
+    (tmp_path / "a").mkdir()
+    self.write(f"{tmp_path}/a/")
+    assert (tmp_path / "a" / "last").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+  def test_what_came_meanwhile_stays(self, tmp_path):
+    def write_both():
+      with utils.new_folder(str(tmp_path / "a"), "export_dir", "last"):
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "other").write_text("mine")
+
+    with pytest.raises(UserError, match="--export_dir='.*a' cannot be written"):
+      write_both()
+    assert (tmp_path / "a" / "other").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+  def test_what_is_replaced_and_what_a_kill_left(self, tmp_path):
+    for name in ("a", "a.tmp", "a.old.tmp"):
+      (tmp_path / name).mkdir()
+      (tmp_path / name / "old").write_text("old")
+    self.write(tmp_path / "a", replaces=True)
+    names = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")]
+    assert sorted(names) == ["a", "a/last"]
+
+  def test_what_a_replaced_link_leads_to_stays(self, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "old").write_text("old")
+    (tmp_path / "a").symlink_to(tmp_path / "other")
+    self.write(tmp_path / "a", replaces=True)
+    assert (tmp_path / "other" / "old").read_text() == "old"
+    assert not (tmp_path / "a").is_symlink()
+    assert (tmp_path / "a" / "last").read_text() == "new"
+
+  def test_no_name(self, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(UserError, match="--export_dir is empty"):
+      self.write("")
+    assert (tmp_path / "mine").exists()
 
 
 def test_folders_are_made_with_those_above(tmp_path):

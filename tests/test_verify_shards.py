@@ -340,9 +340,9 @@ class TestProblems:
       (([0, 1], [0], [1.0]), "2 segment_labels, 1 segment_start_times, 1 seg"),
       (([0, 1], [5, 0], [1.0, 0.0]), "[5, 0] should rise, from 0"),
       (([0], [-5], [1.0]), "[-5] should rise, from 0"),
-      (([0], [20], [1.0]), "at 20 s begins behind its 20 frames"),
+      (([0], [20], [1.0]), "at 20 s begins behind the 20 frames"),
       # Readers cut longer videos to 300 frames.
-      (([1], [300], [1.0], 301), "at 300 s begins behind its 300 frames"),
+      (([1], [300], [1.0], 301), "at 300 s begins behind the 300 frames"),
       (([0], [0], [1.5]), "score 1.5 is outside [0, 1]"),
       (([5], [0], [1.0]), "label 5 is outside [0, 5)"),
     ]

@@ -13,7 +13,6 @@ if there is no problem, 1 if there is one, 2 if a flag is wrong.
 
 import array
 import dataclasses
-import hashlib
 import itertools
 import math
 import sys
@@ -31,7 +30,6 @@ from records import Problem
 
 # Classes of a video that count in the challenges of 2017 and 2018.
 MOST_CLASSES = 20
-_SHOWN_CHARACTERS = 60
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,14 +98,13 @@ class VideoRows:
 
   def __init__(self, known_classes: Collection[int]):
     self._known_classes = known_classes
-    # Hashes: the ids would take more memory.
     self._seen: set[bytes] = set()
 
   def check(self, line: bytes) -> tuple[int, Iterator[Problem]]:
     """The number of pairs of a row, and its problems."""
     video_id, comma, cell = split_row(line)
     if not video_id or not comma:
-      detail = f"{_shown(line)} is not 'id,class confidence class ...'"
+      detail = f"{utils.shown(line)} is not 'id,class confidence class ...'"
       return 0, iter([Problem("no row", detail)])
     pairs = _parse_pairs(cell.split())
     return len(pairs[0]), self._find_problems(video_id, *pairs)
@@ -117,12 +114,11 @@ class VideoRows:
   ) -> Iterator[Problem]:
     if problem:
       yield problem
-    video_hash = hashlib.blake2b(video_id, digest_size=8).digest()
-    if video_hash in self._seen:
+    if video_id in self._seen:
       yield Problem(
-        "video twice", f"video {_shown(video_id)} has a row already"
+        "video twice", f"video {utils.shown(video_id)} has a row already"
       )
-    self._seen.add(video_hash)
+    self._seen.add(video_id)
     if len(classes) > MOST_CLASSES:
       detail = f"it has {len(classes)} pairs, of which {MOST_CLASSES} count"
       yield Problem("too many pairs", detail)
@@ -149,7 +145,7 @@ def _parse_pairs(
         classes.append(int(word))
   except ValueError:
     kind = "confidence" if number % 2 else "class"
-    problem = Problem("no pair", f"{_shown(word)} is no {kind}")
+    problem = Problem("no pair", f"{utils.shown(word)} is no {kind}")
   else:
     if len(classes) == len(scores):
       return classes, scores, None
@@ -198,10 +194,6 @@ class SegmentRows:
       detail = f"{repeated.size:,} of its segments are there already"
       example = f"{first}:{starts[repeated[0]]}"
       yield Problem("segment twice", f"{detail}, {example!r} for instance")
-
-
-def _shown(text: bytes) -> str:
-  return repr(text.decode(errors="replace")[:_SHOWN_CHARACTERS])
 
 
 def check_file(path: str, known: Mapping[type, Collection[int]]) -> bool:
