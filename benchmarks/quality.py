@@ -24,10 +24,12 @@ from typing import NamedTuple
 import program  # noqa: F401 Sets up the environment; before TensorFlow.
 
 import config
+import train_dir as train_dirs
 from benchmarks import measurements, processes
 
 PAGE_CSV = os.path.join(measurements.ROOT, "docs", "models.csv")
 
+_MODELS = "/tmp/models"  # noqa: S108 The folder in the page's commands.
 _SEEDS = (1, 2, 3)
 _PARAMETERS = re.compile(r"Model: \w+, ([\d,]+) parameters")
 _METRICS = ("gap", "map", "hit_at_one", "perr")
@@ -77,6 +79,11 @@ class Recipe(NamedTuple):
   name: str
   flags: str = ""
   members: tuple[str, ...] = ()
+
+  @property
+  def description(self) -> str:
+    """What the CSV has as flags."""
+    return self.flags or f"average of {', '.join(self.members)}"
 
 
 # What small data sets need: a learning rate that falls to 0, decayed weights.
@@ -170,7 +177,7 @@ class Runner:
       "data": recipe.data,
       "recipe": recipe.name,
       "num_classes": first["num_classes_with_labels"],
-      "flags": recipe.flags or f"average of {', '.join(recipe.members)}",
+      "flags": recipe.description,
     }
     for name in ("parameters", "epochs"):
       row[name] = first.get(name, "")
@@ -256,7 +263,8 @@ class Runner:
       f"--eval_data_pattern={pattern}",
       f"--eval_dir={folder}",
     )
-    with open(os.path.join(folder, "eval_results.json")) as file:
+    path = os.path.join(folder, train_dirs.PREDICTIONS_RESULTS_FILE)
+    with open(path) as file:
       return json.load(file)
 
   def _train_dir(self, name: str, seed: int) -> str:
@@ -307,13 +315,31 @@ def format_table(data: str, rows: Sequence[dict[str, str]]) -> str:
 
 def format_commands(data: str, names: Container[str]) -> str:
   """The commands of a data set's recipes, as docs/models.md has them."""
-  folder, train, _, flags = DATA[data]
-  return "".join(
-    f"python train.py --train_data_pattern='{folder}/{train}' "
-    f"--train_dir=/tmp/models/{recipe.name}{flags} {recipe.flags}\n"
-    for recipe in RECIPES
-    if recipe.data == data and recipe.flags and recipe.name in names
-  )
+  folder, train, evaluation, flags = DATA[data]
+  commands = []
+  for recipe in RECIPES:
+    if recipe.data != data or recipe.name not in names:
+      continue
+    place = f"{_MODELS}/{recipe.name}"
+    if recipe.flags:
+      commands.append(
+        f"train.py --train_data_pattern='{folder}/{train}' "
+        f"--train_dir={place}{flags} {recipe.flags}"
+      )
+      continue
+    pattern = f"'{folder}/{evaluation}'"
+    files = [f"{_MODELS}/{name}.npz" for name in recipe.members]
+    commands += [
+      f"inference.py --input_data_pattern={pattern} "
+      f"--train_dir={file.removesuffix('.npz')} --predictions_file={file}"
+      for file in files
+    ]
+    commands += [
+      f"ensemble.py --predictions={','.join(files)} "
+      f"--predictions_file={place}.npz",
+      f"eval.py --predictions={place}.npz --eval_data_pattern={pattern}",
+    ]
+  return "".join(f"python {command}\n" for command in commands)
 
 
 def main(argv: Sequence[str] | None = None):
