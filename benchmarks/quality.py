@@ -91,9 +91,8 @@ _COMMON = (
   "--optimizer=AdamW --weight_decay=0.02 --learning_rate_schedule=cosine "
   "--batch_size=512 --mixed_precision"
 )
-# The cosine ends with the last epoch of 11,790 videos, or of 22,160 clips.
+# The cosine ends with the last epoch: of 11,790 videos, or 22,160 clips.
 _VIDEO = f"{_COMMON} --num_epochs=12 --learning_rate_decay_examples=141480"
-_CLIPS = f"{_COMMON} --num_epochs=12 --learning_rate_decay_examples=265920"
 # Smoothed labels keep a mixture from learning the training set by heart.
 _MOE = (
   "--label_smoothing=0.01 --base_learning_rate=0.06 "
@@ -101,7 +100,12 @@ _MOE = (
   "--batch_size=256 --num_epochs=5 --mixed_precision"
 )
 _RESIDUAL = '"dropout": 0.5, "video_level_classifier_model": "LogisticModel"'
-_BRANCHES = f'"classifier_kwargs": {{{_RESIDUAL}}}'
+_CLIPS = (
+  "--video_level_classifier_model=BranchesModel "
+  f"--classifier_kwargs='{{\"classifier_kwargs\": {{{_RESIDUAL}}}}}' "
+  f"--base_learning_rate=0.001 {_COMMON} --num_epochs=12 "
+  "--learning_rate_decay_examples=265920"
+)
 
 RECIPES = (
   Recipe(
@@ -113,6 +117,9 @@ RECIPES = (
   Recipe("video", "moe", f"--model=MoeModel {_MOE}"),
   Recipe(
     "video", "moe_of_four", f"--model=MoeModel --moe_num_mixtures=4 {_MOE}"
+  ),
+  Recipe(
+    "video", "moe_of_six", f"--model=MoeModel --moe_num_mixtures=6 {_MOE}"
   ),
   Recipe(
     "video",
@@ -131,7 +138,7 @@ RECIPES = (
   Recipe(
     "video",
     "average",
-    members=("logistic", "moe_of_four", "gated_moe", "residual", "branches"),
+    members=("moe", "moe_of_four", "moe_of_six", "gated_moe", "branches"),
   ),
   Recipe(
     "audioset",
@@ -140,18 +147,34 @@ RECIPES = (
   ),
   Recipe(
     "audioset",
-    "clip_branches",
-    "--model=FrameMeanModel --video_level_classifier_model=BranchesModel "
-    f"--classifier_kwargs='{{{_BRANCHES}}}' --base_learning_rate=0.001 "
-    f"{_CLIPS}",
+    "clip_moe",
+    "--model=FrameMeanModel --video_level_classifier_model=MoeModel "
+    "--classifier_kwargs='{\"moe_num_mixtures\": 4}' --label_smoothing=0.01 "
+    "--base_learning_rate=0.06 --learning_rate_schedule=cosine "
+    "--learning_rate_decay_examples=177280 --batch_size=256 --num_epochs=8 "
+    "--mixed_precision",
   ),
+  Recipe("audioset", "clip_branches", f"--model=FrameMeanModel {_CLIPS}"),
   Recipe(
     "audioset",
     "clip_attention",
-    "--model=FrameMeanModel --attention_heads=4 "
-    "--video_level_classifier_model=BranchesModel "
-    f"--classifier_kwargs='{{{_BRANCHES}}}' --base_learning_rate=0.001 "
-    f"{_CLIPS}",
+    f"--model=FrameMeanModel --attention_heads=4 {_CLIPS}",
+  ),
+  Recipe(
+    "audioset",
+    "clip_attention_of_eight",
+    f"--model=FrameMeanModel --attention_heads=8 {_CLIPS}",
+  ),
+  Recipe(
+    "audioset",
+    "clip_average",
+    members=(
+      "clip_logistic",
+      "clip_moe",
+      "clip_branches",
+      "clip_attention",
+      "clip_attention_of_eight",
+    ),
   ),
 )
 
