@@ -338,9 +338,12 @@ class Passes:
     per_epoch: int,
   ):
     self.per_epoch = per_epoch
-    self._numbers = range(0)
+    # The one item is what will be read. It is no attribute that the function
+    # below reads, since TensorFlow keeps that function for ever: the iterator
+    # and its threads would live as long.
+    numbers = self._numbers = [range(0)]
     # One dataset for all passes: tracing takes a good part of a second.
-    self._dataset = make_dataset(lambda: self._numbers)
+    self._dataset = make_dataset(lambda: numbers[0])
     self._batches = Batches(self._dataset, source)
     self._items: Iterator[tuple[tf.Tensor, dict]] = iter(())
     # The first item of the next pass, by which the end of a pass shows.
@@ -363,8 +366,8 @@ class Passes:
       end: the number behind that of the last pass to be read; None for this
         pass alone.
     """
-    if number != self._next_number or number >= self._numbers.stop:
-      self._numbers = range(number, end or number + 1)
+    if number != self._next_number or number >= self._numbers[0].stop:
+      self._numbers[0] = range(number, end or number + 1)
       self._items, self._ahead = iter(self._batches), None
     self._next_number = number + 1
     yield from itertools.islice(self._of_pass(number), skip, None)
