@@ -372,6 +372,9 @@ class ExperimentConfig(FoldSettings):
         f"{shown(self.feature_sizes)} makes {num_weights:,} weights, more than "
         f"{_MAX_WEIGHTS:,}. One of them must be wrong."
       )
+    for name in ("segment_context", "unrated_weight"):
+      if getattr(self, name) and not self.segment_labels:
+        raise UserError(f"--{name} is for --segment_labels. Give both.")
 
   @property
   def row_frames(self) -> int:
@@ -581,6 +584,8 @@ class TrainSettings(Settings):
         "--export_best needs --eval_data_pattern, the shards on which models "
         "are compared."
       )
+    if self.init_from is not None and not self.init_from.strip():
+      raise UserError("--init_from is empty. Name a trained model.")
     if self.vocabulary_file and not self.export_best:
       raise UserError(
         "--vocabulary_file is for the names that --export_best exports, which "
@@ -722,6 +727,12 @@ class OutputSettings:
     return [path for name in self._files if (path := getattr(self, name))]
 
   @property
+  def written_paths(self) -> list[str]:
+    """The files to write, with that of the classes' names."""
+    names = [self.names_path] if self.vocabulary_file else []
+    return [*self.output_paths, *names]
+
+  @property
   def names_path(self) -> str:
     """The file with the classes' names, beside the first: NAME.names.csv."""
     return f"{os.path.splitext(self.output_file)[0]}.names.csv"
@@ -742,14 +753,7 @@ class OutputSettings:
         "--vocabulary_file is for the names beside --output_file, which is not "
         "given."
       )
-    paths = self.output_paths
-    if self.vocabulary_file:
-      paths.append(self.names_path)
-    for path in paths:
-      if paths.count(path) > 1:
-        raise UserError(
-          f"Two files are to be written to {path!r}. Name others."
-        )
+    utils.refuse_overwriting(self.written_paths, [self.vocabulary_file])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

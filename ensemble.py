@@ -30,6 +30,7 @@ import eval_util
 import evaluation
 import experiment
 import prediction_files
+import utils
 from config import EnsembleSettings
 from prediction_files import PredictionsFile, confidences_of
 
@@ -79,11 +80,10 @@ def ensemble(settings: EnsembleSettings) -> dict[str, Any]:
       settings.paths, settings.num_classes, "predictions"
     ) as files,
   ):
-    for path in settings.output_paths:
-      if path in settings.paths:
-        raise UserError(
-          f"{path!r} is one of --predictions. Write to another file."
-        )
+    inputs = list(settings.paths)
+    if settings.tune_on:
+      inputs += utils.list_shards(settings.tune_on, "tune_on")
+    utils.refuse_overwriting(settings.written_paths, inputs)
     scorers = [make_scorer(file, settings.mean_of) for file in files]
     weights = np.array(settings.weights or [1.0] * len(files))
     results = {"weights": weights / weights.sum()}

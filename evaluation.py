@@ -230,7 +230,10 @@ def evaluate(
   if not run.workers.is_chief:
     return None
   if not num_videos:
-    raise UserError("There is no video to evaluate on: the shards are empty.")
+    raise UserError(
+      "There is no video to evaluate on: the shards, or the --fold of them, "
+      "are empty."
+    )
   rate = num_videos / (time.monotonic() - start)
   results = _results(metrics.get(), rate)
   if map_at_k:

@@ -438,7 +438,10 @@ def read_truth(
   shards = utils.list_shards(getattr(run.settings, flag_name), flag_name)
   if run.left_out:  # It is told how much there is to read.
     look_at_shards(shards, None, run, need_labels=False)
-  return segment_reader.read_truth(show(shards), run.left_out, fold)
+  try:
+    return segment_reader.read_truth(show(shards), run.left_out, fold)
+  except UserError as error:
+    raise UserError(f"--{flag_name}: {error}") from error
 
 
 def check_same_shards(

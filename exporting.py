@@ -43,7 +43,7 @@ import model_layers
 import utils
 from config import ExperimentConfig, ExportSettings
 from records import CODES, FLOATS, ID_KEYS, VECTOR
-from vocabulary import name_of, read_vocabulary
+from vocabulary import name_of, read_names, read_vocabulary
 
 _MODEL_FILE = "saved_model.pb"
 _VOCABULARY_FILE = "vocabulary.csv"
@@ -71,7 +71,7 @@ def export(settings: ExportSettings, replaces: bool = False):
   config = experiment.load_config(settings.train_dir, {}, cluster.alone())
   names = None
   if settings.vocabulary_file:
-    names = read_vocabulary(settings.vocabulary_file, only_named=True)
+    names = read_names(settings.vocabulary_file, config.num_classes)
   model = _build_model(config)
   path = checkpoints.restore_chosen_model(
     model,
@@ -88,6 +88,12 @@ def export(settings: ExportSettings, replaces: bool = False):
     if names is not None:
       _write_names(names, config.num_classes, settings.vocabulary_file, place)
   logging.info("Exported %s to %s.", path, folder)
+
+
+def is_export(folder: str) -> bool:
+  """Whether a folder has what `export` writes, or nothing."""
+  names = utils.list_folder(folder)
+  return not names or _MODEL_FILE in names
 
 
 def _build_model(config: ExperimentConfig) -> keras.Model:
@@ -323,8 +329,8 @@ class LoadedModel:
       arrays: name -> array, as the signature takes them.
 
     Raises:
-      UserError: an array is missing, or has values that the input's type has
-        not.
+      UserError: an array is missing, of another shape than the others or the
+        input, or has values that the input's type has not.
     """
     function = self.signatures["predict"]
     _, specs = function.structured_input_signature
@@ -335,6 +341,10 @@ class LoadedModel:
         f"{', '.join(arrays) or 'nothing'}."
       )
     tensors = {key: _tensor(key, inputs[key], specs[key]) for key in specs}
+    lengths = {key: len(tensor) for key, tensor in tensors.items()}
+    if len({*lengths.values()}) > 1:
+      found = ", ".join(f"{size} {key}" for key, size in lengths.items())
+      raise UserError(f"predict: there should be as many of each: {found}.")
     outputs = function(**tensors)
     return {name: value.numpy() for name, value in outputs.items()}
 
@@ -350,7 +360,12 @@ class LoadedModel:
       the number of its row in the arrays; "Index", of the class; "Name"; and
       "Confidence": a pandas.DataFrame where pandas is installed, else a dict of
       arrays.
+
+    Raises:
+      UserError: as `outputs`, or `top_k` is below 1.
     """
+    if top_k < 1:
+      raise UserError(f"top_k={top_k} should be at least 1.")
     predictions = self.outputs(arrays)["predictions"]
     scores, classes = eval_util.best_classes(predictions, top_k)
     indices = classes.ravel().tolist()
@@ -370,6 +385,16 @@ class LoadedModel:
 
 def _tensor(name: str, values, spec: tf.TensorSpec) -> tf.Tensor:
   values = np.asarray(values)
+  if values.dtype.kind not in "biuf" or not spec.shape.is_compatible_with(
+    values.shape
+  ):
+    shape = str(spec.shape).replace("None", "any")
+    raise UserError(
+      f"predict: {name} should be numbers of shape {shape}, and is "
+      f"{values.dtype} of shape {values.shape}."
+    )
+  if not np.isfinite(values).all():
+    raise UserError(f"predict: {name} has a value that is not finite.")
   converted = values.astype(spec.dtype.as_numpy_dtype)
   if spec.dtype.is_integer and (converted != values).any():
     raise UserError(

@@ -94,11 +94,8 @@ def infer(
       fold=experiment.fold_of(settings),
       of_segments=settings.segment_labels,
     )
-    for path in settings.output_paths:
-      if path in batches.shards:
-        raise UserError(
-          f"{path!r} is one of the shards to read. Write to another file."
-        )
+    inputs = settings.vocabulary_file, settings.segment_classes
+    utils.refuse_overwriting(settings.written_paths, [*batches.shards, *inputs])
     outputs = _requested_outputs(settings, batches.has_labels)
     model = experiment.build_model(run_config, jit_compile=settings.jit_compile)
     further = [prediction_files.EMBEDDING] if settings.embeddings_file else []

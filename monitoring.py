@@ -25,8 +25,8 @@ import experiment
 import exporting
 import train_dir as train_dirs
 import utils
-from config import ExperimentConfig, ExportSettings
-from vocabulary import read_vocabulary
+from config import ExperimentConfig, ExportSettings, TrainSettings
+from vocabulary import read_names
 
 _TOP_K = 20
 # How the names of the weights of the last layers begin.
@@ -102,9 +102,8 @@ class Books:
     total_steps: int,
   ):
     settings = self._settings = run.settings
-    if settings.vocabulary_file:
-      # Whether it can be read shows now, not when training has ended.
-      read_vocabulary(settings.vocabulary_file, only_named=True)
+    if settings.export_best:  # What is wrong shows now, not at the end.
+      _check_export(settings, config)
     self._position = state.position
     self._outcome = None
     self._validation = None
@@ -233,6 +232,18 @@ class Books:
       logger.note(f"Finished training at step {step}.")
 
 
+def _check_export(settings: TrainSettings, config: ExperimentConfig):
+  """Raises a UserError if the best model could not be exported."""
+  if settings.vocabulary_file:
+    read_names(settings.vocabulary_file, config.num_classes)
+  place = os.path.join(settings.train_dir, train_dirs.EXPORT_DIR)
+  if utils.exists(place) and not exporting.is_export(place):
+    raise UserError(
+      f"--export_best would replace {place!r}, which it has not written. Move "
+      "it elsewhere."
+    )
+
+
 def take_weights(model, config: ExperimentConfig, source: str):
   """Gives a new model the weights of a trained one that fit (`--init_from`).
 
@@ -264,7 +275,10 @@ def take_weights(model, config: ExperimentConfig, source: str):
       "with --feature_names."
     )
   trained = experiment.build_model(trained_config)
-  path = checkpoints.restore_chosen_model(trained, folder, step)
+  try:
+    path = checkpoints.restore_chosen_model(trained, folder, step)
+  except UserError as error:
+    raise UserError(f"{flag}: {error}") from error
   known, named = map(checkpoints.weights_by_name, (trained, model))
   fitting = {
     name

@@ -463,6 +463,8 @@ class _ArraysFile(PredictionsFile):
   def __init__(self, file, path: str, source: str):
     try:
       ids, self._logits = (_find_array(file, name) for name in (IDS, LOGITS))
+      with zipfile.ZipFile(file) as archive:
+        damaged = archive.testzip()
     except UserError:  # It cannot be read.
       raise
     except _NO_ARRAYS as error:
@@ -470,6 +472,11 @@ class _ArraysFile(PredictionsFile):
         f"{source} is no file that --predictions_file or numpy.savez made: "
         f"{' '.join(map(str, error.args))}."
       ) from error
+    if damaged:
+      raise UserError(
+        f"{source} is damaged: the checksum of {damaged!r} is wrong. Make it "
+        "anew."
+      )
     self._file, shape = file, self._logits.shape
     is_right = ids.dtype.kind == "S" and ids.dtype.itemsize > 0
     is_right &= self._logits.dtype.kind == "f" and len(shape) == 2
@@ -481,6 +488,7 @@ class _ArraysFile(PredictionsFile):
       )
     video_ids = _read_array(file, ids, 0, shape[0])
     super().__init__(path, source, video_ids, shape[1])
+    self._has_warned = False
 
   def _read(self, start, stop):
     logits = _read_array(self._file, self._logits, start, stop)
@@ -491,7 +499,15 @@ class _ArraysFile(PredictionsFile):
         f"{self.source}: the logits of video {utils.shown(video_id)} are not "
         "finite."
       )
-    return logits
+    limited = np.clip(logits, LOWEST_LOGIT, -LOWEST_LOGIT)
+    if not self._has_warned and (abs(limited - logits) > 0.01).any():
+      self._has_warned = True
+      logging.warning(
+        "%s has logits beyond %.2f, which are limited to that: of such classes "
+        "the order is lost.",
+        *(self.path, -LOWEST_LOGIT),
+      )
+    return limited
 
 
 def _find_array(file, name: str) -> _Array:
@@ -711,6 +727,10 @@ class FilePredictor:
       self._num_missing += np.count_nonzero(~is_there)
       logits = self._file.logits(video_ids)
       confidences = confidences_of(logits)
+      # Of a video of which the file says nothing, its labels come last: else
+      # all classes would be equal, and the first of them a hit.
+      is_empty = (logits <= LOWEST_LOGIT).all(axis=1)
+      confidences[is_empty] *= 1 - labels[is_empty]
       loss = self._loss.per_example_loss(confidences, labels, logits)
       yield stored_predictions(video_ids, confidences, labels, np.asarray(loss))
 
@@ -727,8 +747,8 @@ class FilePredictor:
       )
     if self._num_missing:
       logging.warning(
-        "%d of the %d videos of the shards are not in %s; their confidences "
-        "count as 0.",
+        "%d of the %d videos of the shards are not in %s; their labels count "
+        "as not found.",
         *(self._num_missing, self._num_missing + self._num_found),
         self._file.path,
       )

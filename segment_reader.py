@@ -187,6 +187,10 @@ def read_truth(
   kept = np.sort(order[is_new])
   if fold:
     kept = kept[fold.keeps(video_ids[kept].tolist())]
+    if not kept.size:
+      raise UserError(
+        f"--fold={fold.index} of {fold.count}: no video of it has ratings."
+      )
   return segments.Ratings(
     video_ids[kept], starts[kept], classes[kept], scores[kept] > 0
   )

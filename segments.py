@@ -521,6 +521,8 @@ def read_segment_classes(path: str, num_classes: int) -> np.ndarray:
   """
 
   def parse(reader) -> np.ndarray:
+    if "Index" not in (reader.fieldnames or ()):
+      raise ValueError("it has no column Index")
     classes = [int(row["Index"]) for row in reader]
     found, counts = np.unique(np.array(classes, np.int64), return_counts=True)
     if not classes:

@@ -367,6 +367,29 @@ def is_stream(path: str) -> bool:
   return path.startswith(("/dev/", "/proc/")) or not is_file_or_folder
 
 
+def refuse_overwriting(outputs: Sequence[str], inputs: Iterable[str | None]):
+  """Refuses an output that is an input, or another output, by whatever name.
+
+  Raises:
+    UserError: there is one.
+  """
+
+  def place(path):
+    is_file = is_local(path) and not is_stream(path)
+    return os.path.realpath(path) if is_file else path
+
+  read = {place(path) for path in inputs if path}
+  written = set()
+  for path in outputs:
+    if place(path) in read:
+      raise UserError(
+        f"{path!r} is to be written, and is read, too. Write to another file."
+      )
+    if place(path) in written:
+      raise UserError(f"Two files are to be written to {path!r}. Name others.")
+    written.add(place(path))
+
+
 def is_local(path: str) -> bool:
   """Whether a path is of this machine's own filesystems."""
   return "://" not in path

@@ -5,6 +5,8 @@
 import csv
 from collections.abc import Iterator, Mapping
 
+from program import UserError
+
 import utils
 
 # Columns of the index, the name and the entity's id in a vocabulary.
@@ -37,6 +39,21 @@ def read_vocabulary(path: str, only_named: bool = False) -> dict[int, str]:
     "the dataset's vocabulary.csv, a CSV with the columns Index and Name",
     lambda reader: dict(_named_classes(reader, only_named)),
   )
+
+
+def read_names(path: str, num_classes: int) -> dict[int, str]:
+  """The names that a vocabulary has for a model's classes.
+
+  Raises:
+    UserError: as `read_vocabulary`, or it has none for them.
+  """
+  names = read_vocabulary(path, only_named=True)
+  if not any(0 <= index < num_classes for index in names):
+    raise UserError(
+      f"--vocabulary_file={path!r} names none of the model's {num_classes} "
+      "classes. It must be that of the data that the model was trained on."
+    )
+  return names
 
 
 def _named_classes(

@@ -305,7 +305,7 @@ class TestProgram:
         {"output_file": "m.csv", "mean_of": "votes"},
         "--mean_of='votes' should be one of logits, probabilities, ranks",
       ),
-      ({"output_file": "$b"}, "b.npz' is one of --predictions. Write to"),
+      ({"output_file": "$b"}, "b.npz' is to be written, and is read, too. Wr"),
       ({"output_file": "m.csv", "num_classes": 4}, "has 3 classes, and should"),
       ({"output_file": "m.csv", "predictions": " ,"}, "--predictions is empty"),
       ({"tune_on": "$none*"}, "--tune_on: no file matches"),

@@ -260,6 +260,23 @@ class TestInPython:
         exporting._tensor("rgb", wrong, codes)
     assert exporting._tensor("rgb", [[0.0, 255]], codes).numpy().max() == 255
 
+  @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+      ({"rgb": np.ones([2, 4])}, r"rgb should be numbers of shape \(any, 6\)"),
+      ({"rgb": np.ones([3, 6])}, "there should be as many of each: "),
+      ({"rgb": [["a"] * 6] * 2}, "rgb should be numbers of shape"),
+      ({"rgb": np.full([2, 6], np.nan)}, "rgb has a value that is not finite"),
+    ],
+  )
+  def test_wrong_arrays(self, change, message, named):
+    with pytest.raises(UserError, match=message):
+      exporting.load(str(named)).predict({**self.VIDEOS, **change})
+
+  def test_no_classes(self, named):
+    with pytest.raises(UserError, match="top_k=0 should be at least 1"):
+      exporting.load(str(named)).predict(self.VIDEOS, top_k=0)
+
   @pytest.mark.parametrize("has_pandas", [False, True])
   def test_predict_gives_a_table(self, has_pandas, named, monkeypatch):
     frame = types.SimpleNamespace(DataFrame=lambda columns: ("frame", columns))
@@ -408,7 +425,30 @@ def test_names_that_training_cannot_export_are_told_at_once(
   settings |= {"eval_data_pattern": settings["train_data_pattern"]}
   with pytest.raises(UserError, match="missing.csv"):
     train.train({"max_steps": 1}, TrainSettings(**settings, export_best=True))
+  names = tmp_path / "names.csv"
+  names.write_text("Index,Name\n900,Far\n")
+  settings["vocabulary_file"] = str(names)
+  with pytest.raises(UserError, match="names none of the model's 25 classes"):
+    train.train(
+      {"max_steps": 1, "num_classes": 25},
+      TrainSettings(**settings, export_best=True),
+    )
   assert not (tmp_path / "model" / "model.ckpt-1.index").exists()
+
+
+def test_what_is_no_export_is_not_replaced(video_shards, tmp_path):
+  mine = tmp_path / "model" / "export" / "mine"
+  mine.parent.mkdir(parents=True)
+  mine.write_text("mine")
+  settings = TrainSettings(
+    train_data_pattern=video_shards.train,
+    eval_data_pattern=video_shards.validate,
+    train_dir=str(tmp_path / "model"),
+    export_best=True,
+  )
+  with pytest.raises(UserError, match="--export_best would replace '.*export"):
+    train.train({"max_steps": 1, "num_classes": 25}, settings)
+  assert mine.read_text() == "mine"
 
 
 # The page

@@ -442,10 +442,37 @@ class TestPrograms:
     assert results["num_videos"] == 61
     text = " ".join(caplog.text.split())
     missing = f"14 of the 61 videos of the shards are not in {path}"
-    assert f"{missing}; their confidences count as 0." in text
+    assert f"{missing}; their labels count as not found." in text
     assert f"3 videos of {path} are not in the shards." in text
     with pytest.raises(UserError, match="none of the 121 videos of the shards"):
       evaluate(trained_video.shards.train, path)
+
+  def test_what_is_missing_is_no_hit(self, trained_video, tmp_path):
+    shards = trained_video.shards
+    ids = list(shards.labels("validate"))
+    logits = np.full([len(ids), shards.num_classes], -20, np.float32)
+    np.savez(tmp_path / "p.npz", ids=np.array(ids, bytes), logits=logits)
+    results = evaluate(shards.validate, tmp_path / "p.npz")
+    assert results["hit_at_one"] == results["perr"] == 0
+
+  def test_logits_beyond_the_scale(self, trained_video, tmp_path, caplog):
+    shards = trained_video.shards
+    ids = list(shards.labels("validate"))
+    logits = np.full([len(ids), shards.num_classes], -1e300)
+    for row, video_id in enumerate(ids):
+      logits[row, list(shards.labels("validate")[video_id])] = 1e300
+    np.savez(tmp_path / "p.npz", ids=np.array(ids, bytes), logits=logits)
+    results = evaluate(shards.validate, tmp_path / "p.npz")
+    assert results["gap"] == 1
+    assert "has logits beyond 15.94, which are limited" in caplog.text
+
+  def test_damage_shows(self, written, trained_video, tmp_path):
+    path = tmp_path / "p.npz"
+    data = bytearray(written[0].read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="is damaged: the checksum of 'logits"):
+      evaluate(trained_video.shards.validate, path)
 
   def test_frame_level_shards(self, trained_frame, evaluated_frame, tmp_path):
     path = tmp_path / "p.npz"

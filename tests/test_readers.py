@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """From shards to batches: dialects, values, order, and bad records."""
 
+import gc
 import itertools
 import os
 import re
+import weakref
 
 from program import UserError
 
@@ -604,6 +606,16 @@ def three_passes(eleven):
 def training(shards, batch_size=4, seed=7, reader=None, **where):
   reader = reader or video_reader()
   return reader.training_passes(shards, batch_size, seed, RECORD_BYTES, **where)
+
+
+def test_a_pipeline_ends_with_its_passes(eleven):
+  # Its threads run Python, and must not be there at the interpreter's end.
+  passes = training(eleven)
+  next(passes.batches(0))
+  alive = weakref.ref(passes)
+  del passes
+  gc.collect()
+  assert alive() is None
 
 
 def test_every_pass_has_every_video_once(three_passes):

@@ -383,6 +383,11 @@ class TestMistakes:
     with pytest.raises(UserError, match="--best_metric=MAP@K is a figure of"):
       train_on(shard, tmp_path / "s", {"best_metric": "MAP@K"})
 
+  @pytest.mark.parametrize("name", ["segment_context", "unrated_weight"])
+  def test_what_is_for_segments_alone(self, name):
+    with pytest.raises(UserError, match=f"--{name} is for --segment_labels"):
+      ExperimentConfig(**{name: 1})
+
   def test_shards_without_ratings(self, tmp_path):
     path = write(tmp_path / "a", [make_record(b"A", 12)] * 3)
     with pytest.raises(UserError, match="no ratings of segments"):

@@ -182,6 +182,18 @@ def test_a_folder_is_not_replaced_by_a_file(tmp_path, name):
   assert os.listdir(tmp_path) == ["folder"]
 
 
+@pytest.mark.parametrize("name", ["a", "./a", "../{0}/a", "link"])
+def test_no_input_is_overwritten_by_whatever_name(tmp_path, name):
+  (tmp_path / "a").write_text("")
+  (tmp_path / "link").symlink_to(tmp_path / "a")
+  path = f"{tmp_path}/{name.format(tmp_path.name)}"
+  with pytest.raises(UserError, match=" is to be written, and is read, too"):
+    utils.refuse_overwriting([path], [None, str(tmp_path / "a")])
+  with pytest.raises(UserError, match="Two files are to be written to '.*/"):
+    utils.refuse_overwriting([str(tmp_path / "a"), path], [])
+  utils.refuse_overwriting([path, "-"], [str(tmp_path / "b"), "gs://b/a"])
+
+
 class TestNewFolder:
   def write(self, path, text="new", **options):
     with utils.new_folder(str(path), "export_dir", "last", **options) as place:
