@@ -93,6 +93,7 @@ PARTS = {
     "bytes_per_video": 240.0,
   },
   "segments_parts": {"map_ms": 500.0, "sort_ms": 200.0},
+  "segment_reading": {"segments_rate": 80.0, "videos_rate": 100.0},
   "export_parts": {"export_rate": 90.0, "model_rate": 100.0},
 }
 # What the rows make of these figures: ratio, or figure where there is no limit,
@@ -131,6 +132,7 @@ EXPECTED = {
   "metrics_1m": (1.5, True),
   "metrics_growth": (1.0, True),
   "metrics_memory": (240.0, True),
+  "segments_reading": (0.8, True),
   "segments_map": (2.5, True),
   "startup": (1.0, True),
   # 100 MB, and two batches of 8 videos of 12 frames of 24 bytes.

@@ -301,7 +301,7 @@ class TestClasses:
   @pytest.mark.parametrize(
     ("content", "message"),
     [
-      ("Class\n3\n", "'Index'"),
+      ("Class\n3\n", "it has no column Index"),
       ("Index\n3\nseven\n", "seven"),
       ("Index\n", "it has no class"),
       ("Index\n7\n3\n7\n", "class 7 is there twice"),
@@ -441,11 +441,16 @@ class TestRatings:
       found, segment_reader.read_truth(shards[:1]), strict=True
     ):
       np.testing.assert_array_equal(values, others)
-    fold = sources.Fold(0, 2, is_left_out=False)
-    rest = fold._replace(is_left_out=True)
-    for part in (fold, rest):
-      kept = segment_reader.read_truth(shards, fold=part)
-      assert fold.keeps(kept.video_ids.tolist()).all() == (part is fold)
+    # By their CRC-32, A is in fold 2 of 3 and B in fold 1.
+    for index, video_id in ((2, b"A"), (1, b"B")):
+      fold = sources.Fold(index, 3, is_left_out=False)
+      kept = segment_reader.read_truth(shards, fold=fold)
+      assert {*kept.video_ids.tolist()} == {video_id}
+    empty = sources.Fold(0, 3, is_left_out=False)
+    with pytest.raises(
+      UserError, match="--fold=0 of 3: no video of it has rat"
+    ):
+      segment_reader.read_truth(shards, fold=empty)
 
   def test_damaged_shard_is_refused(self, rated_shard):
     rated_shard.write_bytes(rated_shard.read_bytes()[:-1])
