@@ -23,10 +23,12 @@ from benchmarks import (
   processes,
   raw_reading,
   rows,
+  segment_reading,
   segments_parts,
   video_parts,
 )
 from benchmarks import run as harness
+from tools import sample_data
 
 TINY = measurements.Sizes(
   num_classes=25,
@@ -248,7 +250,7 @@ def test_real_programs_are_measured(
   assert [command[0] for command in commands[5:]] == ["-m"]
 
 
-def test_real_parts_are_measured(trained_frame, frame_shards, capsys):
+def test_real_parts_are_measured(trained_frame, frame_shards, capsys, tmp_path):
   size = f"--num_classes={frame_shards.num_classes}"
   video_parts.main([size, "--batch_size=4", "--feature_size=8", "--repeats=1"])
   model_limits.main(
@@ -262,6 +264,14 @@ def test_real_parts_are_measured(trained_frame, frame_shards, capsys):
   raw_reading.main([f"--shards={frame_shards.train}"])
   metrics_parts.main(["--videos=64", "--num_classes=25", "--batch_size=16"])
   segments_parts.main(["--pairs=2000", "--repeats=1"])
+  rated = sample_data.write_shards(
+    tmp_path,
+    "v2_frame",
+    num_videos=8,
+    num_classes=frame_shards.num_classes,
+    segments=True,
+  )
+  segment_reading.main([f"--shards={rated[0]}", size, "--repeats=1"])
   export_parts.main(
     [
       f"--train_dir={trained_frame.train_dir}",
