@@ -735,7 +735,7 @@ class OutputSettings:
   @property
   def names_path(self) -> str:
     """The file with the classes' names, beside the first: NAME.names.csv."""
-    return f"{os.path.splitext(self.output_file)[0]}.names.csv"
+    return utils.beside(self.output_file, "names.csv")
 
   def check_outputs(self):
     """Raises a UserError if there is nothing to make, or a name is wrong."""

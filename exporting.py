@@ -251,7 +251,8 @@ class Signatures:
       examples, context, lists
     )
     features, num_frames = {}, None
-    for first in self._frame_features[:1]:
+    if self._frame_features:
+      first = self._frame_features[0]
       num_frames = tf.cast(lengths[first], tf.int32)
     for name in self._forms:
       if name in context:

@@ -220,7 +220,7 @@ def _report_path(settings: InferenceSettings) -> str | None:
   """Where to list bad records: beside the first file that is written."""
   for path in settings.output_paths:
     if not utils.is_stream(path):
-      return prediction_files.beside(path, train_dir.BAD_RECORDS_FILE)
+      return utils.beside(path, train_dir.BAD_RECORDS_FILE)
   return None
 
 

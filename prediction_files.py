@@ -26,7 +26,6 @@ import csv
 import functools
 import itertools
 import math
-import os
 import struct
 import time
 import zipfile
@@ -55,6 +54,7 @@ IDS, LOGITS = "ids", "logits"
 EMBEDDING = "embedding"  # The name of the model's output, and of the feature.
 _LOWEST_CONFIDENCE = 2.0**-23
 LOWEST_LOGIT = math.log(_LOWEST_CONFIDENCE) - math.log1p(-_LOWEST_CONFIDENCE)
+_FLOAT16_ROUNDING = 2.0**-7  # Of numbers from 8 to 16.
 # The end of a member's header in a zip archive, before its name and an extra
 # field: their lengths.
 _ZIP_LENGTHS_OFFSET, _ZIP_LENGTHS = 26, struct.Struct("<HH")
@@ -232,7 +232,9 @@ def requested_outputs(settings: OutputSettings) -> list[Output]:
 def file_of_names(
   settings: OutputSettings,
 ) -> tuple[str | None, dict[int, str] | None]:
-  """The path of the CSV of names, and the names; None without a vocabulary.
+  """Path of the CSV with the classes' names, and the names, class -> name.
+
+  Both are None without --vocabulary_file.
 
   Raises:
     UserError: the vocabulary cannot be read, or there is no place for names.
@@ -279,11 +281,6 @@ def _embedding_records(has_labels: bool, item: evaluation.Predictions) -> bytes:
     record = example.SerializeToString(deterministic=True)
     records.append(shard_files.framed(record))
   return b"".join(records)
-
-
-def beside(path: str, name: str) -> str:
-  """predictions.csv -> predictions.NAME."""
-  return f"{os.path.splitext(path)[0]}.{name}"
 
 
 def write(
@@ -492,22 +489,24 @@ class _ArraysFile(PredictionsFile):
 
   def _read(self, start, stop):
     logits = _read_array(self._file, self._logits, start, stop)
-    is_finite = np.isfinite(logits).all(axis=1)
-    if not is_finite.all():
+    most = abs(logits).max(initial=0)
+    if not np.isfinite(most):
+      is_finite = np.isfinite(logits).all(axis=1)
       video_id = self.video_ids[start + int(np.argmin(is_finite))]
       raise UserError(
         f"{self.source}: the logits of video {utils.shown(video_id)} are not "
         "finite."
       )
-    limited = np.clip(logits, LOWEST_LOGIT, -LOWEST_LOGIT)
-    if not self._has_warned and (abs(limited - logits) > 0.01).any():
+    if most <= -LOWEST_LOGIT + _FLOAT16_ROUNDING:
+      return logits
+    if not self._has_warned:
       self._has_warned = True
       logging.warning(
         "%s has logits beyond %.2f, which are limited to that: of such classes "
         "the order is lost.",
         *(self.path, -LOWEST_LOGIT),
       )
-    return limited
+    return np.clip(logits, LOWEST_LOGIT, -LOWEST_LOGIT)
 
 
 def _find_array(file, name: str) -> _Array:

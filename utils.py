@@ -367,6 +367,11 @@ def is_stream(path: str) -> bool:
   return path.startswith(("/dev/", "/proc/")) or not is_file_or_folder
 
 
+def beside(path: str, name: str) -> str:
+  """predictions.csv -> predictions.NAME."""
+  return f"{os.path.splitext(path)[0]}.{name}"
+
+
 def refuse_overwriting(outputs: Sequence[str], inputs: Iterable[str | None]):
   """Refuses an output that is an input, or another output, by whatever name.
 
@@ -477,7 +482,7 @@ def make_writable_folder(path: str, flag_name: str):
 def new_folder(
   path: str, flag_name: str, last: str, replaces: bool = False
 ) -> Iterator[str]:
-  """A folder that is at `path` when it is complete.
+  """A context to write a folder, which appears at `path` once it is complete.
 
   It is written under a temporary name beside `path`, which is what the context
   gives; an exception or a kill leaves what was at `path` untouched. Cloud
@@ -538,7 +543,7 @@ def _rename_files(source: str, target: str, last: str):
 
 
 def shown(text: bytes) -> str:
-  """Bytes of a file as messages show them: not all of a row of megabytes."""
+  """The beginning of some bytes of a file, quoted for a message."""
   more = "..." if len(text) > _SHOWN_BYTES else ""
   return repr(text[:_SHOWN_BYTES].decode(errors="replace") + more)
 

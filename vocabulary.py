@@ -15,7 +15,7 @@ _AUDIOSET_COLUMNS = ("index", "display_name", "mid")
 
 
 def name_of(index: int, names: Mapping[int, str]) -> str:
-  """A class's name, or what takes its place."""
+  """The name of a class; "class 7" for one that `names` does not have."""
   return names.get(index, f"class {index}")
 
 

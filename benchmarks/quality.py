@@ -91,7 +91,8 @@ _COMMON = (
   "--optimizer=AdamW --weight_decay=0.02 --learning_rate_schedule=cosine "
   "--batch_size=512 --mixed_precision"
 )
-# The cosine ends with the last epoch: of 11,790 videos, or 22,160 clips.
+# The learning rate reaches 0 with the last of the epochs, which have 11,790
+# videos, or 22,160 clips.
 _VIDEO = f"{_COMMON} --num_epochs=12 --learning_rate_decay_examples=141480"
 # Smoothed labels keep a mixture from learning the training set by heart.
 _MOE = (

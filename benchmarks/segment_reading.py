@@ -24,7 +24,7 @@ import utils
 
 
 def read_all(reader: readers.BaseReader, shards: Sequence[str], batch_size):
-  """Seconds to read all shards into batches."""
+  """Returns the seconds that reading all shards as batches takes."""
   start = time.perf_counter()
   for _ in reader.evaluation_batches(shards, batch_size):
     pass
