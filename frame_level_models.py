@@ -7,6 +7,8 @@ level, its head. Padding frames take no part: masks come from `num_frames`, and
 a video without frames has a vector of zeros.
 """
 
+import functools
+
 from program import UserError
 
 import keras
@@ -290,8 +292,71 @@ class LstmModel(FrameModel):
     )
 
 
+class GruCell(keras.layers.Layer):
+  """A step of a GRU, from inputs that have been multiplied already.
+
+  Cho et al. 2014, arXiv:1406.1078: unlike that of cuDNN, the reset gate acts
+  before the matrix product. Keras has a cell of this kind, whose products of
+  the inputs are computed frame by frame, and which, in training, keeps a copy
+  of its kernels of each frame.
+
+  Args:
+    units: size of the state.
+
+  Call arguments:
+    inputs: [batch, 3 * units] float, for the gates of update and of reset, and
+      for the candidate.
+    states: a list of [batch, units] float, the state before.
+
+  Returns:
+    The state after, and a list of it.
+  """
+
+  def __init__(self, units, **kwargs):
+    super().__init__(**kwargs)
+    self.units = self.state_size = self.output_size = units
+
+  def build(self, inputs_shape):
+    """Makes the kernels by which the state is multiplied."""
+    del inputs_shape
+    size = self.units
+
+    def kernel(name, columns):
+      return self.add_weight((size, columns), "glorot_uniform", name=name)
+
+    self.gates = kernel("recurrent_gates_kernel", 2 * size)
+    self.candidate = kernel("recurrent_candidate_kernel", size)
+
+  def call(self, inputs, states):
+    """Takes a step; see the class."""
+    (state,) = states
+    of_gates, of_candidate = ops.split(inputs, [2 * self.units], axis=-1)
+    of_gates = of_gates + ops.matmul(state, self.gates)
+    # The way back needs what each function gives: of two halves, and of their
+    # whole, both would be kept.
+    update, reset = (
+      ops.sigmoid(part) for part in ops.split(of_gates, 2, axis=-1)
+    )
+    candidate = ops.tanh(
+      of_candidate + ops.matmul(reset * state, self.candidate)
+    )
+    state = candidate + update * (state - candidate)
+    return state, [state]
+
+
+def _gru_layer(frames, mask, units, return_sequences, name):
+  """[batch, T, units], or, of the last step alone, [batch, units]."""
+  inputs = keras.layers.Dense(
+    3 * units, bias_initializer=_open_gates, name=f"{name}_inputs"
+  )(frames)
+  cell = GruCell(units)
+  return keras.layers.RNN(cell, return_sequences=return_sequences, name=name)(
+    inputs, mask=mask
+  )
+
+
 def _open_gates(shape, dtype=None):
-  """Biases of a GRU: 1 for both gates, 0 for the candidate (Keras' order)."""
+  """Biases of a GRU: 1 for both gates, 0 for the candidate."""
   size = shape[0] // 3
   return ops.concatenate(
     [ops.ones((2 * size,), dtype), ops.zeros((size,), dtype)]
@@ -328,12 +393,10 @@ class GruModel(FrameModel):
     """
     _check_layers("gru_layers", gru_layers)
     layers = [
-      keras.layers.GRU(
-        gru_cells,
+      functools.partial(
+        _gru_layer,
+        units=gru_cells,
         return_sequences=number < gru_layers - 1,
-        reset_after=False,
-        recurrent_initializer="glorot_uniform",
-        bias_initializer=_open_gates,
         name=f"gru_layer_{number}",
       )
       for number in range(gru_layers)

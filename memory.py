@@ -127,9 +127,9 @@ def _layer_bytes(model: keras.Model, num_frames: int) -> int:
       for tensor in node.output_tensors
     ]
     if isinstance(layer, keras.layers.RNN):
-      # The gates of the cells, at each frame; each gate has two matrices.
-      kernels = [w for w in layer.cell.weights if "kernel" in w.name]
-      num_units = sum(kernel.shape[-1] for kernel in kernels) // 2
+      # The gates of the cells, at each frame.
+      kernels = [w for w in layer.cell.weights if "recurrent" in w.name]
+      num_units = sum(kernel.shape[-1] for kernel in kernels)
       shapes.append(((None, num_units), layer.compute_dtype))
     total += sum(_num_bytes(*shape, num_frames) for shape in shapes)
   return total

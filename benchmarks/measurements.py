@@ -210,14 +210,15 @@ class Bench:
     """A glob of a level's shards, made when they are not there yet.
 
     Args:
-      level: "video"; "frame" or "sequence", which are alike; or "segments",
-        the same with ratings of segments.
+      level: "video"; "frame" or "sequence", which are alike; "segments", the
+        same with ratings of segments; or "full", the same with as many frames
+        as there may be.
       copies: several links to each shard, to read more videos than there are.
     """
     given = self._given.get(f"{level} copies" if copies else level)
     if given:
       return given
-    kind = "frame" if level == "segments" else level
+    kind = {"segments": "frame", "full": "sequence"}.get(level, level)
     count = getattr(self.sizes, f"{kind}_shards")
     name = f"{level}-{count}-{self.sizes.num_classes}"
     shards_dir = os.path.join(self.folder, "shards", name)
@@ -237,7 +238,7 @@ class Bench:
     frames, dialect = [], "v2_video"
     if level != "video":
       dialect = "v2_frame"
-      low = round(0.4 * self.sizes.max_frames)
+      low = round((1.0 if level == "full" else 0.4) * self.sizes.max_frames)
       frames = [f"--min_frames={low}", f"--max_frames={self.sizes.max_frames}"]
       if level == "segments":
         frames.append("--segments")
@@ -401,6 +402,11 @@ def video_inference(bench: Bench) -> dict[str, float]:
 def frame_parts(bench: Bench) -> dict[str, float]:
   """Reading only."""
   return bench.part("frame_parts", shards=bench.shards("frame"))
+
+
+def frame_sampling(bench: Bench) -> dict[str, float]:
+  """Decoding all frames of videos of the full length, and a few of them."""
+  return bench.part("frame_sampling", shards=bench.shards("full"))
 
 
 def frame_reference(bench: Bench) -> dict[str, float]:
@@ -700,6 +706,7 @@ MEASUREMENTS = (
   Measurement(video_gap, needs=("video_eval", "video_mixed"), once=True),
   *_measurements_of("moe"),
   Measurement(frame_parts),
+  Measurement(frame_sampling),
   Measurement(frame_reference),
   Measurement(frame_train),
   Measurement(frame_workers, once=True),

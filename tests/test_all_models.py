@@ -3,6 +3,7 @@
 """What every model must show, and hand-worked values of each."""
 
 import dataclasses
+import functools
 import json
 import re
 
@@ -403,26 +404,60 @@ def test_attention():
   np.testing.assert_allclose(pool(frames, scores, count)[0, 0], [0.75, 0.25])
 
 
+def gru(size):
+  return functools.partial(
+    frame_level_models._gru_layer,
+    units=size,
+    return_sequences=False,
+    name="gru",
+  )
+
+
+def make_recurrence(layer, size):
+  """A model of one layer: [batch, T, size] and num_frames to the last state."""
+  inputs = keras.Input((None, size)), keras.Input((), dtype="int32")
+  return keras.Model(inputs, frame_level_models._last_state(*inputs, [layer]))
+
+
 @pytest.mark.parametrize(
-  ("layer", "bias", "expected"),
+  ("make_layer", "bias", "expected"),
   [
     # Biases of i, f (with the 1 that is added to it), c and o.
     (keras.layers.LSTM, [0, 1, 20, 0], [0.2311, 0.3495, 0.3495]),
-    # Of z, r and the candidate.
-    (keras.layers.GRU, [0, 0, 20], [0.5, 0.75, 0.75]),
+    # Of the gates of update and reset, and of the candidate.
+    (gru, [0, 0, 20], [0.5, 0.75, 0.75]),
   ],
 )
-def test_recurrent_layers(layer, bias, expected):
-  options = {"reset_after": False} if layer is keras.layers.GRU else {}
-  recurrent = layer(1, **options)
-  frames = tf.ones([3, 3, 1])
-  recurrent.build(frames.shape)
-  kernels = [tf.zeros(weight.shape) for weight in recurrent.weights[:2]]
-  recurrent.set_weights([*kernels, np.array(bias, np.float32)])
+def test_recurrent_layers(make_layer, bias, expected):
+  model = make_recurrence(make_layer(1), 1)
+  for weight in model.weights:
+    weight.assign(bias if weight.name == "bias" else tf.zeros(weight.shape))
   # One frame, two frames, and two with a third row's mask of the same.
-  counts = tf.constant([1, 2, 2], tf.int32)
-  states = frame_level_models._last_state(frames, counts, [recurrent])
+  states = model([tf.ones([3, 3, 1]), tf.constant([1, 2, 2], tf.int32)])
   np.testing.assert_allclose(states[:, 0], expected, atol=1e-4)
+
+
+def test_gru_gives_what_that_of_keras_gives():
+  theirs = keras.layers.GRU(4, reset_after=False)
+  random = np.random.default_rng(0)
+  frames = random.normal(size=[3, 6, 5]).astype(np.float32)
+  theirs.build(frames.shape)
+  kernel, recurrent, bias = values = [
+    random.normal(size=weight.shape) for weight in theirs.weights
+  ]
+  theirs.set_weights(values)
+  ours = make_recurrence(gru(4), 5)
+  named = {
+    "kernel": kernel,
+    "bias": bias,
+    "recurrent_gates_kernel": recurrent[:, :8],
+    "recurrent_candidate_kernel": recurrent[:, 8:],
+  }
+  for weight in ours.weights:
+    weight.assign(named[weight.name])
+  counts = np.array([6, 1, 4], np.int32)
+  expected = theirs(frames, mask=np.arange(6) < counts[:, None])
+  np.testing.assert_allclose(ours([frames, counts]), expected, atol=1e-6)
 
 
 def test_gates_of_a_new_gru_are_open():
@@ -431,7 +466,7 @@ def test_gates_of_a_new_gru_are_open():
   (bias,) = [
     weight.numpy()
     for name, weight in named.items()
-    if name.startswith("gru_layer/") and name.endswith("bias")
+    if name.startswith("gru_layer_0_inputs/") and name.endswith("bias")
   ]
   assert bias.tolist() == [1.0] * 16 + [0.0] * 8
 

@@ -17,6 +17,7 @@ from benchmarks import (
   export_parts,
   frame_parts,
   frame_reference,
+  frame_sampling,
   measurements,
   metrics_parts,
   model_limits,
@@ -85,7 +86,8 @@ PARTS = {
     "forward_rate": 1000.0,
   },
   "model_limits": {"matmul_ms": 8.0, "matmul_rate": 300.0, "memory_mb": 80.0},
-  "frame_parts": {"raw_rate": 200.0, "decode_us": 100.0, "sample_us": 30.0},
+  "frame_parts": {"raw_rate": 200.0},
+  "frame_sampling": {"decode_us": 100.0, "sample_us": 30.0},
   "frame_reference": {"float32_rate": 10.0, "reference_rate": 20.0},
   "raw_reading": {"raw_rate": 200.0},
   "metrics_parts": {
@@ -257,6 +259,7 @@ def test_real_parts_are_measured(trained_frame, frame_shards, capsys, tmp_path):
     ["--model=MoeModel", size, "--feature_sizes=16,8", "--repeats=1"]
   )
   frame_parts.main([f"--shards={frame_shards.train}"])
+  frame_sampling.main([f"--shards={frame_shards.train}", "--repeats=1"])
   sizes = ["--rgb_size=16", "--audio_size=8", size]
   frame_reference.main(
     [*sizes, f"--shards={frame_shards.train}", "--batch_size=16"]
