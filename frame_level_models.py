@@ -332,15 +332,15 @@ class GruCell(keras.layers.Layer):
     (state,) = states
     of_gates, of_candidate = ops.split(inputs, [2 * self.units], axis=-1)
     of_gates = of_gates + ops.matmul(state, self.gates)
-    # The way back needs what each function gives: of two halves, and of their
-    # whole, both would be kept.
+    # Training keeps, of each frame, what the derivatives need. So the halves
+    # have their own sigmoids, and the sum is not update * (state - candidate).
     update, reset = (
       ops.sigmoid(part) for part in ops.split(of_gates, 2, axis=-1)
     )
     candidate = ops.tanh(
       of_candidate + ops.matmul(reset * state, self.candidate)
     )
-    state = candidate + update * (state - candidate)
+    state = candidate + update * state - update * candidate
     return state, [state]
 
 
