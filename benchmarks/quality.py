@@ -86,14 +86,16 @@ class Recipe(NamedTuple):
     return self.flags or f"average of {', '.join(self.members)}"
 
 
-# What small data sets need: a learning rate that falls to 0, decayed weights.
+# What small data sets need: a learning rate that falls to 0 with the last of the
+# epochs, which have 11,790 videos, or 22,160 clips; and decayed weights.
 _COMMON = (
-  "--optimizer=AdamW --weight_decay=0.02 --learning_rate_schedule=cosine "
-  "--batch_size=512 --mixed_precision"
+  "--base_learning_rate=0.001 --optimizer=AdamW "
+  "--learning_rate_schedule=cosine --batch_size=512"
 )
-# The learning rate reaches 0 with the last of the epochs, which have 11,790
-# videos, or 22,160 clips.
-_VIDEO = f"{_COMMON} --num_epochs=12 --learning_rate_decay_examples=141480"
+_VIDEO = (
+  f"{_COMMON} --weight_decay=0.02 --mixed_precision --num_epochs=12 "
+  "--learning_rate_decay_examples=141480"
+)
 # Smoothed labels keep a mixture from learning the training set by heart.
 _MOE = (
   "--label_smoothing=0.01 --base_learning_rate=0.06 "
@@ -102,10 +104,12 @@ _MOE = (
 )
 _RESIDUAL = '"dropout": 0.5, "video_level_classifier_model": "LogisticModel"'
 _CLIPS = (
+  f"{_COMMON} --weight_decay=0.3 --num_epochs=8 "
+  "--learning_rate_decay_examples=177280"
+)
+_CLIP_BRANCHES = (
   "--video_level_classifier_model=BranchesModel "
-  f"--classifier_kwargs='{{\"classifier_kwargs\": {{{_RESIDUAL}}}}}' "
-  f"--base_learning_rate=0.001 {_COMMON} --num_epochs=12 "
-  "--learning_rate_decay_examples=265920"
+  f"--classifier_kwargs='{{\"classifier_kwargs\": {{{_RESIDUAL}}}}}' {_CLIPS}"
 )
 
 RECIPES = (
@@ -126,15 +130,13 @@ RECIPES = (
     "video",
     "residual",
     "--model=ResidualMlpModel --dropout=0.5 "
-    "--video_level_classifier_model=LogisticModel --base_learning_rate=0.001 "
-    f"{_VIDEO}",
+    f"--video_level_classifier_model=LogisticModel {_VIDEO}",
   ),
   Recipe("video", "gated_moe", f"--model=GatedMoeModel {_MOE}"),
   Recipe(
     "video",
     "branches",
-    f"--model=BranchesModel --classifier_kwargs='{{{_RESIDUAL}}}' "
-    f"--base_learning_rate=0.001 {_VIDEO}",
+    f"--model=BranchesModel --classifier_kwargs='{{{_RESIDUAL}}}' {_VIDEO}",
   ),
   Recipe(
     "video",
@@ -155,26 +157,37 @@ RECIPES = (
     "--learning_rate_decay_examples=177280 --batch_size=256 --num_epochs=8 "
     "--mixed_precision",
   ),
-  Recipe("audioset", "clip_branches", f"--model=FrameMeanModel {_CLIPS}"),
   Recipe(
     "audioset",
-    "clip_attention",
-    f"--model=FrameMeanModel --attention_heads=4 {_CLIPS}",
+    "clip_residual",
+    "--model=FrameMeanModel --attention_heads=1 "
+    "--video_level_classifier_model=ResidualMlpModel "
+    f"--classifier_kwargs='{{{_RESIDUAL}}}' {_CLIPS}",
   ),
   Recipe(
-    "audioset",
-    "clip_attention_of_eight",
-    f"--model=FrameMeanModel --attention_heads=8 {_CLIPS}",
+    "audioset", "clip_branches", f"--model=FrameMeanModel {_CLIP_BRANCHES}"
+  ),
+  *(
+    Recipe(
+      "audioset",
+      name,
+      f"--model=FrameMeanModel --attention_heads={heads} {_CLIP_BRANCHES}",
+    )
+    for name, heads in (
+      ("clip_attention", 1),
+      ("clip_attention_of_two", 2),
+      ("clip_attention_of_four", 4),
+    )
   ),
   Recipe(
     "audioset",
     "clip_average",
     members=(
-      "clip_logistic",
-      "clip_moe",
+      "clip_residual",
       "clip_branches",
       "clip_attention",
-      "clip_attention_of_eight",
+      "clip_attention_of_two",
+      "clip_attention_of_four",
     ),
   ),
 )
