@@ -67,7 +67,11 @@ _READ_ERRORS = (tf.errors.OpError, IndexError, MemoryError)
 # Names of variables in a checkpoint: the first average, the loss scale, and of
 # the position.
 _AVERAGES_KEY = "averages/values/0/.ATTRIBUTES/VARIABLE_VALUE"
-_LOSS_SCALE_KEY = "loss_scale/scale/.ATTRIBUTES/VARIABLE_VALUE"
+# A key of each part of a checkpoint that not every run has.
+_OPTIONAL_PARTS = {
+  "loss_scale": "loss_scale/scale/.ATTRIBUTES/VARIABLE_VALUE",
+  "random_states": "random_states/0/.ATTRIBUTES/VARIABLE_VALUE",
+}
 _POSITION_KEY = "position/{}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
@@ -251,6 +255,15 @@ class LossScale(tf.Module):
     self.num_good_steps.assign(num_good * tf.cast(~doubles, tf.int64))
 
 
+def random_states(model: keras.Model) -> list[tf.Variable]:
+  """The states of a model's generators of random numbers, those of dropout.
+
+  They are no weights to Keras, and TensorFlow does not find them by itself.
+  """
+  weights = {id(weight) for weight in model.weights}
+  return [each.value for each in model.variables if id(each) not in weights]
+
+
 def _difference(saved: Sequence[int], layout: Sequence[int]) -> str:
   """Says how two layouts of a `Position` differ."""
   if not saved[0]:
@@ -352,15 +365,18 @@ class Saver:
   def _restore(self, path: str):
     """Loads a checkpoint, of this version of the suite or the one before."""
     reader = _open(path)
-    others = dict(self._trackables)
-    is_scaled = others.pop("loss_scale", None) is not None
+    saved = {n for n, key in _OPTIONAL_PARTS.items() if reader.has_tensor(key)}
+    ours = _OPTIONAL_PARTS.keys() & self._trackables
+    missing = ours - saved
+    common = {n: p for n, p in self._trackables.items() if n not in missing}
     if self._position and self._position.has_earlier(reader):
-      _restore_objects(tf.train.Checkpoint(**others), path)
+      _restore_objects(tf.train.Checkpoint(**common), path)
       self._position.take_earlier(reader)
-    elif reader.has_tensor(_LOSS_SCALE_KEY) == is_scaled:
+    elif saved == ours:
       self._checkpoint.restore(path).assert_consumed()
-    else:  # Float16 begins or ends here.
-      checkpoint = tf.train.Checkpoint(**others, position=self._position)
+    else:  # Float16 begins or ends here, or the checkpoint is an older one.
+      position = {"position": self._position} if self._position else {}
+      checkpoint = tf.train.Checkpoint(**common, **position)
       _restore_objects(checkpoint, path)
     if self._position:
       self._position.check()

@@ -121,9 +121,9 @@ def ranks_of_codes(file: PredictionsFile) -> np.ndarray:
   values = np.arange(counts.size, dtype=np.uint16).view(np.float16)
   order = np.argsort(values, kind="stable")
   in_order = counts[order]
-  ranks = np.empty(counts.size, np.float32)
+  ranks = np.empty(counts.size)
   ranks[order] = np.cumsum(in_order) - in_order / 2
-  return ranks / counts.sum()
+  return (ranks / counts.sum()).astype(np.float32)
 
 
 def _codes(logits: np.ndarray) -> np.ndarray:
@@ -186,7 +186,8 @@ def mean_predictions(
       if weight
     )
     if mean_of == "logits":
-      mean = confidences_of(mean)
+      # In float64: in float32, high confidences would be rounded to a few.
+      mean = confidences_of(mean.astype(np.float64))
     yield prediction_files.stored_predictions(block, mean)
 
 
@@ -198,22 +199,22 @@ class Candidates(NamedTuple):
 
   Attributes:
     scores: [N, M, K] float32.
-    counts: [N, M] bool, False where a class is there again.
+    is_first: [N, M] bool, False where a class is there again.
     correct: [N, M] bool, whether the class is a label of the video.
     num_labels: [N] int64, all labels of the video.
   """
 
   scores: np.ndarray
-  counts: np.ndarray
+  is_first: np.ndarray
   correct: np.ndarray
   num_labels: np.ndarray
 
   def gap(self, weights: np.ndarray) -> float:
     """GAP of the weighted sum."""
     sums = self.scores @ weights.astype(np.float32)
-    sums = eval_util.of_rated_classes(sums, self.counts)
+    sums = eval_util.of_rated_classes(sums, self.is_first)
     best, places = eval_util.best_classes(sums, _GAP_CLASSES)
-    correct = np.take_along_axis(self.correct & self.counts, places, axis=1)
+    correct = np.take_along_axis(self.correct & self.is_first, places, axis=1)
     return ap_calculator.AveragePrecisionCalculator.ap_at_n(
       best.ravel(),
       correct.ravel(),
@@ -234,12 +235,12 @@ def candidates_of(scores: np.ndarray, labels: np.ndarray) -> Candidates:
     for some in (*scores, scores.mean(axis=0))
   ]
   classes = np.sort(np.concatenate(rankings, axis=1), axis=1)
-  counts = np.ones(classes.shape, bool)
-  counts[:, 1:] = classes[:, 1:] != classes[:, :-1]
+  is_first = np.ones(classes.shape, bool)
+  is_first[:, 1:] = classes[:, 1:] != classes[:, :-1]
   rows = np.arange(len(classes))[:, np.newaxis]
   return Candidates(
     scores=np.moveaxis(scores[:, rows, classes], 0, -1),
-    counts=counts,
+    is_first=is_first,
     correct=np.take_along_axis(labels > 0, classes, axis=1),
     num_labels=np.count_nonzero(labels > 0, axis=1),
   )

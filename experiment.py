@@ -295,8 +295,9 @@ def build_reader(
 def complete_parameters(config: ExperimentConfig) -> dict[str, Any]:
   """The model's parameters, with the defaults of those that are not given."""
   parameters = parameters_of(find_model(config.model))
-  size = parameters.get("iterations", 0)
-  if size and (config.segment_labels or size >= config.row_frames):
+  if issubclass(find_model(config.model), models.FrameModel) and (
+    config.segment_labels or parameters["iterations"] >= config.row_frames
+  ):
     parameters["iterations"] = 0  # Short clips, and segments, are taken whole.
   return parameters | config.model_kwargs
 
@@ -307,8 +308,12 @@ def frame_sample(config: ExperimentConfig) -> readers.FrameSample | None:
   Raises:
     UserError: the model is to be trained on more frames than videos have.
   """
+  if not issubclass(find_model(config.model), models.FrameModel):
+    return None
   parameters = complete_parameters(config)
-  size = parameters.get("iterations", 0)
+  size = parameters["iterations"]
+  if isinstance(size, bool) or not isinstance(size, int):
+    raise UserError(f"--iterations={size!r} should be a whole number.")
   if config.segment_labels and size:
     raise UserError(
       f"--iterations={size}: the frames of segments (--segment_labels) are all "
@@ -321,7 +326,7 @@ def frame_sample(config: ExperimentConfig) -> readers.FrameSample | None:
     )
   if not size:
     return None
-  is_random = parameters.get("sample_random_frames", True)
+  is_random = parameters["sample_random_frames"]
   return readers.FrameSample(size, is_random, config.seed)
 
 

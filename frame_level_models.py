@@ -15,7 +15,7 @@ import keras
 from keras import ops
 
 from model_layers import FrameMean, XlaLayer, compiled
-from models import FrameModel
+from models import FrameModel, check_at_least
 from video_level_models import (
   MaskedBatchNormalization,
   classify,
@@ -54,6 +54,7 @@ class FrameMeanModel(FrameModel):
       video_level_classifier_model: the head, a model of the video level.
       classifier_kwargs: the head's arguments.
     """
+    check_at_least("attention_heads", attention_heads, 0)
     if attention_heads:
       means = _attended(model_input, num_frames, attention_heads, "frames")
       means = keras.layers.Flatten()(means)
@@ -207,7 +208,8 @@ class DbofModel(FrameModel):
 
 def _pooled(frames, num_frames, method: str):
   if method == "attention":
-    scores = keras.layers.Dense(1, name="attention")(frames)
+    # A bias would change nothing.
+    scores = keras.layers.Dense(1, use_bias=False, name="attention")(frames)
     pooled = AttentionPool(name="pool")(frames, scores, num_frames)
     return ops.squeeze(pooled, axis=1)
   if method not in ("average", "max", "swap"):
@@ -273,12 +275,13 @@ class LstmModel(FrameModel):
       video_level_classifier_model: the head, a model of the video level.
       classifier_kwargs: the head's arguments.
     """
-    _check_layers("lstm_layers", lstm_layers)
+    check_at_least("lstm_layers", lstm_layers, 1)
     layers = [
       keras.layers.LSTM(
         lstm_cells,
         return_sequences=number < lstm_layers - 1,
         recurrent_initializer="glorot_uniform",
+        dtype="float32",  # In bfloat16, small changes would be lost.
         name=f"lstm_layer_{number}",
       )
       for number in range(lstm_layers)
@@ -295,10 +298,10 @@ class LstmModel(FrameModel):
 class GruCell(keras.layers.Layer):
   """A step of a GRU, from inputs that have been multiplied already.
 
-  Cho et al. 2014, arXiv:1406.1078: unlike that of cuDNN, the reset gate acts
-  before the matrix product. Keras has a cell of this kind, whose products of
-  the inputs are computed frame by frame, and which, in training, keeps a copy
-  of its kernels of each frame.
+  Cho et al. 2014, arXiv:1406.1078: the reset gate acts before the matrix
+  product of the state. It is the GRU that Keras calls `reset_after=False`; in
+  training, that of Keras keeps a copy of its kernels for each frame. cuDNN has
+  only the variant whose reset gate acts after the product.
 
   Args:
     units: size of the state.
@@ -349,10 +352,11 @@ def _gru_layer(frames, mask, units, return_sequences, name):
   inputs = keras.layers.Dense(
     3 * units, bias_initializer=_open_gates, name=f"{name}_inputs"
   )(frames)
-  cell = GruCell(units)
-  return keras.layers.RNN(cell, return_sequences=return_sequences, name=name)(
-    inputs, mask=mask
-  )
+  # In bfloat16, small changes of the state would be lost.
+  cell = GruCell(units, dtype="float32")
+  return keras.layers.RNN(
+    cell, return_sequences=return_sequences, dtype="float32", name=name
+  )(inputs, mask=mask)
 
 
 def _open_gates(shape, dtype=None):
@@ -366,8 +370,7 @@ def _open_gates(shape, dtype=None):
 class GruModel(FrameModel):
   """Stacked GRUs over the frames; the last output, then a head.
 
-  Cho et al. 2014, arXiv:1406.1078, whose reset gate acts before the matrix
-  product.
+  Cho et al. 2014, arXiv:1406.1078; see `GruCell`.
   """
 
   def create_model(
@@ -391,7 +394,7 @@ class GruModel(FrameModel):
       video_level_classifier_model: the head, a model of the video level.
       classifier_kwargs: the head's arguments.
     """
-    _check_layers("gru_layers", gru_layers)
+    check_at_least("gru_layers", gru_layers, 1)
     layers = [
       functools.partial(
         _gru_layer,
@@ -414,7 +417,7 @@ class AttentionPoolingModel(FrameModel):
   """Gated attention chooses frames; with several heads, each is classified.
 
   Ilse, Tomczak and Welling 2018, arXiv:1802.04712, equation 9, for each feature
-  of its own; a video's class is what any of the heads says.
+  of its own. The probability of a class is the highest that any head gives it.
   """
 
   takes_features = True
@@ -440,6 +443,7 @@ class AttentionPoolingModel(FrameModel):
       video_level_classifier_model: the head, a model of the video level.
       classifier_kwargs: the head's arguments.
     """
+    check_at_least("attention_heads", attention_heads, 1)
     for name, feature in model_input.items():
       if len(feature.shape) != 3:
         raise UserError(
@@ -482,11 +486,6 @@ class AttentionPoolingModel(FrameModel):
     }
 
 
-def _check_layers(name: str, number: int):
-  if number < 1:
-    raise ValueError(f"{name}={number} should be at least 1.")
-
-
 def _attended(frames, num_frames, num_heads: int, name: str):
   """[batch, heads, size]: a feature's frames, as each head weighs them."""
   frames = MaskedBatchNormalization(name=f"{name}_norm")(frames, num_frames)
@@ -494,16 +493,18 @@ def _attended(frames, num_frames, num_heads: int, name: str):
   units = max(1, min(256, size // 2))
   hidden = max(1, units // 2)
 
-  def dense(tensor, units, part, activation=None):
+  # Gates and scores are float32 in mixed precision, too.
+  def dense(tensor, units, part, activation=None, dtype="float32"):
     return keras.layers.Dense(
       units,
       activation=activation,
       use_bias=False,
       kernel_initializer=scaled_normal(tensor.shape[-1]),
+      dtype=dtype,
       name=f"{name}_{part}",
     )(tensor)
 
-  codes = dense(frames, units, "codes")
+  codes = dense(frames, units, "codes", dtype=None)
   codes = MaskedBatchNormalization(name=f"{name}_codes_norm")(codes, num_frames)
   scores = [
     dense(

@@ -76,6 +76,12 @@ class BaseModel:
     raise NotImplementedError
 
 
+def check_at_least(name: str, value: float, least: int):
+  """Raises a ValueError if an argument of a model is too small."""
+  if value < least:
+    raise ValueError(f"{name}={value} should be at least {least}.")
+
+
 class FrameModel(BaseModel, abc.ABC):
   """Base class of models of the frame level that may train on some frames.
 

@@ -129,6 +129,8 @@ class Books:
     # The averages, where there are some, are one more part of a checkpoint.
     averages = {"averages": state.averages} if state.averages else {}
     scale = {"loss_scale": state.loss_scale} if state.loss_scale else {}
+    states = checkpoints.random_states(state.model)
+    random_states = {"random_states": states} if states else {}
     if batches:
       self._validation = Validation(
         config, run, folder, state.model, batches, **averages
@@ -144,6 +146,7 @@ class Books:
       position=state.position,
       **averages,
       **scale,
+      **random_states,
     )
     self._logger = Logger(
       config, folder.path, state, settings.log_every_steps, total_steps

@@ -42,7 +42,7 @@ from config import ExperimentConfig, TrainSettings
 
 # Flags that a trainer that is the job's evaluator hands over to eval.py.
 _EVALUATOR_FLAGS = (
-  *("train_dir", "eval_data_pattern", "num_readers", "jit_compile"),
+  *("eval_data_pattern", "num_readers", "jit_compile"),
   *("on_bad_record", "max_bad_fraction", "worker_timeout_secs"),
   *("folds", "fold", "segment_labels"),
 )
@@ -99,7 +99,11 @@ def become_evaluator(settings: TrainSettings):
   ]
   os.execv(  # noqa: S606 Nothing of it is a user's but these flags.
     sys.executable,
-    [sys.executable, os.path.join(folder, "eval.py"), *arguments],
+    [
+      *(sys.executable, os.path.join(folder, "eval.py")),
+      f"--train_dir={settings.train_dir}",  # Or --job-dir.
+      *arguments,
+    ],
   )
 
 

@@ -95,11 +95,11 @@ class MaskedBatchNormalization(XlaLayer):
     count = ops.maximum(sums[0], 1.0)
     mean = sums[1] / count
     variance = ops.maximum(sums[2] / count - ops.square(mean), 0.0)
-    self._update(ops.cast(sums[0] > 0, "float32"), mean, variance)
+    self._update(sums[0] > 0, mean, variance)
     return mean, variance
 
-  # Their gradients are written out, since of what TensorFlow finds each part is
-  # an array as large as the inputs.
+  # Gradients are written out: those that TensorFlow derives keep several arrays
+  # as large as the inputs.
 
   def _scaled(self, inputs, scale, offset):
     @tf.custom_gradient
@@ -131,16 +131,22 @@ class MaskedBatchNormalization(XlaLayer):
     return moments(inputs)
 
   def _update(self, has_rows, mean, variance):
-    """Moves the moving statistics, unless no row of the batch is valid."""
+    """Moves the moving statistics.
+
+    They stay if no row of the batch is valid, or its statistics are infinite,
+    as in a step with float16 that overflows.
+    """
     num_batches = self.num_batches
     momentum = ops.minimum(self.momentum, num_batches / (num_batches + 10.0))
-    share = has_rows * (1.0 - momentum)
+    # Numbers beyond float16 would never leave the moving statistics again.
+    is_sound = has_rows & ops.all(ops.isfinite(mean) & ops.isfinite(variance))
     for moving, value in (
       (self.moving_mean, mean),
       (self.moving_variance, variance),
     ):
-      moving.assign(moving + share * (ops.stop_gradient(value) - moving))
-    num_batches.assign(num_batches + has_rows)
+      change = (1.0 - momentum) * (ops.stop_gradient(value) - moving)
+      moving.assign(moving + ops.where(is_sound, change, 0.0))
+    num_batches.assign(num_batches + ops.cast(is_sound, "float32"))
 
 
 def _affine(inputs, scale, offset):
@@ -264,8 +270,7 @@ def moe_layer(
   Raises:
     ValueError: `num_mixtures` is below 1, or `labels_per_video` not above 0.
   """
-  if num_mixtures < 1:
-    raise ValueError(f"moe_num_mixtures={num_mixtures} should be at least 1.")
+  models.check_at_least("moe_num_mixtures", num_mixtures, 1)
   regularizer = keras.regularizers.L2(l2_penalty / 2.0)
   gates = keras.layers.Dense(
     vocab_size * (num_mixtures + 1),
@@ -361,6 +366,7 @@ class ResidualMlpModel(BaseModel):
       video_level_classifier_model: the head, a model of the video level.
       classifier_kwargs: the head's arguments.
     """
+    models.check_at_least("num_layers", num_layers, 0)
     hidden = keras.layers.Dense(hidden_size, name="projection")(model_input)
     for number in range(num_layers):
       layer = keras.layers.LayerNormalization(
@@ -384,9 +390,11 @@ class BranchesModel(BaseModel):
   """Models of the video level side by side, each with a loss of its own.
 
   The prediction is that of the mean of their logits: an ensemble, which is
-  trained in one run and is one model to everything else (Lakshminarayanan et
-  al. 2017, arXiv:1612.01474). The branches differ in their first weights and in
-  what they drop.
+  trained in one run and is one model to everything else. The branches differ in
+  their first weights and in what they drop. They are trained together: the loss
+  is that of the mean plus those of all branches. A deep ensemble
+  (Lakshminarayanan et al. 2017, arXiv:1612.01474) is the mean of the
+  probabilities of models that are trained each by itself.
   """
 
   frame_features = False
@@ -410,8 +418,7 @@ class BranchesModel(BaseModel):
       video_level_classifier_model: what each is, a model of the video level.
       classifier_kwargs: its arguments.
     """
-    if num_branches < 1:
-      raise ValueError(f"num_branches={num_branches} should be at least 1.")
+    models.check_at_least("num_branches", num_branches, 1)
     logits, embeddings = [], []
     for number in range(num_branches):
       # A model and a scope of its own: layers of all branches have one name.
@@ -430,8 +437,13 @@ class BranchesModel(BaseModel):
         )
       refuse_losses(outputs, video_level_classifier_model)
       scores = losses.logits_of(outputs["predictions"], outputs.get("logits"))
-      branch = keras.Model(inputs, [scores, outputs["embedding"]], name=name)
-      scores, embedding = branch([model_input, num_frames])
+      results = [scores, outputs["embedding"]]
+      # Not all versions of Keras allow an input without a use.
+      used = {id(part) for part in keras.utils.get_source_inputs(scores)}
+      places = [n for n, part in enumerate(inputs) if id(part) in used]
+      branch = keras.Model([inputs[n] for n in places], results, name=name)
+      given = model_input, num_frames
+      scores, embedding = branch([given[n] for n in places])
       logits.append(scores)
       embeddings.append(embedding)
     mean = sum(logits) / num_branches
@@ -450,7 +462,7 @@ def refuse_losses(outputs: Mapping[str, Any], name: str):
     outputs: of `classify`.
     name: the head's class.
   """
-  if lost := {"auxiliary", "regularization_loss"} & {*outputs}:
+  if lost := {"loss", "auxiliary", "regularization_loss"} & {*outputs}:
     raise ValueError(
       f"video_level_classifier_model={name!r} has losses of its own "
       f"({', '.join(sorted(lost))}), which this model cannot use. Choose "

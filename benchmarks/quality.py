@@ -86,8 +86,8 @@ class Recipe(NamedTuple):
     return self.flags or f"average of {', '.join(self.members)}"
 
 
-# What small data sets need: a learning rate that falls to 0 with the last of the
-# epochs, which have 11,790 videos, or 22,160 clips; and decayed weights.
+# What small data sets need: decayed weights, and a learning rate that falls to
+# 0 with the last of the epochs, which have 11,790 videos, or 22,160 clips.
 _COMMON = (
   "--base_learning_rate=0.001 --optimizer=AdamW "
   "--learning_rate_schedule=cosine --batch_size=512"

@@ -212,6 +212,19 @@ class TestEveryModel:
       assert scores.dtype == np.float32
       np.testing.assert_allclose(scores, exact, atol=tolerance)
 
+  def test_mixed_precision_has_float32_states_and_gates(self, trained):
+    mixed = experiment.build_model(trained.run.config, "bfloat16")
+    names = r".*_(tanh|gate|score)_\d|lstm_layer_\d|gru_layer_\d|gru_cell.*"
+    found = [
+      layer.compute_dtype
+      for layer in mixed._flatten_layers(recursive=True)
+      if re.fullmatch(names, layer.name)
+    ]
+    assert set(found) <= {"float32"}
+    assert bool(found) == (
+      trained.name.startswith(("Attention", "FrameMean", "Gru", "Lstm"))
+    )
+
   def test_a_checkpoint_has_it_all(self, trained, tmp_path):
     checkpoints.Saver(str(tmp_path), trained.run.model, 1).save(1)
     other = experiment.build_model(trained.run.config)
@@ -237,6 +250,26 @@ def test_one_feature_and_one_class(name):
   batch = make_batch(name)
   batch = {**batch, "features": {"rgb": batch["features"]["rgb"]}}
   assert predict(experiment.build_model(config), batch).shape == (8, 1)
+
+
+@pytest.mark.parametrize(
+  ("name", "kwargs"),
+  [
+    *(
+      ("DbofModel", {"dbof_pooling_method": method})
+      for method in ("average", "swap", "attention")
+    ),
+    ("FrameMeanModel", {"attention_heads": 0}),
+  ],
+)
+def test_other_pools_of_a_model(name, kwargs):
+  run = Run(make_config(name, model_kwargs={**SMALL[name], **kwargs}))
+  batch = make_batch(name)
+  before = run.model.get_weights()
+  losses = [run.step(batch) for _ in range(20)]
+  assert losses[-1] < losses[0] / 2
+  for weight, old in zip(run.model.weights, before, strict=True):
+    assert not weight.trainable or (weight.numpy() != old).any(), weight.path
 
 
 @pytest.mark.parametrize(
@@ -522,6 +555,15 @@ class TestBatchNormalization:
     for old, new in zip(before, layer.get_weights(), strict=True):
       np.testing.assert_array_equal(old, new)
 
+  def test_infinite_statistics_do_not_stay(self):
+    layer = MaskedBatchNormalization()
+    rows, counts = tf.constant([[1.0], [3.0]]), tf.ones([2], tf.int32)
+    layer(rows, counts, training=True)
+    before = [value.copy() for value in layer.get_weights()]
+    layer(rows * np.inf, counts, training=True)
+    for value, old in zip(layer.get_weights(), before, strict=True):
+      np.testing.assert_array_equal(value, old)
+
   def test_a_blank_batch_changes_nothing(self):
     layer = MaskedBatchNormalization()
     layer(tf.constant([[1.0], [3.0]]), tf.ones([2], tf.int32), training=True)
@@ -644,6 +686,18 @@ class TestParameters:
       ("DbofModel", {"dbof_activation": "tanh"}, "should be one of sigmoid"),
       ("LstmModel", {"lstm_layers": 0}, "lstm_layers=0 should be at least 1"),
       ("GruModel", {"gru_layers": 0}, "gru_layers=0 should be at least 1"),
+      *(
+        (name, {"attention_heads": heads}, "attention_heads=.* at least")
+        for name, heads in (
+          ("AttentionPoolingModel", 0),
+          ("FrameMeanModel", -1),
+        )
+      ),
+      (
+        "ResidualMlpModel",
+        {"num_layers": -1},
+        "num_layers=-1 should be at least 0",
+      ),
       (
         "AttentionPoolingModel",
         {"video_level_classifier_model": "BranchesModel"},

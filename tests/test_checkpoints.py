@@ -178,6 +178,39 @@ def test_a_checkpoint_of_the_version_before(tmp_path, caplog):
   assert len(notes()) == 1
 
 
+def test_a_resumed_run_drops_what_it_would_have_dropped(tmp_path):
+  def dropping_model():
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((64,))
+    return keras.Model(inputs, keras.layers.Dropout(0.5)(inputs))
+
+  def masks(model, count):
+    return [
+      model(tf.ones([1, 64]), training=True).numpy() for _ in range(count)
+    ]
+
+  def open_saver(model, **parts):
+    return checkpoints.Saver(str(tmp_path), model, 5, **parts)
+
+  model = dropping_model()
+  states = checkpoints.random_states(model)
+  assert len(states) == 1
+  first = masks(model, 3)
+  open_saver(model, random_states=states).save(3)
+  expected = masks(model, 2)
+  again = dropping_model()
+  saver = open_saver(again, random_states=checkpoints.random_states(again))
+  saver.restore_latest()
+  np.testing.assert_array_equal(masks(again, 2), expected)
+  assert (expected[0] != first[0]).any()
+  # A checkpoint of before it had them, and one that is read without them.
+  assert open_saver(dropping_model()).restore_latest()
+  open_saver(dropping_model()).save(4)
+  last = dropping_model()
+  saver = open_saver(last, random_states=checkpoints.random_states(last))
+  assert saver.restore_latest().endswith("-4")
+
+
 def test_everything_comes_back(tmp_path):
   model, position = dense_model(), checkpoints.Position()
   optimizer = keras.optimizers.Adam(0.1)

@@ -459,7 +459,7 @@ class TestEvaluator:
         sys.executable,
         checkout / "train.py",
         "--train_data_pattern=any",
-        f"--train_dir={train_dir}",
+        f"--job-dir={train_dir}",  # As gcloud gives it.
         f"--eval_data_pattern={trained_video.shards.validate},"
         f"{tmp_path}/bad.tfrecord",
         "--on_bad_record=skip",

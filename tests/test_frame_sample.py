@@ -70,9 +70,13 @@ def test_every_frame_is_drawn_about_as_often():
   drawn = FrameSample(5, True, 1).choose(0, ids, np.full(4000, 10))
   # 2,000 of each are expected, with a standard deviation of 42.
   assert abs(np.bincount(drawn.ravel(), minlength=10) - 2000).max() < 200
-  # So are pairs: one frame says nothing of the next.
-  pairs = FrameSample(1, True, 1).choose(1, ids, np.full(4000, 10))
-  assert abs(np.corrcoef(drawn[:, 0], pairs[:, 0])[0, 1]) < 0.06
+  # What is drawn in one pass says nothing of the next pass, and one frame of a
+  # video nothing of another; five standard deviations are 0.08.
+  others = FrameSample(5, True, 1).choose(1, ids, np.full(4000, 10))
+  assert abs(np.corrcoef(drawn[:, 0], others[:, 0])[0, 1]) < 0.08
+  draws = FrameSample(5, True, 1)._draws(0, ids)
+  correlations = np.corrcoef(draws.T) - np.eye(5)
+  assert abs(correlations).max() < 0.08
 
 
 SIZES = {"rgb": 6, "audio": 2}
@@ -255,6 +259,24 @@ class TestParameters:
     config = make_config("GruModel", 10, iterations=iterations)
     with pytest.raises(UserError, match=rf"--iterations={iterations} should"):
       experiment.frame_sample(config)
+
+  @pytest.mark.parametrize("iterations", ["30", 2.5, None, True])
+  def test_no_whole_number(self, iterations):
+    config = make_config("GruModel", 10, iterations=iterations)
+    with pytest.raises(UserError, match="--iterations=.* a whole number"):
+      experiment.frame_sample(config)
+
+  def test_an_argument_of_that_name_of_another_model(self, monkeypatch):
+    class IterativeModel(models.BaseModel):
+      frame_features = True
+
+      def create_model(self, model_input, vocab_size, num_frames, iterations=3):
+        """See `BaseModel`."""
+
+    monkeypatch.setattr(models, "IterativeModel", IterativeModel, raising=False)
+    config = make_config("IterativeModel", 2)
+    assert experiment.frame_sample(config) is None
+    assert experiment.complete_parameters(config)["iterations"] == 3
 
   def test_the_base_class_is_no_model(self):
     with pytest.raises(UserError, match="unknown 'FrameModel'"):
