@@ -409,6 +409,18 @@ def test_branches_have_the_mean_of_their_logits():
   np.testing.assert_allclose(predictions, [[0.75, 0.5]], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+  ("head", "inputs"), [("ResidualMlpModel", 1), ("GatedMoeModel", 2)]
+)
+def test_branches_have_no_input_without_a_use(head, inputs):
+  # Keras 3.12, the last for Python 3.10, refuses them.
+  kwargs = {"num_branches": 2, "video_level_classifier_model": head}
+  config = make_config("BranchesModel", model_kwargs=kwargs)
+  layers = experiment.build_model(config)._flatten_layers()
+  branches = [each for each in layers if each.name.startswith("branch_")]
+  assert [len(each.inputs) for each in branches] == [inputs] * 2
+
+
 def test_pools():
   # Frames of relu6(x * [1, -1]) for x of 1 and 3, and one of padding.
   frames = tf.constant([[[1.0, 0.0], [3.0, 0.0], [9.0, 9.0]]])

@@ -149,6 +149,23 @@ class TestMeans:
       assert file["logits"] == pytest.approx(expected[numbers], abs=1e-5)
 
 
+def test_high_logits_keep_their_distances(tmp_path):
+  logits = np.array([[14.5, 14.53125, 14.5625, 15.0, -15.0]])
+  paths = []
+  for name in ("a", "b"):
+    paths.append(str(tmp_path / f"{name}.npz"))
+    np.savez(paths[-1], ids=np.array([b"A"]), logits=logits)
+  ensemble.ensemble(
+    EnsembleSettings(
+      predictions=",".join(paths),
+      predictions_file=str(tmp_path / "mean.npz"),
+      predictions_dtype="float32",
+    )
+  )
+  with np.load(tmp_path / "mean.npz") as file:
+    assert file["logits"] == pytest.approx(logits, abs=1e-4)
+
+
 def write_labels(path, labels):
   """A shard of videos "0", "1", ... with these labels."""
   records = [
