@@ -35,6 +35,12 @@ _LAYERS_HELD = 2
 _FAR_MORE = 1.5
 _STRING_BYTES = 64
 _GIGABYTE = 1e9
+# The operation of `keras.ops.reshape`, whose class has no public name.
+_RESHAPE = type(
+  keras.ops.reshape(
+    keras.KerasTensor((None, 4)), (-1, 2)
+  )._keras_history.operation
+)
 _LARGEST_POWER = 17  # Of two, of a batch.
 
 
@@ -113,6 +119,7 @@ def of_layers(model: keras.Model, features) -> Need:
 def _layer_bytes(model: keras.Model, num_frames: int) -> int:
   """Bytes that the layers of a model give for a row of so many frames."""
   total = 0
+  num_rows = _rows_of_tensors(model, num_frames)
   for layer in model.operations:
     if isinstance(layer, keras.layers.InputLayer):
       continue
@@ -121,18 +128,42 @@ def _layer_bytes(model: keras.Model, num_frames: int) -> int:
     if isinstance(layer, keras.Model):
       total += _layer_bytes(layer, num_frames)
       continue
-    shapes = [
-      (tensor.shape[1:], tensor.dtype)
-      for node in layer._inbound_nodes
-      for tensor in node.output_tensors
+    outputs = [
+      tensor for node in layer._inbound_nodes for tensor in node.output_tensors
     ]
+    total += sum(
+      num_rows.get(id(tensor), 1)
+      * _num_bytes(tensor.shape[1:], tensor.dtype, num_frames)
+      for tensor in outputs
+    )
     if isinstance(layer, keras.layers.RNN):
       # The gates of the cells, at each frame.
       kernels = [w for w in layer.cell.weights if "recurrent" in w.name]
       num_units = sum(kernel.shape[-1] for kernel in kernels)
-      shapes.append(((None, num_units), layer.compute_dtype))
-    total += sum(_num_bytes(*shape, num_frames) for shape in shapes)
+      total += _num_bytes((None, num_units), layer.compute_dtype, num_frames)
   return total
+
+
+def _rows_of_tensors(model: keras.Model, num_frames: int) -> dict[int, float]:
+  """Id of each tensor -> its rows for one row of a batch.
+
+  They are several where a model makes rows of the heads of a video.
+  """
+  num_rows = {}
+  for operation in model.operations:
+    is_reshape = isinstance(operation, _RESHAPE)
+    for node in operation._inbound_nodes:
+      inputs = node.input_tensors
+      rows = max((num_rows.get(id(each), 1) for each in inputs), default=1)
+      for tensor in node.output_tensors:
+        num_rows[id(tensor)] = rows
+        if is_reshape:
+          before, after = (
+            _num_bytes(each.shape[1:], each.dtype, num_frames)
+            for each in (inputs[0], tensor)
+          )
+          num_rows[id(tensor)] = rows * before / after
+  return num_rows
 
 
 def _num_bytes(shape: Iterable[int | None], dtype, num_frames: int = 1) -> int:

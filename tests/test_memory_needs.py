@@ -74,6 +74,22 @@ def test_layers_hand_worked(name, changes, jit_compile, num_bytes):
   assert need.num_bytes(7) == 7 * 2 * num_bytes
 
 
+def test_heads_that_become_rows_count():
+  def num_bytes(heads):
+    kwargs = {
+      "attention_heads": heads,
+      "hidden_size": 1000,
+      "video_level_classifier_model": "LogisticModel",
+    }
+    config = make_config("AttentionPoolingModel", model_kwargs=kwargs)
+    model = experiment.build_model(config)
+    return memory.of_layers(model, SPEC["features"]).num_bytes(1)
+
+  # Of each head at least: the hidden layer, normalised, its gate in four parts.
+  assert num_bytes(3) - num_bytes(1) > 2 * (2 * 6 * 4000)
+
+
+
 def test_weights_hand_worked():
   config = make_config("FrameLevelLogisticModel", optimizer="Adam", seed=1)
   state = train.build_train_state(config, cluster.alone())
