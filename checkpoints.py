@@ -689,6 +689,11 @@ def add_earlier_weights(
     steps.append(step_of(other))
     for total, weight in zip(sums, model.weights, strict=True):
       total += weight.numpy()
+  if len(steps) < count:
+    logging.warning(
+      "--average_checkpoints=%d: there are only %d to be used.",
+      *(count, len(steps)),
+    )
   for total, weight in zip(sums, model.weights, strict=True):
     weight.assign(total / len(steps))
   logging.info(

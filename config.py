@@ -584,6 +584,11 @@ class TrainSettings(Settings):
         "--export_best needs --eval_data_pattern, the shards on which models "
         "are compared."
       )
+    if self.early_stop_evals is not None and self.eval_data_pattern is None:
+      raise UserError(
+        "--early_stop_evals needs --eval_data_pattern, the shards on which "
+        "models are compared."
+      )
     if self.init_from is not None and not self.init_from.strip():
       raise UserError("--init_from is empty. Name a trained model.")
     if self.vocabulary_file and not self.export_best:
@@ -921,7 +926,9 @@ class _SwitchParser(flags.EnumParser):
   """Parses one of some choices, or what a boolean flag takes."""
 
   def parse(self, argument):
-    """A bool or a choice."""
+    """A bool or a choice; "none", as the default is shown, is False."""
+    if argument == "none":
+      return False
     try:
       return flags.BooleanParser().parse(argument)
     except ValueError:

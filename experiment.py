@@ -369,6 +369,12 @@ def open_batches(
   if fold and config.folds is not None:
     found = {"folds": fold.count, "fold": fold.index}
     check_agreement(found, config, _FOLD)
+  elif fold:
+    logging.warning(
+      "--folds=%d --fold=%d: the model was trained without folds. If these are "
+      "the shards that it was trained on, it has seen these videos.",
+      *(fold.count, fold.index),
+    )
   pattern = getattr(run.settings, flag_name)
   shards = utils.list_shards(pattern, flag_name)
   schema = look_at_shards(
@@ -720,13 +726,9 @@ def _checked_arguments(
     owner: the class that is made with them. Only arguments with defaults can
       be set; the suite itself fills in the others.
   """
-  known = parameters_of(owner)
-  for name in arguments:
-    if name not in known:
-      raise UserError(
-        f"--{flag_name}: {owner.__name__} has no argument {name!r}. "
-        f"Available: {', '.join(sorted(known)) or 'none'}."
-      )
+  models.check_arguments(
+    flag_name, arguments, owner.__name__, parameters_of(owner)
+  )
   try:
     yield
   except UserError:

@@ -9,6 +9,7 @@ not take Keras' symbolic tensors, so put those inside a `keras.layers.Layer`.
 
 import abc
 import inspect
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,13 @@ from model_layers import (
   logistic_layer,
 )
 from records import VECTOR, Form
+
+_NAMES_OF_TYPES = {
+  bool: "true or false",
+  int: "a whole number",
+  float: "a number",
+  str: "a string",
+}
 
 
 class BaseModel:
@@ -74,6 +82,46 @@ class BaseModel:
         - any further tensors.
     """
     raise NotImplementedError
+
+
+def check_arguments(
+  flag_name: str,
+  arguments: Any,
+  owner_name: str,
+  defaults: Mapping[str, Any],
+):
+  """Refuses arguments that are not there, or not of the type of their default.
+
+  Args:
+    flag_name: the flag that the arguments are from.
+    arguments: what should be a dict of them.
+    owner_name: the class that takes them.
+    defaults: name -> default of those that can be given. None is for any value,
+      and any number may be left out with None.
+
+  Raises:
+    UserError: one does not suit; the message names the flag.
+  """
+  if not isinstance(arguments, Mapping):
+    raise UserError(
+      f"--{flag_name}={json.dumps(arguments)} should be a JSON object."
+    )
+  for name, value in arguments.items():
+    if name not in defaults:
+      raise UserError(
+        f"--{flag_name}: {owner_name} has no argument {name!r}. "
+        f"Available: {', '.join(sorted(defaults)) or 'none'}."
+      )
+    kind = type(defaults[name])
+    accepted = (int, float, type(None)) if kind is float else kind
+    # To Python, a bool is an int.
+    is_bool = isinstance(value, bool) and kind is not bool
+    is_wrong = is_bool or not isinstance(value, accepted)
+    if is_wrong and kind in _NAMES_OF_TYPES:
+      raise UserError(
+        f"--{flag_name}: {name}={json.dumps(value)} of {owner_name} should be "
+        f"{_NAMES_OF_TYPES[kind]}."
+      )
 
 
 def check_at_least(name: str, value: float, least: int):

@@ -65,7 +65,10 @@ def main() -> int:
   settings = config.from_flags(TrainSettings)
   given = config.given_values(ExperimentConfig)
   for name, parameters in experiment.given_parameters().items():
-    given[name] = {**given.get(name, {}), **parameters}
+    json_given = given.get(name, {})
+    for key in parameters.keys() & json_given:
+      raise UserError(f"--{key} is in --{name}, too. Give it once.")
+    given[name] = {**json_given, **parameters}
   task = cluster.read_task()
   if not cluster.has_work(task):
     return 0

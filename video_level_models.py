@@ -7,6 +7,7 @@ Each is a head, too: a model of the frame level names one of them in
 """
 
 import functools
+import inspect
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -367,6 +368,8 @@ class ResidualMlpModel(BaseModel):
       classifier_kwargs: the head's arguments.
     """
     models.check_at_least("num_layers", num_layers, 0)
+    if not 0 <= dropout < 1:
+      raise ValueError(f"dropout={dropout} should be from 0 to below 1.")
     hidden = keras.layers.Dense(hidden_size, name="projection")(model_input)
     for number in range(num_layers):
       layer = keras.layers.LayerNormalization(
@@ -502,7 +505,15 @@ def classify(
       f"--video_level_classifier_model={name} takes frames; a model of the "
       "video level is needed."
     )
+  parameters = inspect.signature(head.create_model).parameters
+  defaults = {
+    key: parameter.default
+    for key, parameter in parameters.items()
+    if parameter.default is not parameter.empty and key != "num_frames"
+  }
+  given = {} if kwargs is None else kwargs
+  models.check_arguments("classifier_kwargs", given, name, defaults)
   outputs = head().create_model(
-    features, vocab_size, num_frames=num_frames, **(kwargs or {})
+    features, vocab_size, num_frames=num_frames, **given
   )
   return {"embedding": features, **outputs}

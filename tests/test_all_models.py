@@ -707,6 +707,30 @@ class TestParameters:
       ),
       (
         "ResidualMlpModel",
+        {"dropout": 1},
+        "dropout=1 should be from 0 to below 1",
+      ),
+      (
+        "DbofModel",
+        {"dbof_add_batch_norm": "false"},
+        'dbof_add_batch_norm="false" of DbofModel should be true or false',
+      ),
+      *(
+        ("GruModel", {"gru_cells": cells}, "gru_cells=.* a whole number")
+        for cells in ("4", None, 2.5, True)
+      ),
+      (
+        "GruModel",
+        {"classifier_kwargs": {"mixtures": 4}},
+        "--classifier_kwargs: MoeModel has no argument 'mixtures'. Available",
+      ),
+      (
+        "GruModel",
+        {"classifier_kwargs": [3]},
+        r"--classifier_kwargs=\[3\] should be a JSON object",
+      ),
+      (
+        "ResidualMlpModel",
         {"num_layers": -1},
         "num_layers=-1 should be at least 0",
       ),

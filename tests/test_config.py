@@ -255,6 +255,7 @@ def test_typed_flags_become_values():
     *((["--mixed_precision"], "bfloat16"), (["--nomixed_precision"], None)),
     (["--mixed_precision=True"], "bfloat16"),
     (["--mixed_precision=false"], None),
+    (["--mixed_precision=none"], None),
     (["--mixed_precision=float16"], "float16"),
     (["--mixed_precision=bfloat16"], "bfloat16"),
   ],

@@ -135,6 +135,13 @@ class TestPrograms:
     # Without the flags, all of the shards: others, in most cases.
     assert evaluate_on(video_shards.train, trained)["num_videos"] == 121
 
+  def test_a_model_without_folds_may_have_seen_them(
+    self, trained_video, video_shards, caplog
+  ):
+    evaluate_on(video_shards.train, trained_video.train_dir, folds=3, fold=1)
+    message = "--folds=3 --fold=1: the model was trained without folds. If"
+    assert message in caplog.text
+
   def test_inference_takes_it_alone(
     self, trained, held_out, video_shards, tmp_path
   ):

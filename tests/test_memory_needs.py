@@ -89,7 +89,6 @@ def test_heads_that_become_rows_count():
   assert num_bytes(3) - num_bytes(1) > 2 * (2 * 6 * 4000)
 
 
-
 def test_weights_hand_worked():
   config = make_config("FrameLevelLogisticModel", optimizer="Adam", seed=1)
   state = train.build_train_state(config, cluster.alone())

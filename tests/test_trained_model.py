@@ -210,6 +210,11 @@ class TestMeanOfCheckpoints:
       assert (weight.numpy() == expected[name]).all()
     assert "It is left out of the mean: " in caplog.text
 
+  def test_more_than_there_are(self, trained, caplog):
+    model = experiment.build_model(ExperimentConfig.load(str(trained)))
+    checkpoints.restore_chosen_model(model, str(trained), count=99)
+    assert "--average_checkpoints=99: there are only " in caplog.text
+
   def test_in_evaluation_and_inference(self, trained, video_shards, tmp_path):
     gaps = [
       evaluate_on(video_shards.validate, trained, average_checkpoints=count)[

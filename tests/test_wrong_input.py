@@ -54,6 +54,13 @@ DAMAGED = (
 # messages of docs/troubleshooting.md are in test_readme.py.
 CASES = {
   ("train", FAILURE): {
+    # Settings
+    "--early_stop_evals=2": (
+      "--early_stop_evals needs --eval_data_pattern, the shards on which"
+    ),
+    '--l2_penalty=1e-6 --model_kwargs={"l2_penalty":5}': (
+      r"--l2_penalty is in --model_kwargs, too\. Give it once\.$"
+    ),
     # Shards
     "--train_data_pattern=$video/trian*.tfrecord": (
       r"--train_data_pattern: no file matches '.*/trian\*\.tfrecord'\. Check"
@@ -117,7 +124,7 @@ CASES = {
       r"--model_kwargs=.* does not suit LogisticModel: labels_per_video=-1"
     ),
     '--model_kwargs={"l2_penalty":"high"}': (
-      "--model_kwargs=.* does not suit LogisticModel: "
+      r'--model_kwargs: l2_penalty="high" of LogisticModel should be a number\.$'
     ),
     "--num_gpu=99": r"--num_gpu=99, but \d+ are visible",
     # Train dirs
