@@ -176,19 +176,12 @@ RECIPES = (
     for name, heads in (
       ("clip_attention", 1),
       ("clip_attention_of_two", 2),
-      ("clip_attention_of_four", 4),
     )
   ),
   Recipe(
     "audioset",
     "clip_average",
-    members=(
-      "clip_residual",
-      "clip_branches",
-      "clip_attention",
-      "clip_attention_of_two",
-      "clip_attention_of_four",
-    ),
+    members=("clip_residual", "clip_attention", "clip_attention_of_two"),
   ),
 )
 

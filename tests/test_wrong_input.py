@@ -124,7 +124,7 @@ CASES = {
       r"--model_kwargs=.* does not suit LogisticModel: labels_per_video=-1"
     ),
     '--model_kwargs={"l2_penalty":"high"}': (
-      r'--model_kwargs: l2_penalty="high" of LogisticModel should be a number\.$'
+      r'--model_kwargs: l2_penalty="high" of LogisticModel should be a number\.'
     ),
     "--num_gpu=99": r"--num_gpu=99, but \d+ are visible",
     # Train dirs
