@@ -295,7 +295,7 @@ def build_reader(
 def complete_parameters(config: ExperimentConfig) -> dict[str, Any]:
   """The model's parameters, with the defaults of those that are not given."""
   parameters = parameters_of(find_model(config.model))
-  if issubclass(find_model(config.model), models.FrameModel) and (
+  if _may_sample(config) and (
     config.segment_labels or parameters["iterations"] >= config.row_frames
   ):
     parameters["iterations"] = 0  # Short clips, and segments, are taken whole.
@@ -308,7 +308,7 @@ def frame_sample(config: ExperimentConfig) -> readers.FrameSample | None:
   Raises:
     UserError: the model is to be trained on more frames than videos have.
   """
-  if not issubclass(find_model(config.model), models.FrameModel):
+  if not _may_sample(config):
     return None
   parameters = complete_parameters(config)
   size = parameters["iterations"]
@@ -326,8 +326,15 @@ def frame_sample(config: ExperimentConfig) -> readers.FrameSample | None:
     )
   if not size:
     return None
-  is_random = parameters["sample_random_frames"]
+  is_random = parameters.get("sample_random_frames", True)
   return readers.FrameSample(size, is_random, config.seed)
+
+
+def _may_sample(config: ExperimentConfig) -> bool:
+  """Whether the model is one that may be trained on some of the frames."""
+  model_class = find_model(config.model)
+  is_one = issubclass(model_class, models.FrameModel)
+  return is_one and "iterations" in parameters_of(model_class)
 
 
 def fold_of(

@@ -273,6 +273,12 @@ class TestParameters:
       def create_model(self, model_input, vocab_size, num_frames, iterations=3):
         """See `BaseModel`."""
 
+    class WholeModel(models.FrameLevelLogisticModel):
+      def __init__(self, size=2):
+        super().__init__()
+
+    monkeypatch.setattr(models, "WholeModel", WholeModel, raising=False)
+    assert experiment.frame_sample(make_config("WholeModel", 2)) is None
     monkeypatch.setattr(models, "IterativeModel", IterativeModel, raising=False)
     config = make_config("IterativeModel", 2)
     assert experiment.frame_sample(config) is None
