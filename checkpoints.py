@@ -67,7 +67,7 @@ _READ_ERRORS = (tf.errors.OpError, IndexError, MemoryError)
 # Names of variables in a checkpoint: the first average, the loss scale, and of
 # the position.
 _AVERAGES_KEY = "averages/values/0/.ATTRIBUTES/VARIABLE_VALUE"
-# A key of each part of a checkpoint that not every run has.
+# Parts that not every checkpoint has, and a tensor by which each is found.
 _OPTIONAL_PARTS = {
   "loss_scale": "loss_scale/scale/.ATTRIBUTES/VARIABLE_VALUE",
   "random_states": "random_states/0/.ATTRIBUTES/VARIABLE_VALUE",

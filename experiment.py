@@ -572,12 +572,7 @@ def parameters_of(owner: type) -> dict[str, Any]:
   functions = [owner.__init__]
   if issubclass(owner, models.BaseModel):
     functions.append(owner.create_model)
-  return {
-    name: parameter.default
-    for function in functions
-    for name, parameter in inspect.signature(function).parameters.items()
-    if parameter.default is not parameter.empty and name != "num_frames"
-  }
+  return models.defaults_of(*functions)
 
 
 def _parameter_owners() -> dict[str, tuple[str, list[type]]]:

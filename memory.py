@@ -145,9 +145,9 @@ def _layer_bytes(model: keras.Model, num_frames: int) -> int:
 
 
 def _rows_of_tensors(model: keras.Model, num_frames: int) -> dict[int, float]:
-  """Id of each tensor -> its rows for one row of a batch.
+  """Id of each tensor -> how many rows it has for each video of a batch.
 
-  They are several where a model makes rows of the heads of a video.
+  It is 1 unless a model reshapes the attention heads of a video into rows.
   """
   num_rows = {}
   for operation in model.operations:

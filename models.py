@@ -10,7 +10,7 @@ not take Keras' symbolic tensors, so put those inside a `keras.layers.Layer`.
 import abc
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from program import UserError
@@ -82,6 +82,16 @@ class BaseModel:
         - any further tensors.
     """
     raise NotImplementedError
+
+
+def defaults_of(*functions: Callable) -> dict[str, Any]:
+  """Name -> default of the arguments that a user may set."""
+  return {
+    name: parameter.default
+    for function in functions
+    for name, parameter in inspect.signature(function).parameters.items()
+    if parameter.default is not parameter.empty and name != "num_frames"
+  }
 
 
 def check_arguments(

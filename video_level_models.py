@@ -7,7 +7,6 @@ Each is a head, too: a model of the frame level names one of them in
 """
 
 import functools
-import inspect
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -99,8 +98,8 @@ class MaskedBatchNormalization(XlaLayer):
     self._update(sums[0] > 0, mean, variance)
     return mean, variance
 
-  # Gradients are written out: those that TensorFlow derives keep several arrays
-  # as large as the inputs.
+  # The gradients are written by hand: those that TensorFlow derives keep
+  # several arrays as large as the inputs.
 
   def _scaled(self, inputs, scale, offset):
     @tf.custom_gradient
@@ -505,12 +504,7 @@ def classify(
       f"--video_level_classifier_model={name} takes frames; a model of the "
       "video level is needed."
     )
-  parameters = inspect.signature(head.create_model).parameters
-  defaults = {
-    key: parameter.default
-    for key, parameter in parameters.items()
-    if parameter.default is not parameter.empty and key != "num_frames"
-  }
+  defaults = models.defaults_of(head.create_model)
   given = {} if kwargs is None else kwargs
   models.check_arguments("classifier_kwargs", given, name, defaults)
   outputs = head().create_model(
